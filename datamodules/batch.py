@@ -1,0 +1,58 @@
+"""What every datamodule yields."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lightning_modules.codec.errors import DataError
+
+LABELS = ("detail", "semantic")
+
+
+class Sample(NamedTuple):
+    """One crop before collation: uint8 h×w×3, and uint8 h×w maps or None."""
+
+    image: np.ndarray
+    detail: np.ndarray | None = None
+    semantic: np.ndarray | None = None
+
+
+class Batch(NamedTuple):
+    """A batch of crops.
+
+    Attributes:
+        image: x, float32 [B, 3, h, w], RGB in [0, 1].
+        detail: t_a, float32 [B, 1, h, w], 1 on faces and text and 0 elsewhere; None where not asked for.
+        semantic: t_s, int64 [B, h, w], class indices below the datamodule's `semantic_classes`; or None.
+    """
+
+    image: Tensor
+    detail: Tensor | None = None
+    semantic: Tensor | None = None
+
+
+def collate(samples: Sequence[Sample | None]) -> Batch:
+    """Stack samples of one size; None (an unusable picture) is left out.
+
+    Any non-zero value in a detail map counts as 1.
+
+    Raises:
+        DataError: every sample is None.
+    """
+    usable = [s for s in samples if s is not None]
+    if not usable:
+        raise DataError(
+            "every picture of a validation batch is unusable: see the warnings above for their names"
+        )
+    image = torch.from_numpy(np.stack([s.image for s in usable])).permute(0, 3, 1, 2).contiguous()
+    detail = semantic = None
+    if usable[0].detail is not None:
+        detail = (torch.from_numpy(np.stack([s.detail for s in usable])) != 0).float().unsqueeze(1)
+    if usable[0].semantic is not None:
+        semantic = torch.from_numpy(np.stack([s.semantic for s in usable])).long()
+    return Batch(image.float().div_(255.0), detail, semantic)

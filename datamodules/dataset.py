@@ -1,0 +1,128 @@
+"""Map-style data sets: from a picture's index to a crop."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from datamodules.batch import Sample
+from datamodules.config import DataConfig
+from datamodules.images import ImageItem, read_image, read_label
+from datamodules.transform import centre_window, cut, random_window
+from lightning_modules.codec.errors import DataError, ImageError
+
+logger = logging.getLogger(__name__)
+_ATTEMPTS = 50
+
+
+@dataclass(frozen=True)
+class LabelledItem(ImageItem):
+    """A picture and its label maps: kind (``detail``, ``semantic``) to the path of an 8-bit PNG."""
+
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    def read_sample(self, min_side: int = 1) -> Sample:
+        """The whole picture with its maps.
+
+        Raises:
+            ImageError: a file is damaged, the picture too small, or a map not of the picture's size.
+            DataError: a file is gone.
+        """
+        maps = {kind: read_label(path) for kind, path in self.labels.items()}
+        return checked(Sample(read_image(self.path), **maps), self.path, min_side)
+
+
+def checked(sample: Sample, name: str, min_side: int) -> Sample:
+    """The sample, or `ImageError` where it is too small or a map is not of the picture's size."""
+    height, width = sample.image.shape[:2]
+    if min(height, width) < min_side:
+        raise ImageError(f"{name} is {height}×{width}, below the least side of {min_side}")
+    for label in (sample.detail, sample.semantic):
+        if label is not None and label.shape != (height, width):
+            raise ImageError(
+                f"a label map of {name} is {label.shape}, the picture {height}×{width}: annotate it again"
+            )
+    return sample
+
+
+def augment(sample: Sample, config: DataConfig, key: int) -> Sample:
+    """The training transform; its randomness is fixed by ``config.seed`` and ``key``."""
+    rng = np.random.default_rng([config.seed, key])
+    scale = (config.scale_min, config.scale_max)
+    return cut(sample, random_window(*sample.image.shape[:2], config.crop, scale, config.flip, rng))
+
+
+class Pictures:
+    """Whole pictures by index, from disk or from memory; unusable ones are counted.
+
+    The flags live in shared memory, so that what reader processes find is known in the training process.
+    """
+
+    def __init__(self, items: Sequence[LabelledItem], config: DataConfig) -> None:
+        self.items, self.min_side = items, config.min_side
+        self._unusable = torch.zeros(len(items), dtype=torch.bool).share_memory_()
+        # Filled before the readers fork, and so shared by them.
+        self._cache = [self._read(k) for k in range(len(items))] if config.cache else None
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @property
+    def skipped(self) -> int:
+        """Number of pictures found unusable so far."""
+        return int(self._unusable.sum())
+
+    def get(self, index: int) -> Sample | None:
+        """The picture, or None where it is unusable."""
+        return self._read(index) if self._cache is None else self._cache[index]
+
+    def _read(self, index: int) -> Sample | None:
+        try:
+            return self.items[index].read_sample(self.min_side)
+        except (ImageError, DataError) as error:
+            if not self._unusable[index]:
+                self._unusable[index] = True
+                logger.warning("skipped (%d so far): %s", self.skipped, error)
+            return None
+
+
+class TrainSet(Dataset):
+    """Training crops by (index, key), as `StreamSampler` gives them.
+
+    An unusable picture is replaced by one that ``seed`` and ``key`` choose, so the stream stays reproducible.
+    """
+
+    def __init__(self, pictures: Pictures, config: DataConfig) -> None:
+        self.pictures, self.config = pictures, config
+
+    def __getitem__(self, index_and_key: tuple[int, int]) -> Sample:
+        index, key = index_and_key
+        others = None
+        for _ in range(_ATTEMPTS):
+            sample = self.pictures.get(index)
+            if sample is not None:
+                return augment(sample, self.config, key)
+            others = np.random.default_rng([self.config.seed, key, 1]) if others is None else others
+            index = int(others.integers(len(self.pictures)))
+        raise DataError(
+            f"{_ATTEMPTS} pictures in a row are unusable, the last {self.pictures.items[index].path}"
+        )
+
+
+class CentreSet(Dataset):
+    """Validation crops by index; None where the picture is unusable (`collate` leaves those out)."""
+
+    def __init__(self, pictures: Pictures, config: DataConfig) -> None:
+        self.pictures, self.crop = pictures, config.crop
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, index: int) -> Sample | None:
+        sample = self.pictures.get(index)
+        return None if sample is None else cut(sample, centre_window(*sample.image.shape[:2], self.crop))

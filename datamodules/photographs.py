@@ -1,0 +1,65 @@
+"""Sets of plain photographs in folders: ImageNet, BSDS500, and any folder of one's own."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+
+from datamodules.base import Part, PhotoDataModule
+from datamodules.images import ImageItem, list_images
+from lightning_modules.codec.errors import DataError
+
+
+class ImageNet(PhotoDataModule):
+    """ImageNet in its folder layout: ``train/<wnid>/*.JPEG`` and ``val/``, by class or flat."""
+
+    name = "imagenet"
+    layout = "imagenet/train/<wnid>/*.JPEG and imagenet/val/"
+
+    def items(self, part: Part) -> list[ImageItem]:
+        return self.listed("train" if part == "train" else "val")
+
+
+class Bsds(PhotoDataModule):
+    """BSDS500: ``train/*.jpg`` and ``val/*.jpg``, 481×321."""
+
+    name = "bsds"
+    layout = "bsds/train/*.jpg and bsds/val/*.jpg"
+
+    def items(self, part: Part) -> list[ImageItem]:
+        return self.listed("train" if part == "train" else "val")
+
+
+class Folder(PhotoDataModule):
+    """Pictures in a folder of one's own, which is the root itself.
+
+    With subfolders ``train`` and ``val``, and perhaps ``test``, these are the parts, and codecs are measured
+    on ``test`` or else ``val``. Without them, one picture in ten (chosen by its name) is for validation and
+    the rest for training, while codecs are measured on all: honest only for codecs that were not trained here.
+    """
+
+    name = "folder"
+    layout = "pictures"
+
+    def folder(self) -> Path:
+        if self.config.root is None:
+            raise DataError("data.name=folder needs data.root=DIR, a folder of pictures")
+        folder = Path(self.config.root).expanduser()
+        if not folder.is_dir():
+            raise DataError(f"{folder} is not a folder: set data.root to a folder of pictures")
+        return folder
+
+    def items(self, part: Part) -> list[ImageItem]:
+        folder = self.folder()
+        if (folder / "train").is_dir() and (folder / "val").is_dir():
+            test = "test" if (folder / "test").is_dir() else "val"
+            return self.listed({"train": "train", "val": "val", "evaluation": test}[part])
+        found = list_images(folder, exclude=frozenset({"labels"}))
+        if not found:
+            raise DataError(f"no pictures under {folder}: put some there, or set data.root to another folder")
+        if part == "evaluation":
+            return found
+        held_out = [item for item in found if zlib.crc32(item.name.encode()) % 10 == 0] or found[:1]
+        if part == "val":
+            return held_out
+        return [item for item in found if item not in held_out] or found
