@@ -1,0 +1,69 @@
+# Set-up and the usual jobs. Needs make and Python 3.11 or later; everything else is fetched on first use:
+# uv (into .uv where there is none on the PATH) and the pinned packages (into .venv).
+#
+#   make demo | test | conformance | lint | setup | lock
+#
+# PYTHON=… uses that interpreter: as it is where it has the packages, else to make .venv with.
+# PYTEST_ARGS=… is passed on to pytest.
+
+UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
+
+ifdef PYTHON
+HAS_PACKAGES := $(shell $(PYTHON) -c 'import importlib.util as u; \
+	print(all(map(u.find_spec, ("torch", "torchvision", "pytorch_lightning", "pytest"))))' 2>/dev/null)
+endif
+
+ifeq ($(HAS_PACKAGES),True)
+RUN := $(PYTHON)
+READY :=
+else
+RUN := .venv/bin/python
+READY := .venv/.ready
+endif
+
+# The first of these that is recent enough; version managers put names on the PATH that do not run.
+FIND_PYTHON = for python in $(PYTHON) python3 python3.13 python3.12 python3.11 python; do \
+		if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then break; fi; \
+		python=; \
+	done; \
+	if [ -z "$$python" ]; then \
+		echo 'genic needs Python 3.11 or later on the PATH (or PYTHON=/path/to/python)' >&2; exit 1; \
+	fi
+
+.PHONY: demo test conformance lint setup lock
+
+demo: $(READY)
+	$(RUN) -m experiments.demo
+
+test: $(READY)
+	$(RUN) -m pytest -m "not conformance" $(PYTEST_ARGS)
+
+conformance: $(READY)
+	$(RUN) -m pytest -m conformance $(PYTEST_ARGS)
+
+lint: $(READY)
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+
+setup: $(READY)
+
+.venv/.ready: requirements.txt $(filter .uv/bin/uv,$(UV))
+	@$(FIND_PYTHON); \
+	echo "setting up .venv with $$($$python --version) (a few GB on the first time)"; \
+	$(UV) venv --quiet --allow-existing --python "$$($$python -c 'import sys; print(sys.executable)')" .venv
+	$(UV) pip sync --python .venv/bin/python requirements.txt
+	@touch $@
+
+.uv/bin/uv:
+	@$(FIND_PYTHON); \
+	echo 'installing uv into .uv'; \
+	$$python -m venv .uv || { rm -rf .uv; \
+		echo "$$python cannot make virtual environments (its ensurepip is missing): install the package" >&2; \
+		echo 'python3-venv (Debian, Ubuntu) or its like, or put uv on the PATH, then call make again' >&2; \
+		exit 1; }; \
+	.uv/bin/python -m pip install --quiet uv
+
+# torch and torchvision move together: a torchvision built against another torch fails on import.
+lock: $(filter .uv/bin/uv,$(UV))
+	printf 'torch==2.13.0\ntorchvision==0.28.0\n' | $(UV) pip compile --quiet --universal --python-version 3.11 \
+		--no-emit-index-url --no-annotate --no-header --extra dev pyproject.toml - -o requirements.txt
