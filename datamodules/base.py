@@ -102,11 +102,11 @@ class PhotoDataModule(pl.LightningDataModule):
         root = self.config.resolved_root()
         if root is None:
             raise DataError(
-                f"no root for {self.name}: set data.root or {ROOT_VARIABLE} to a folder that holds {self.layout}"
+                f"no root for {self.name}: set data.root or {ROOT_VARIABLE} to a folder with {self.layout}"
             )
         if not root.is_dir():
             raise DataError(
-                f"{root} is not a folder: set data.root or {ROOT_VARIABLE} to one that holds {self.layout}"
+                f"{root} is not a folder: set data.root or {ROOT_VARIABLE} to one with {self.layout}"
             )
         return root / self.name if (root / self.name).is_dir() else root
 
@@ -121,7 +121,7 @@ class PhotoDataModule(pl.LightningDataModule):
     def label_path(self, label: str, name: str) -> Path | None:
         """Where the map of a picture lies, None where there is none.
 
-        ``<labels root>/<kind>/<data set>/<name>.png``, in `DataConfig.labels_root`, then in ``<root>/labels``.
+        ``<kind>/<data set>/<name>.png`` in `DataConfig.labels_root`, then in ``<root>/labels``.
         """
         for folder in self._label_folders(label):
             path = (folder / name).with_suffix(".png")
@@ -152,8 +152,8 @@ class PhotoDataModule(pl.LightningDataModule):
         if items and not kept:
             missing = " and ".join(label for label, count in lacking.items() if count)
             raise DataError(
-                f"no picture of {self.name} has a {missing} map: make them with `python -m datamodules.annotate "
-                f"{self.name} --out DIR` and set data.labels_root=DIR"
+                f"no picture of {self.name} has a {missing} map: make them with "
+                f"`python -m datamodules.annotate {self.name} --out DIR` and set data.labels_root=DIR"
             )
         return kept
 

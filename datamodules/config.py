@@ -23,12 +23,12 @@ class DataConfig:
         labels: label maps wanted in a batch, of ``detail`` and ``semantic``.
         labels_root: folder of label maps searched before ``<root>/labels``, e.g. `annotate`'s output.
         crop: side of the square crops, pixels.
-        scale_min, scale_max: range of the random scaling factor; a picture is never made smaller than the crop.
+        scale_min, scale_max: range of the random scaling factor; the crop always fits.
         flip: mirror every other training crop, at random.
         batch_size: crops a rank and batch; the global batch is ``batch_size`` × number of ranks.
         workers: reader processes a rank; 0 reads in the training process.
         cache: keep the decoded pictures in memory (uint8; small sets only).
-        shards: folder or URL of tar shards written by `datamodules.pack`, used for training in place of files.
+        shards: folder or URL of tar shards written by `datamodules.pack`, for training in place of files.
         min_side: pictures with a shorter side are skipped.
         seed: of everything random; with the number of a sample it fixes that sample.
     """
@@ -55,7 +55,7 @@ class DataConfig:
                 raise ConfigError(f"data.{key} is {getattr(self, key)}: it must be at least 1")
         if not 0 < self.scale_min <= self.scale_max:
             raise ConfigError(
-                f"data.scale_min={self.scale_min} and data.scale_max={self.scale_max}: 0 < scale_min ≤ scale_max needed"
+                f"data.scale_min={self.scale_min}, data.scale_max={self.scale_max}: 0 < min ≤ max needed"
             )
         if self.workers < 0 or self.seed < 0:
             raise ConfigError(f"data.workers={self.workers} and data.seed={self.seed} cannot be negative")

@@ -121,7 +121,7 @@ def list_images(
 
 
 def manifest_hash(items: list[ImageItem]) -> str:
-    """SHA-256, hexadecimal, over the sorted names and the SHA-256 of each file: the identity of a test set."""
+    """Identity of a test set: SHA-256, hexadecimal, over the sorted names and the SHA-256 of each file."""
     digest = hashlib.sha256()
     for item in sorted(items, key=lambda item: item.name):
         with open(item.path, "rb") as file:

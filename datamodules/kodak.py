@@ -18,7 +18,7 @@ SHA1 = "076e2a5fd4515b5fda677f15fe63dd112d266bc5"  # over the 24 files in order
 
 
 class Kodak(EvaluationOnly):
-    """The 24 files in ``<root>/kodak``. Without them there they are fetched once, into the user's cache folder."""
+    """The 24 files in ``<root>/kodak``. Where missing, they are fetched once into the user's cache."""
 
     name = "kodak"
     layout = "kodak/kodim01.png … kodim24.png"
@@ -54,7 +54,7 @@ def fetched() -> Path:
     folder = cache_folder()
     if all((folder / name).is_file() for name in NAMES):
         return folder
-    remedy = "put kodim01.png to kodim24.png into a folder kodak/ and set data.root or GENIC_DATA to the folder above"
+    remedy = "put kodim01.png to kodim24.png into DIR/kodak/ and set data.root or GENIC_DATA to DIR"
     digest, files = hashlib.sha1(usedforsecurity=False), {}
     for name in NAMES:
         try:

@@ -35,7 +35,7 @@ class Folder(PhotoDataModule):
 
     With subfolders ``train`` and ``val``, and perhaps ``test``, these are the parts, and codecs are measured
     on ``test`` or else ``val``. Without them, one picture in ten (chosen by its name) is for validation and
-    the rest for training, while codecs are measured on all: honest only for codecs that were not trained here.
+    the rest for training, while codecs are measured on all: honest only for codecs not trained here.
     """
 
     name = "folder"

@@ -1,7 +1,7 @@
 """Photographs that ship inside scikit-image and scikit-learn: something to run on with no data at hand.
 
-Their label maps are drawn from outlines written down here by hand, coarse and good enough to exercise what
-labels are for. Classes are those of PASCAL VOC, as for the other photographs.
+Their label maps are drawn from outlines by hand (`sample_outlines`), good enough to exercise what labels are
+for. Classes are those of PASCAL VOC, as for the other photographs.
 """
 
 from __future__ import annotations
@@ -18,10 +18,8 @@ from datamodules.base import Part, PhotoDataModule
 from datamodules.batch import Sample
 from datamodules.dataset import LabelledItem, checked
 from datamodules.images import ImageItem, read_image
+from datamodules.sample_outlines import DETAIL, SEMANTIC, Outline
 from lightning_modules.codec.errors import DataError
-
-CAT, MOTORBIKE, PERSON = 8, 14, 15
-Outline = tuple[tuple[int, int], ...]
 
 # Pictures of evaluation are never trained on. The two motorcycles are one scene, so they stay together.
 PARTS = {
@@ -33,10 +31,6 @@ PARTS = {
     "evaluation": ("skimage/astronaut.png", "skimage/coffee.png", "sklearn/china.jpg"),
 }
 
-# Polygons in (x, y) pixels.
-SEMANTIC: dict[str, tuple[tuple[int, Outline], ...]] = {}
-DETAIL: dict[str, tuple[Outline, ...]] = {}
-
 
 @dataclass(frozen=True)
 class OutlinedItem(LabelledItem):
@@ -45,7 +39,7 @@ class OutlinedItem(LabelledItem):
     def read_sample(self, min_side: int = 1) -> Sample:
         image = read_image(self.path)
         detail = _draw(image, tuple((255, o) for o in DETAIL.get(self.name, ())))
-        semantic = _draw(image, SEMANTIC.get(self.name, ()))
+        semantic = _draw(image, (SEMANTIC[self.name],) if self.name in SEMANTIC else ())
         maps = {"detail": detail, "semantic": semantic}
         return checked(Sample(image, **{label: maps[label] for label in self.labels}), self.path, min_side)
 

@@ -54,7 +54,7 @@ def centre_window(height: int, width: int, side: int) -> Window:
 
 
 def cut(sample: Sample, window: Window) -> Sample:
-    """Scale and crop a whole picture and its maps: bicubic with antialiasing for the picture, nearest for maps."""
+    """Scale and crop a whole picture (bicubic with antialiasing) and its maps (nearest)."""
     maps = (
         None if m is None else _cut(m, window, Image.Resampling.NEAREST)
         for m in (sample.detail, sample.semantic)
@@ -63,7 +63,7 @@ def cut(sample: Sample, window: Window) -> Sample:
 
 
 def _cut(array: np.ndarray, window: Window, method: Image.Resampling) -> np.ndarray:
-    """Equal to scaling all of ``array`` and cropping, but only the pixels that the crop depends on are touched."""
+    """Equal to scaling all of ``array`` and cropping, but touches only pixels that the crop depends on."""
     height, width = array.shape[:2]
     top, bottom, y0, y1 = _span(height, window.height, window.top, window.side, _SUPPORT[method])
     left, right, x0, x1 = _span(width, window.width, window.left, window.side, _SUPPORT[method])
