@@ -1,0 +1,178 @@
+"""The typed configuration of a run: dataclass defaults < the preset's YAML < ``key=value`` arguments."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from datamodules.config import DataConfig
+from experiments.registry import find_experiment
+from lightning_modules.codec.errors import ConfigError
+
+PRESETS = Path(__file__).resolve().parent / "presets"
+PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed"}
+
+
+@dataclass
+class TrainConfig:
+    """What the trainer does, whichever the paper. All intervals count training batches; 0 means never.
+
+    Attributes:
+        batches: length of the run.
+        log_every, validate_every, panels_every: intervals of metrics, validation and image panels.
+        checkpoint_every: interval of ``last.ckpt`` and ``last.safetensors``, also written at the end.
+        keep_every: interval of numbered weights, which are kept.
+        precision: ``32``, or ``bf16`` for autocast to bfloat16 with float32 weights.
+        channels_last: memory format of the weights, and so of the features.
+    """
+
+    batches: int = 100_000
+    log_every: int = 50
+    validate_every: int = 2_000
+    panels_every: int = 2_000
+    checkpoint_every: int = 1_000
+    keep_every: int = 50_000
+    precision: str = "bf16"
+    channels_last: bool = True
+
+    def check(self) -> None:
+        """Raise `ConfigError` on a value out of range."""
+        if self.batches < 1 or self.log_every < 1:
+            raise ConfigError(
+                f"train.batches={self.batches} and train.log_every={self.log_every}: at least 1 needed"
+            )
+        for key in ("validate_every", "panels_every", "checkpoint_every", "keep_every"):
+            if getattr(self, key) < 0:
+                raise ConfigError(f"train.{key} is {getattr(self, key)}: 0 (never) or more needed")
+        if self.precision not in PRECISIONS:
+            raise ConfigError(f"train.precision is {self.precision!r}: there are {' and '.join(PRECISIONS)}")
+
+
+@dataclass
+class RunConfig:
+    """Everything that a run depends on.
+
+    Attributes:
+        experiment: the paper, a key of `experiments.registry.EXPERIMENTS`.
+        preset: the YAML file that it started from.
+        seed: of the weights at the start and of all that is random in training; data.seed follows it unless set.
+        data: see `datamodules.config.DataConfig`; ``data=NAME`` is short for ``data.name=NAME``.
+        model: the paper's own dataclass.
+        train: see `TrainConfig`.
+    """
+
+    experiment: str
+    preset: str
+    seed: int = 0
+    data: DataConfig = field(default_factory=DataConfig)
+    model: Any = None
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+
+def load_config(experiment: str, arguments: Sequence[str] = ()) -> RunConfig:
+    """Resolve a configuration.
+
+    Args:
+        experiment: a paper's name.
+        arguments: ``key=value``, e.g. ``preset=nano``, ``data=imagenet``, ``model.lambda_p=5``.
+
+    Raises:
+        ConfigError: an experiment, preset or key that does not exist (the nearest one is named), or a value
+            of the wrong type or out of range.
+    """
+    from omegaconf import OmegaConf
+
+    found = find_experiment(experiment)
+    pairs = [_split(argument) for argument in arguments]
+    preset = next((value for key, value in reversed(pairs) if key == "preset"), "small")
+    path = _preset_path(experiment, preset)
+    config = OmegaConf.structured(RunConfig(experiment, preset, model=found.config_class()()))
+    OmegaConf.update(config, "data.seed", "${seed}")
+    config = _merge(config, OmegaConf.load(path), f"{path}: ")
+    for key, value in pairs:
+        if key == "experiment" and value != experiment:
+            raise ConfigError(f"the experiment is {experiment}: to run {value}, give its name first")
+        key = "data.name" if key == "data" else key
+        config = _merge(config, OmegaConf.from_dotlist([f"{key}={value}"]))
+    resolved: RunConfig = OmegaConf.to_object(config)
+    for part in (resolved.data, resolved.model, resolved.train):
+        if hasattr(part, "check"):
+            part.check()
+    return resolved
+
+
+def to_yaml(config: RunConfig) -> str:
+    """The resolved configuration as YAML; each of its keys can be given on the command line."""
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_yaml(OmegaConf.structured(config))
+
+
+def _split(argument: str) -> tuple[str, str]:
+    key, equals, value = argument.partition("=")
+    if not equals or not key:
+        raise ConfigError(
+            f"{argument!r} is not of the form key=value, e.g. preset=nano or train.batches=1000"
+        )
+    return key, value
+
+
+def _preset_path(experiment: str, preset: str) -> Path:
+    path = PRESETS / experiment / f"{preset}.yaml"
+    if path.is_file():
+        return path
+    there = sorted(p.stem for p in path.parent.glob("*.yaml"))
+    near = difflib.get_close_matches(preset, there, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(there)}"
+    raise ConfigError(f"{experiment} has no preset {preset!r}; {hint}")
+
+
+def _merge(config: Any, update: Any, where: str = "") -> Any:
+    from omegaconf import DictConfig, ListConfig, OmegaConf
+    from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
+
+    known = list(_keys(config))
+    try:
+        for key in _keys(update):
+            old, new = OmegaConf.select(config, key), OmegaConf.select(update, key)
+            if isinstance(old, DictConfig) and not isinstance(new, DictConfig):
+                inside = [name for name in known if name.startswith(f"{key}.")]
+                raise ConfigError(f"{where}{key} is a group of keys: {', '.join(inside)}")
+            if isinstance(old, ListConfig) and not isinstance(new, ListConfig):
+                raise ConfigError(f"{where}{key}={new}: a list is needed, e.g. [1,2]")
+        return OmegaConf.merge(config, update)
+    except ConfigKeyError as error:
+        key = str(error.full_key)
+        raise ConfigError(f"{where}no key {key!r}; {_nearest(key, known)}") from None
+    except OmegaConfBaseException as error:
+        reason = str(error).split("\n")[0]
+        raise ConfigError(f"{where}{error.full_key}: {reason}") from None
+    except TypeError as error:  # of a key that goes on below a list
+        raise ConfigError(f"{where}{', '.join(_keys(update))}: {error}") from None
+
+
+def _nearest(key: str, known: list[str]) -> str:
+    """A hint at what may have been meant: by the whole key, else by its last part."""
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.75)
+    if not near:
+        leaves = {name.rpartition(".")[2]: name for name in known}
+        near = [
+            leaves[leaf]
+            for leaf in difflib.get_close_matches(key.rpartition(".")[2], leaves, n=1, cutoff=0.6)
+        ]
+    return f"did you mean {near[0]!r}?" if near else f"the keys are {', '.join(known)}"
+
+
+def _keys(config: Any, prefix: str = "") -> Iterable[str]:
+    """Dotted names of all leaves."""
+    from omegaconf import DictConfig
+
+    for key in config:
+        node = config._get_node(key)
+        if isinstance(node, DictConfig) and len(node):
+            yield from _keys(node, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
