@@ -11,10 +11,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from typing import IO
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -45,8 +46,9 @@ def save_weights(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapp
         WeightsError: a value is not finite in float16, or the metadata lacks a key or is no JSON.
     """
     _check_metadata(metadata, Path(path))
-    stored = {name: _to_stored(name, tensor) for name, tensor in tensors.items()}
-    write_atomically(Path(path), save(stored, dict(metadata)))
+    stored, _ = round_trip(tensors, metadata)
+    with atomic_file(path) as file:
+        file.write(save(stored, dict(metadata)))
     return weights_identity(stored, metadata)
 
 
@@ -70,6 +72,13 @@ def load_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         ) from error
     _check_metadata(metadata, path)
     return tensors, metadata
+
+
+def round_trip(
+    tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """What `load_weights` would give after `save_weights`, without a file."""
+    return {name: _to_stored(name, tensor) for name, tensor in tensors.items()}, dict(metadata)
 
 
 def weights_identity(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
@@ -123,23 +132,20 @@ def shipped_weights() -> list[Path]:
     return sorted(MODULES.glob("*/weights/*.safetensors"))
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write so that ``path`` holds either its old content or all of ``data``, whenever the process dies."""
+@contextmanager
+def atomic_file(path: str | Path) -> Iterator[IO[bytes]]:
+    """A file to write; ``path`` keeps its old content until the block ends well, then has all of the new."""
+    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
+        with open(temporary, "wb") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
-        # mkstemp keeps the file to its owner; runs and weights are as readable as any other file.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
         os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _to_stored(name: str, tensor: Tensor) -> Tensor:

@@ -1,0 +1,111 @@
+"""What the LightningModules of all papers share: the clock, the optimisers, and the way to a codec."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from datamodules.batch import Batch
+from lightning_modules.codec.contract import Codec
+
+
+class CompressionModule(pl.LightningModule):
+    """A paper's training: several optimisers stepped by hand, counted in batches.
+
+    A subclass implements `loss_step` (one batch: forward, losses, updates, logging), `optimiser_groups`,
+    `panels`, `export_weights` and `codec`.
+
+    Attributes:
+        paper: the package under ``lightning_modules``.
+        config: the paper's dataclass.
+        batches_seen: the clock, int64; training batches since the start, resumed runs included. Lightning's
+            ``global_step`` counts optimiser steps and is used for nothing.
+        seed: of everything random in a step.
+    """
+
+    paper: ClassVar[str]
+    automatic_optimization = False
+
+    def __init__(self, config: Any, seed: int = 0) -> None:
+        super().__init__()
+        self.config, self.seed = config, seed
+        self.register_buffer("batches_seen", torch.zeros((), dtype=torch.int64))
+
+    @abstractmethod
+    def loss_step(self, batch: Batch) -> None:
+        """Train on one batch."""
+
+    @abstractmethod
+    def optimiser_groups(self) -> dict[str, tuple[Iterable[nn.Parameter], float]]:
+        """Parameters and base learning rate of each Adam optimiser, by name; disjoint."""
+
+    @abstractmethod
+    def panels(self, batch: Batch) -> dict[str, Tensor]:
+        """Pictures to look at, [B, 3, H, W] in [0, 1], by title."""
+
+    @abstractmethod
+    def export_weights(self) -> dict[str, Tensor]:
+        """The tensors that encoding and decoding need, entropy tables included."""
+
+    @abstractmethod
+    def codec(self) -> Codec:
+        """The codec of the current weights, as it would be loaded from their file."""
+
+    @abstractmethod
+    def initialise_from(self, tensors: Mapping[str, Tensor]) -> None:
+        """Start from exported weights, of an earlier stage of training perhaps; the clock stays at 0."""
+
+    def learning_rate_factor(self, batch: int) -> float:
+        """Schedule: factor on every base learning rate at batch number ``batch``."""
+        return 1.0
+
+    def metadata(self) -> dict[str, str]:
+        """What a weights file says of itself: the paper and the configuration, enough to rebuild the codec."""
+        return {
+            "paper": self.paper,
+            "config": json.dumps(dataclasses.asdict(self.config), sort_keys=True),
+            "batches": str(int(self.batches_seen)),
+        }
+
+    def configure_optimizers(self) -> list[Optimizer]:
+        groups = self.optimiser_groups()
+        self.optimiser_names = list(groups)
+        return [torch.optim.Adam(list(parameters), lr=rate) for parameters, rate in groups.values()]
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        # The noise of a batch depends on its number and rank alone: a resumed run repeats it.
+        torch.manual_seed(hash((self.seed, int(self.batches_seen), self.global_rank)) % 2**63)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        factor = self.learning_rate_factor(int(self.batches_seen))
+        for optimiser, (_, rate) in zip(self._optimisers(), self.optimiser_groups().values(), strict=True):
+            for group in optimiser.param_groups:
+                group["lr"] = rate * factor
+        self.loss_step(batch)
+        self.batches_seen += 1
+
+    def update(self, name: str, loss: Tensor, clip: float | None = None) -> Tensor:
+        """One step of optimiser ``name`` on ``loss``, which may reach parameters of others: those are left alone.
+
+        Returns:
+            The norm of the gradients before clipping to ``clip``.
+        """
+        optimiser = self._optimisers()[self.optimiser_names.index(name)]
+        parameters = [p for group in optimiser.param_groups for p in group["params"]]
+        optimiser.zero_grad(set_to_none=True)
+        self.manual_backward(loss, inputs=parameters)
+        norm = nn.utils.clip_grad_norm_(parameters, float("inf") if clip is None else clip)
+        optimiser.step()
+        return norm
+
+    def _optimisers(self) -> list[Any]:
+        optimisers = self.optimizers()
+        return optimisers if isinstance(optimisers, list) else [optimisers]

@@ -1,0 +1,160 @@
+"""Entropy model of selective detail decoding: context estimator and mixing body with causal attention.
+
+Akutsu et al., CLIC 2020, section 2.3 and figure 2, whose layer widths are not printed; the blocks are ours::
+
+    ẑ ── causal 5×5 ── causal residual 3×3 ── causal attention ── gate ──┐  context estimator
+    ψ = H_d(ẑ_h) ── 1×1 ─────────────────────────────────────────────────┤
+                             1×1 residual ── causal attention ── gate ── 1×1 ──> μ_f, s_f   mixing body
+
+Attention as in PixelSNAIL (Chen et al. 2017): keys and values from the symbols and the features, queries from
+the features. Deviations: a bounded causal window with a learned key per offset instead of the whole past with
+background coordinates, so that cost grows linearly with the picture; several heads.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lightning_modules.entropy.grid import GridModule
+from lightning_modules.entropy.layers import GatedResidual, GridLinear, WindowAttention
+from lightning_modules.entropy.wavefront import Span, Wavefront, causal_offsets
+
+
+class CausalLinear(GridLinear):
+    """Masked convolution: a linear map over a causal neighbourhood (`wavefront.causal_offsets`)."""
+
+    def __init__(self, in_channels: int, out_channels: int, radius: int, skew: int, include_same: bool) -> None:
+        self.offsets = causal_offsets(radius, skew, include_same)
+        super().__init__(len(self.offsets) * in_channels, out_channels)
+
+    def forward(self, front: Wavefront, name: str, span: Span) -> Tensor:
+        """Block [B, t, i, out] from map ``name`` of ``front``."""
+        return super().forward(torch.cat(front.neighbours(name, self.offsets, span), -1))
+
+
+class CausalAttention(nn.Module):
+    """Gated attention over earlier diagonals within a window.
+
+    Args:
+        name: of its maps in the wavefront.
+        channels: of the features.
+        symbols: channels of ẑ.
+        heads: of 16 channels each.
+        radius: the window is the causal half of (2·radius + 1)² positions.
+        skew: s.
+    """
+
+    def __init__(self, name: str, channels: int, symbols: int, heads: int, radius: int, skew: int) -> None:
+        super().__init__()
+        inner = heads * WindowAttention.head_channels
+        self.name = name
+        self.offsets = causal_offsets(radius, skew, include_same=False)
+        self.query = GridLinear(channels, inner)
+        self.key_value = GridLinear(channels + symbols, 2 * inner)
+        self.attend = WindowAttention(heads, len(self.offsets))
+        self.gate = GatedResidual(channels, inner)
+
+    def remember(self, front: Wavefront, span: Span) -> None:
+        """Keys and values of a block whose symbols and features are known."""
+        z_hat, x = front.read("z_hat", span), front.read(f"{self.name}.x", span)
+        front.write(f"{self.name}.kv", self.key_value(torch.cat((x, z_hat), -1)), span)
+
+    def forward(self, front: Wavefront, x: Tensor, span: Span, known: bool) -> Tensor:
+        """Features [B, t, i, channels] -> the same shape.
+
+        ``known``: the block's symbols are known already (training, encoding). While decoding they are not, and
+        `remember` is called once they are.
+        """
+        front.write(f"{self.name}.x", x, span)
+        if known:
+            self.remember(front, span)
+        keys_values = torch.stack(front.neighbours(f"{self.name}.kv", self.offsets, span), -2)
+        k, v = keys_values.chunk(2, -1)
+        return self.gate(x, self.attend(self.query(x), k, v, front.neighbours_inside(self.offsets, span)))
+
+
+class ContextModel(GridModule):
+    """(ẑ, ψ, level) -> (μ_f, s_f), each element from earlier diagonals of ẑ and all of ψ.
+
+    Args:
+        symbols: channels of ẑ.
+        hyper: channels of ψ.
+        channels: width of the context estimator and the mixing body.
+        heads, radius: of the attention.
+        skew: s of the decoding order, 1 or 2.
+        levels: number of trained rate levels; features are biased by the level.
+    """
+
+    def __init__(
+        self, symbols: int, hyper: int, channels: int, heads: int, radius: int, skew: int, levels: int
+    ) -> None:
+        super().__init__()
+        self.symbols, self.radius, self.skew = symbols, radius, skew
+        self.first = CausalLinear(symbols, channels, 2, skew, include_same=False)
+        self.level = nn.Parameter(torch.zeros(levels, channels))
+        self.residual_in = CausalLinear(channels, channels, 1, skew, include_same=True)
+        self.residual_out = GridLinear(channels, channels, gain=0.5)
+        self.context_attention = CausalAttention("context", channels, symbols, heads, radius, skew)
+        self.mix_context = GridLinear(channels, channels)
+        self.mix_hyper = GridLinear(hyper, channels)
+        self.mix_in = GridLinear(channels, channels)
+        self.mix_out = GridLinear(channels, channels, gain=0.5)
+        self.mixing_attention = CausalAttention("mixing", channels, symbols, heads, radius, skew)
+        self.out = GridLinear(channels, 2 * symbols, gain=0.1)
+
+    def wavefront(self, psi: Tensor, level: Tensor, incremental: bool) -> Wavefront:
+        """Maps for pictures with hyper features ``psi`` [B, H, W, hyper] and ``level`` [B]; part of the mixing is done."""
+        margin = (max(2, self.radius) * (self.skew + 1), max(2, self.radius))
+        front = Wavefront(*psi.shape[:3], self.skew, margin, psi, incremental)
+        front.write("psi", front.to_skewed(self.mix_hyper(psi)), front.whole)
+        if incremental:
+            front.allocate("z_hat", self.symbols)
+            for attention in (self.context_attention, self.mixing_attention):
+                front.allocate(f"{attention.name}.kv", attention.key_value.bias.shape[0])
+        front.level = self.snap(interpolate(self.level, level))[:, None, None]
+        return front
+
+    def forward(self, z_hat: Tensor, psi: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
+        """The whole picture at once, for training.
+
+        Args:
+            z_hat: [B, H, W, symbols], integers.
+            psi: [B, H, W, hyper].
+            level: [B], 0 to levels − 1.
+
+        Returns:
+            μ_f and scale index s_f, both [B, H, W, symbols].
+        """
+        front = self.wavefront(psi, level, incremental=False)
+        front.write("z_hat", front.to_skewed(z_hat), front.whole)
+        return front.to_grid(self.predict(front, front.whole, known=True)).chunk(2, -1)
+
+    def predict(self, front: Wavefront, span: Span, known: bool) -> Tensor:
+        """(μ_f, s_f) of a block, [B, t, i, 2·symbols]; see `CausalAttention.forward` for ``known``."""
+        x = self.first(front, "z_hat", span) + front.level
+        front.write("first", F.relu(x), span)
+        x = x + self.residual_out(F.relu(self.residual_in(front, "first", span)))
+        x = self.context_attention(front, x, span, known)
+        x = self.mix_context(x) + front.read("psi", span)
+        x = x + self.mix_out(F.relu(self.mix_in(F.relu(x))))
+        x = self.mixing_attention(front, x, span, known)
+        return self.out(F.relu(x))
+
+    def observe(self, front: Wavefront, z_hat: Tensor, span: Span) -> None:
+        """Take in the decoded symbols [B, t, i, symbols] of a block."""
+        front.write("z_hat", z_hat, span)
+        self.context_attention.remember(front, span)
+        self.mixing_attention.remember(front, span)
+
+
+def interpolate(table: Tensor, level: Tensor) -> Tensor:
+    """Rows of ``table`` [levels, ch] at ``level`` [B], linearly between whole levels.
+
+    In float64 the products are exact for levels that are multiples of ⅛.
+    """
+    low = level.floor().clamp(0, table.shape[0] - 1)
+    high = (low + 1).clamp(max=table.shape[0] - 1)
+    fraction = (level - low)[:, None].to(table.dtype)
+    return table[low.long()] * (1 - fraction) + table[high.long()] * fraction

@@ -1,0 +1,77 @@
+"""Exact arithmetic: every value between the bytes and the symbols lies on a power-of-two grid.
+
+Activations are multiples of 2⁻¹⁰ within ±2¹⁰, weights multiples of 2⁻¹⁴. Evaluated in float64, each product and
+each partial sum is then an integer multiple of 2⁻²⁴ below 2⁵³ in size, so it is represented exactly and the
+order of summation, the number of threads, fused multiply-adds and the device cannot matter. `check_headroom`
+proves the bound for the actual weights when a network is made exact. Division (attention's normaliser) is
+correctly rounded by IEEE 754 on every device, and its operands are exact.
+
+A network is written once: `snap` is the identity on a float32 network in training, and rounds on its exact copy.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from lightning_modules.codec.errors import WeightsError
+
+ACTIVATION_BITS = 10
+ACTIVATION_LIMIT = 2.0**10
+WEIGHT_BITS = 14
+
+
+def to_grid(x: Tensor, bits: int) -> Tensor:
+    """Nearest multiple of 2^-bits, ties to even. Scaling by a power of two is exact."""
+    return torch.round(x * 2.0**bits) * 2.0**-bits
+
+
+class GridModule(nn.Module):
+    """A module whose output is put on the activation grid once it is exact.
+
+    Attributes:
+        exact: False in training (float32, no rounding); True on copies made by `exact_copy`.
+    """
+
+    exact = False
+
+    def check_headroom(self) -> None:
+        """Raise `WeightsError` where sums could leave the 53 bits; layers with weights override it."""
+
+    def snap(self, y: Tensor) -> Tensor:
+        """Identity in training; on an exact copy, round to the activation grid and clamp to its range."""
+        if not self.exact:
+            return y
+        return to_grid(y, ACTIVATION_BITS).clamp_(-ACTIVATION_LIMIT, ACTIVATION_LIMIT)
+
+
+def exact_copy(network: nn.Module) -> nn.Module:
+    """A frozen float64 copy of ``network`` with weights on the grid and `GridModule.exact` set.
+
+    Weights are first rounded to float16, as they are stored, so that a network in training and the one
+    loaded from its file give the same integers.
+
+    Raises:
+        WeightsError: a weight is not finite, or a layer's sums could exceed 53 bits.
+    """
+    network = copy.deepcopy(network).requires_grad_(False).eval()
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            parameter.data = to_grid(parameter.data.half().double(), WEIGHT_BITS)
+            if not torch.isfinite(parameter.data).all():
+                raise WeightsError(f"weight {name} is not finite: the training diverged; take an earlier checkpoint")
+    for module in network.modules():
+        if isinstance(module, GridModule):
+            module.exact = True
+            module.check_headroom()
+    return network
+
+
+def check_sums(name: str, weight: Tensor) -> None:
+    """Raise `WeightsError` unless ``weight`` [fan_in, fan_out] keeps all partial sums below 2⁵³ grid steps."""
+    # Inputs are sums of up to four snapped activations (residual connections).
+    steps = (weight.abs().sum(0).max() + 1) * 4 * ACTIVATION_LIMIT * 2.0 ** (ACTIVATION_BITS + WEIGHT_BITS)
+    if steps >= 2.0**53:
+        raise WeightsError(f"{name}: sums need {steps.log2():.1f} bits, 53 are exact; train with weight decay")

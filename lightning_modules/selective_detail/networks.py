@@ -1,0 +1,92 @@
+"""The networks of figure 1: encoder E, decoders G_m and G_s, hyper encoder H_e, discriminator D."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lightning_modules.layers.attention_blocks import decoder_body, encoder_body
+from lightning_modules.selective_detail.config import SelectiveDetailConfig
+
+
+def encoder(config: SelectiveDetailConfig) -> nn.Sequential:
+    """E: x [B, 3, H, W] in [0, 1] -> z [B, latents, H/16, W/16]."""
+    widths = config.E
+    bodies = [encoder_body(a, b, n) for a, b, n in zip(widths[:-1], widths[1:], config.E_blocks, strict=True)]
+    last = nn.Conv2d(widths[-1], config.latents, 3, padding=1)
+    # With the default initialisation nearly all latents would round to zero; they start with a deviation about 1.
+    nn.init.normal_(last.weight, std=24 * last.weight.std().item())
+    return nn.Sequential(*bodies, last)
+
+
+def decoder(latents: int, widths: list[int], blocks: list[int]) -> nn.Sequential:
+    """G_m or G_s: ẑ [B, latents, H/16, W/16] -> [B, widths[-1], H, W]."""
+    bodies = [decoder_body(a, b, n) for a, b, n in zip(widths[:-1], widths[1:], blocks, strict=True)]
+    return nn.Sequential(nn.Conv2d(latents, widths[0], 3, padding=1), *bodies)
+
+
+class HyperEncoder(nn.Module):
+    """H_e: z [B, latents, H, W] -> z_h [B, hyper, ⌈H/4⌉, ⌈W/4⌉]. Grids that 4 does not divide are padded by replication."""
+
+    def __init__(self, config: SelectiveDetailConfig) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(config.latents, config.hyper, 3, padding=1)
+        self.bodies = nn.Sequential(*(encoder_body(config.hyper, config.hyper, config.hyper_blocks) for _ in range(2)))
+        last = self.bodies[-1][-1]
+        nn.init.normal_(last.weight, std=8 * last.weight.std().item())  # as in `encoder`
+
+    def forward(self, z: Tensor) -> Tensor:
+        h, w = z.shape[2:]
+        return self.bodies(self.first(F.pad(z, (0, -w % 4, 0, -h % 4), mode="replicate")))
+
+
+class Discriminator(nn.Module):
+    """D: (x, t_s) -> patch scores [B, 1, H/16, W/16]; high means real.
+
+    Eight input channels: the picture and a 1×1 reduction of the one-hot labels.
+    """
+
+    def __init__(self, config: SelectiveDetailConfig) -> None:
+        super().__init__()
+        self.classes = config.semantic_classes
+        self.reduce = nn.Conv2d(self.classes, config.semantic_features, 1)
+        widths = config.D
+        bodies = [encoder_body(a, b, n) for a, b, n in zip(widths[:-1], widths[1:], config.D_blocks, strict=True)]
+        self.bodies = nn.Sequential(*bodies, nn.Conv2d(widths[-1], 1, 3, padding=1))
+
+    def forward(self, x: Tensor, t_s: Tensor) -> Tensor:
+        """``t_s``: int64 [B, H, W]; classes beyond the last count as none."""
+        known = (t_s >= 0) & (t_s < self.classes)
+        one_hot = F.one_hot(t_s.where(known, 0), self.classes) * known[..., None]
+        labels = self.reduce(one_hot.permute(0, 3, 1, 2).to(x.dtype))
+        return self.bodies(torch.cat((x, labels), 1))
+
+
+class GainUnits(nn.Module):
+    """A gain per channel and rate level before rounding, and its learned inverse after (Cui et al. 2021).
+
+    Between levels gains are interpolated geometrically.
+    """
+
+    def __init__(self, levels: int, channels: int) -> None:
+        super().__init__()
+        # Levels start a factor √2 apart: half the step doubles the rate's share of each symbol by half a bit.
+        start = 0.35 * torch.arange(levels)[:, None].expand(levels, channels).float()
+        self.log_gain = nn.Parameter(start.clone())
+        self.log_inverse = nn.Parameter(-start.clone())
+
+    def forward(self, z: Tensor, level: Tensor) -> Tensor:
+        """z [B, ch, H, W] at ``level`` [B] -> scaled z."""
+        return z * self._at(self.log_gain, level)
+
+    def inverse(self, z_hat: Tensor, level: Tensor) -> Tensor:
+        """Undo `forward` on rounded latents."""
+        return z_hat * self._at(self.log_inverse, level)
+
+    @staticmethod
+    def _at(table: Tensor, level: Tensor) -> Tensor:
+        low = level.floor().clamp(0, table.shape[0] - 1)
+        high = (low + 1).clamp(max=table.shape[0] - 1)
+        fraction = (level - low)[:, None]
+        return torch.exp(torch.lerp(table[low.long()], table[high.long()], fraction))[:, :, None, None]
