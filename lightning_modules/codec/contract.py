@@ -103,7 +103,7 @@ def check_image(image: Image) -> None:
     """Raise `ImageError` unless ``image`` is uint8 H×W×3 with sides from 1 to 8192."""
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
-        raise ImageError(f"a picture is a uint8 array of shape H×W×3, not {found}: convert it (eval.images.read_image)")
+        raise ImageError(f"a picture is a uint8 array of shape H×W×3, not {found}: convert it (datamodules.images.read_image)")
     if not all(1 <= side <= MAX_SIDE for side in image.shape[:2]):
         raise ImageError(f"sides are 1 to {MAX_SIDE} pixels, not {image.shape[0]}×{image.shape[1]}: crop or scale it")
 

@@ -1,0 +1,70 @@
+"""What the classical codecs share: a quality range that is checked, and pictures through Pillow."""
+
+from __future__ import annotations
+
+import io
+from typing import ClassVar
+
+import numpy as np
+from PIL import Image as PillowImage
+
+from lightning_modules.codec.container import Container
+from lightning_modules.codec.contract import Codec, Image
+from lightning_modules.codec.errors import ConfigError, DamagedFileError
+
+
+class ClassicalCodec(Codec):
+    """A codec without weights, whose native stream is the section ``payload``.
+
+    Attributes:
+        quality_range: least and greatest value that the underlying library takes.
+        quality_meaning: what the value is, for messages and reports.
+    """
+
+    quality_range: ClassVar[tuple[float, float]]
+    quality_meaning: ClassVar[str]
+
+    def encode(self, image: Image, quality: float | None = None, **options: object) -> bytes:
+        """Compress; see `Codec.encode`. `ConfigError` where the quality is out of range."""
+        low, high = self.quality_range
+        if quality is not None and not low <= quality <= high:
+            raise ConfigError(
+                f"{self.id}: quality is {self.quality_meaning}, {low:g} to {high:g}, not {quality:g}"
+            )
+        return super().encode(image, quality, **options)
+
+    def _encode(self, image: Image, quality: float) -> dict[str, bytes]:
+        return {"payload": self.compress(image, quality)}
+
+    def _decode(self, container: Container) -> Image:
+        return self.decompress(container.section("payload"), container.height, container.width)
+
+    def compress(self, image: Image, quality: float) -> bytes:
+        """The native stream of a uint8 H×W×3 picture."""
+        raise NotImplementedError
+
+    def decompress(self, payload: bytes, height: int, width: int) -> Image:
+        """The picture of a native stream, which must be height×width×3."""
+        raise NotImplementedError
+
+
+def pillow_encode(image: Image, format: str, **parameters: object) -> bytes:
+    """The file that Pillow writes, without metadata."""
+    out = io.BytesIO()
+    PillowImage.fromarray(image).save(out, format, **parameters)
+    return out.getvalue()
+
+
+def pillow_decode(payload: bytes, format: str, height: int, width: int) -> Image:
+    """Decode with one Pillow reader only; the size in the native header is compared before decoding."""
+    with PillowImage.open(io.BytesIO(payload), formats=[format]) as picture:
+        check_size(picture.height, picture.width, height, width)
+        return np.array(picture.convert("RGB"))
+
+
+def check_size(found_height: int, found_width: int, height: int, width: int) -> None:
+    """`DamagedFileError` where the native header's size is not the container's."""
+    if (found_height, found_width) != (height, width):
+        raise DamagedFileError(
+            f"the payload claims {found_height}×{found_width}, the header {height}×{width}"
+        )

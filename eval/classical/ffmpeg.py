@@ -1,0 +1,70 @@
+"""Single pictures as bare video streams, through PyAV (FFmpeg's libraries)."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import av
+import numpy as np
+
+from lightning_modules.codec.errors import DamagedFileError, ToolError
+
+_FORMAT = "yuv444p"
+_SLACK = 256  # pixels a side by which FFmpeg may round a frame up
+
+
+def encode_planes(planes: np.ndarray, encoder: str, options: dict[str, str]) -> bytes:
+    """The stream of one 4:4:4 frame.
+
+    Args:
+        planes: uint8, 3×H×W.
+        encoder: name in FFmpeg, such as ``libx265``.
+        options: the encoder's own.
+
+    Raises:
+        ToolError: this build of PyAV lacks the encoder, or it refuses the frame.
+    """
+    try:
+        context = av.CodecContext.create(encoder, "w")
+        context.height, context.width = planes.shape[1:]
+        context.pix_fmt = _FORMAT
+        context.time_base, context.framerate = Fraction(1), Fraction(1)
+        context.options = options
+        frame = av.VideoFrame(context.width, context.height, _FORMAT)
+        for target, plane in zip(frame.planes, planes, strict=True):
+            padding = target.line_size - plane.shape[1]
+            target.update(np.pad(plane, ((0, 0), (0, padding))).tobytes())
+        frame.pts = 0
+        return b"".join(bytes(packet) for packet in [*context.encode(frame), *context.encode(None)])
+    except (av.error.FFmpegError, ValueError) as error:
+        raise ToolError(
+            f"{encoder} through PyAV failed: {error}; install a build of av that has it"
+        ) from error
+
+
+def decode_planes(stream: bytes, decoder: str, height: int, width: int) -> np.ndarray:
+    """The uint8 3×height×width planes of a stream of one 4:4:4 frame.
+
+    The decoder is told the size, so that it allocates little more (FFmpeg rounds sides up), and to report
+    every error instead of concealing it.
+
+    Raises:
+        DamagedFileError: not exactly one such frame.
+    """
+    context = av.CodecContext.create(decoder, "r")
+    context.thread_count = 1
+    context.options = {
+        "max_pixels": str((height + _SLACK) * (width + _SLACK)),
+        "err_detect": "explode+crccheck+bitstream+buffer",
+    }
+    frames = [*context.decode(av.Packet(stream)), *context.decode(None)]
+    if len(frames) != 1 or frames[0].is_corrupt:
+        raise DamagedFileError(f"the payload has {len(frames)} whole frames, 1 is needed")
+    frame = frames[0]
+    if (frame.height, frame.width) != (height, width) or frame.format.name not in (_FORMAT, "yuvj444p"):
+        raise DamagedFileError(
+            f"the payload is {frame.height}×{frame.width} {frame.format.name}, not {height}×{width} 4:4:4"
+        )
+    return np.stack(
+        [np.frombuffer(plane, np.uint8).reshape(height, plane.line_size)[:, :width] for plane in frame.planes]
+    )
