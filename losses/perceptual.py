@@ -1,0 +1,221 @@
+"""Losses in the feature space of a frozen classifier: feature distance, content, style, and LPIPS.
+
+Nothing is downloaded unasked. Weights come from a safetensors file, or from timm's hub where the caller
+says ``weights="hub"``; LPIPS uses its trunk only if the file is in torch's hub folder already.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lightning_modules.codec.errors import ConfigError, ToolError, WeightsError
+
+
+class FrozenFeatures(nn.Module):
+    """Intermediate features of a timm classifier: eval mode for good, no parameter trainable.
+
+    Args:
+        name: timm's name of the model, one with ``forward_intermediates``.
+        weights: a safetensors file of the whole model's state dict; ``"hub"`` for timm's own pretrained
+            weights, from its cache or else fetched; None for random ones (tests).
+        layers: indices of the intermediate features to return, None for all. What the indices are is
+            the model's own: for most, 0 has stride 2, 1 stride 4, and so on.
+        mean, std: normalisation of RGB in [0, 1] that the weights were trained with; None for the model's
+            own from timm. The shared ``mobilenetv2_100`` wants (0.5, 0.5, 0.5) for both, i.e. [−1, 1],
+            and ``pad_type="same"``.
+        **options: passed on to the model (``pad_type`` …).
+
+    Raises:
+        ConfigError: timm has no such model, or the model has no intermediate features.
+        WeightsError: no such file, not a safetensors file of this model, or the hub is out of reach.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        weights: str | Path | None,
+        layers: Sequence[int] | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        **options: object,
+    ) -> None:
+        super().__init__()
+        self.network = _timm_model(name, weights, options)
+        if not hasattr(self.network, "forward_intermediates"):
+            raise ConfigError(
+                f"timm's {name} gives no intermediate features: choose a model that does (vgg16, resnet50)"
+            )
+        self.layers = None if layers is None else list(layers)
+        config = self.network.pretrained_cfg
+        for key, values in (("mean", mean), ("std", std)):
+            values = config[key] if values is None else values
+            self.register_buffer(
+                key, torch.tensor(values, dtype=torch.float32).view(-1, 1, 1), persistent=False
+            )
+        self.requires_grad_(False)
+        self.eval()
+
+    def train(self, mode: bool = True) -> FrozenFeatures:
+        """Stay in eval mode, whatever the module around does."""
+        return super().train(False)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Features of ``x`` [B, 3, H, W] in [0, 1], a tensor [B, C_l, H_l, W_l] a layer."""
+        x = (x - self.mean) / self.std
+        return self.network.forward_intermediates(x, indices=self.layers, intermediates_only=True)
+
+
+def feature_distance(
+    x: Sequence[Tensor], y: Sequence[Tensor], weights: Sequence[float] | None = None
+) -> Tensor:
+    """Σ_l w_l · mean |φ_l(x) − φ_l(x̂)|, the perceptual loss as pix2pixHD has it; w = 1 by default; scalar."""
+    return _over_layers(x, y, weights, F.l1_loss)
+
+
+def content_loss(x: Sequence[Tensor], y: Sequence[Tensor], weights: Sequence[float] | None = None) -> Tensor:
+    """Σ_l w_l · ½ Σ (F_l − P_l)² (Gatys, Ecker, Bethge 2016, equation 1), mean over the batch; scalar.
+
+    Ablative image compression prints it without the square and under the name of style loss.
+    """
+    return _over_layers(x, y, weights, lambda a, b: 0.5 * (a - b).square().sum() / a.shape[0])
+
+
+def style_loss(x: Sequence[Tensor], y: Sequence[Tensor], weights: Sequence[float] | None = None) -> Tensor:
+    """Σ_l w_l · ‖G_l − A_l‖²_F / (4 N_l² M_l²) of Gram matrices (Gatys et al. 2016, eq. 3 to 5); scalar.
+
+    N_l channels, M_l = H_l · W_l positions; the mean over the batch. Ablative image compression prints the
+    norm without its square, a further factor ½, and the name of content loss.
+    """
+
+    def energy(a: Tensor, b: Tensor) -> Tensor:
+        B, N, H, W = a.shape
+        return (_gram(a) - _gram(b)).square().sum() / (B * 4 * N**2 * (H * W) ** 2)
+
+    return _over_layers(x, y, weights, energy)
+
+
+class Lpips(nn.Module):
+    """Learned perceptual image patch similarity, version 0.1 (Zhang et al. 2018); frozen.
+
+    Args:
+        net: the trunk, ``alex`` for measurements, ``vgg`` for training (its authors' advice), ``squeeze``.
+
+    Raises:
+        ToolError: the package lpips is not installed.
+        WeightsError: the trunk's ImageNet weights are not in torch's hub folder, or are altered.
+    """
+
+    def __init__(self, net: Literal["alex", "vgg", "squeeze"] = "alex") -> None:
+        super().__init__()
+        try:
+            import lpips
+        except ImportError:
+            raise ToolError(
+                "LPIPS needs the package lpips, which is not installed: pip install lpips"
+            ) from None
+        trunk = _torchvision_trunk(net)
+        # Not by lpips itself: it would fetch a missing file, and unpickle it unchecked.
+        self.network = lpips.LPIPS(net=net, pnet_rand=True, verbose=False)
+        slices = self.network.net.state_dict()
+        self.network.net.load_state_dict(
+            {key: trunk[re.sub(r"^slice\d+", "features", key)] for key in slices}
+        )
+        self.requires_grad_(False)
+        self.eval()
+
+    def train(self, mode: bool = True) -> Lpips:
+        """Stay in eval mode, whatever the module around does."""
+        return super().train(False)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """[B] distances, 0 for equal, of ``x`` and ``y`` [B, 3, H, W] in [0, 1]."""
+        with torch.autocast(x.device.type, enabled=False):
+            return self.network(x.float(), y.float(), normalize=True).flatten()
+
+
+def _over_layers(x, y, weights, distance) -> Tensor:
+    weights = [1.0] * len(x) if weights is None else weights
+    if not len(x) == len(y) == len(weights) > 0:
+        raise ValueError(f"{len(x)} and {len(y)} layers, {len(weights)} weights: give as many of each")
+    total = 0.0
+    for a, b, weight in zip(x, y, weights, strict=True):
+        if a.shape != b.shape:
+            raise ValueError(f"a layer's features differ in shape: {tuple(a.shape)} and {tuple(b.shape)}")
+        with torch.autocast(a.device.type, enabled=False):
+            a, b = (t if t.dtype == torch.float64 else t.float() for t in (a, b))
+            total = total + weight * distance(a, b)
+    return total
+
+
+def _gram(features: Tensor) -> Tensor:
+    flat = features.flatten(2)
+    return flat @ flat.transpose(1, 2)
+
+
+def _timm_model(name: str, weights: str | Path | None, options: dict[str, object]) -> nn.Module:
+    import timm
+
+    if not timm.is_model(name):
+        raise ConfigError(f"timm has no model {name!r}: see timm.list_models()")
+    model = timm.create_model(name, pretrained=False, **options)
+    if weights == "hub":
+        try:
+            return timm.create_model(name, pretrained=True, **options)
+        except Exception as error:  # Which one depends on the source and on the client's version.
+            raise WeightsError(
+                f"pretrained weights of {name} are neither in timm's cache nor to be had ({error}): run once "
+                "with a network, or give a safetensors file of the model (weights=PATH)"
+            ) from error
+    if weights is not None:
+        _load_safetensors(model, name, Path(weights))
+    return model
+
+
+def _load_safetensors(model: nn.Module, name: str, path: Path) -> None:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not path.is_file():
+        raise WeightsError(
+            f"no weights of {name} at {path}: put a safetensors file there, or ask for weights='hub'"
+        )
+    try:
+        model.load_state_dict(load_file(path))
+    except (SafetensorError, RuntimeError) as error:
+        raise WeightsError(f"{path} does not hold the weights of timm's {name}: {error}") from error
+
+
+def _torchvision_trunk(net: str) -> dict[str, Tensor]:
+    """State dict of the torchvision classifier that LPIPS builds on, from torch's hub folder only."""
+    from torchvision import models
+
+    trunks = {
+        "alex": models.AlexNet_Weights.IMAGENET1K_V1,
+        "vgg": models.VGG16_Weights.IMAGENET1K_V1,
+        "squeeze": models.SqueezeNet1_1_Weights.IMAGENET1K_V1,
+    }
+    if net not in trunks:
+        raise ConfigError(f"LPIPS has the trunks {', '.join(trunks)}, not {net!r}")
+    url = trunks[net].url
+    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+    if not path.is_file():
+        raise WeightsError(f"LPIPS needs {path}: fetch it once from {url}")
+    digest = path.stem.rpartition("-")[2]
+    if not _sha256(path).startswith(digest):
+        raise WeightsError(
+            f"{path} is damaged (SHA-256 does not begin with {digest}): delete it and fetch {url} anew"
+        )
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
