@@ -60,7 +60,7 @@ def _run(program: str, *arguments: str) -> None:
 
 
 def _claimed_size(payload: bytes) -> tuple[int, int]:
-    """Height and width in a BPG header: magic, two bytes of flags, width and height as big-endian base 128."""
+    """Height and width in a BPG header: magic, two bytes of flags, then both in big-endian base 128."""
     if payload[:4] != b"BPG\xfb":
         raise DamagedFileError("the payload is not a BPG file")
     sides, position = [], 6

@@ -11,7 +11,11 @@ _RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
 
 
 class JpegXl(ClassicalCodec):
-    """JPEG XL at effort 9 of 1 to 9, as a bare codestream. Quality is the Butteraugli distance, 25 (smallest) to 0.05."""
+    """JPEG XL at effort 9 of 9, as a bare codestream.
+
+    Quality is the Butteraugli distance, 25 (smallest file) to 0.05. The format aims at what is seen, not
+    at PSNR.
+    """
 
     id = "jxl"
     qualities = (25, 18, 12, 8, 5, 3, 1.8)

@@ -64,7 +64,9 @@ class Container:
         """Serialise; the inverse of `from_bytes`."""
         name = self.codec.encode("ascii")
         if not 1 <= len(name) <= 16 or len(self.weights) != 4:
-            raise ValueError(f"codec id of 1 to 16 characters and weights id of 4 bytes needed, not {self.codec!r}")
+            raise ValueError(
+                f"a codec id of 1 to 16 characters and 4 bytes of weights id, not {self.codec!r}"
+            )
         if not (1 <= self.height <= MAX_SIDE and 1 <= self.width <= MAX_SIDE):
             raise ValueError(f"sides of 1 to {MAX_SIDE} needed, not {self.height}×{self.width}")
         out = bytearray(MAGIC)
@@ -90,11 +92,11 @@ class Container:
             raise TypeError(f"bytes expected, not {type(data).__name__}")
         data = bytes(data)
         if len(data) < len(MAGIC) or not data.startswith(MAGIC):
-            raise ForeignFileError("not a genic file: the first bytes are not 'gnc'; decode it with its own program")
+            raise ForeignFileError("not a genic file (it does not begin with 'gnc'): use its own program")
         if len(data) < 16:
             raise DamagedFileError(f"truncated: {len(data)} bytes cannot hold a header; fetch the file again")
         if data[3] > VERSION:
-            raise NewerFormatError(f"format version {data[3]}, this genic reads up to {VERSION}: upgrade genic")
+            raise NewerFormatError(f"format version {data[3]}, known up to {VERSION}: upgrade genic")
         # The CRC comes before any length or size is believed.
         body, crc = data[:-4], int.from_bytes(data[-4:], "little")
         if zlib.crc32(body) != crc:

@@ -17,7 +17,13 @@ from typing import ClassVar
 import numpy as np
 
 from lightning_modules.codec.container import MAX_SIDE, NO_WEIGHTS, Container
-from lightning_modules.codec.errors import DamagedFileError, ForeignFileError, GenicError, ImageError, WeightsError
+from lightning_modules.codec.errors import (
+    DamagedFileError,
+    ForeignFileError,
+    GenicError,
+    ImageError,
+    WeightsError,
+)
 
 Image = np.ndarray
 """uint8, H×W×3, RGB, sides from 1 to 8192."""
@@ -69,7 +75,9 @@ class Codec(ABC):
         """
         container = Container.from_bytes(data)
         if container.codec != self.id:
-            raise ForeignFileError(f"the file is of codec {container.codec!r}, not {self.id!r}: open it with that codec")
+            raise ForeignFileError(
+                f"the file is of codec {container.codec!r}, not {self.id!r}: use that codec"
+            )
         if container.weights != self.weights_id:
             raise WeightsError(
                 f"the file needs weights {container.weights.hex()}, loaded are {self.weights_id.hex()}: "
@@ -103,9 +111,10 @@ def check_image(image: Image) -> None:
     """Raise `ImageError` unless ``image`` is uint8 H×W×3 with sides from 1 to 8192."""
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
-        raise ImageError(f"a picture is a uint8 array of shape H×W×3, not {found}: convert it (datamodules.images.read_image)")
-    if not all(1 <= side <= MAX_SIDE for side in image.shape[:2]):
-        raise ImageError(f"sides are 1 to {MAX_SIDE} pixels, not {image.shape[0]}×{image.shape[1]}: crop or scale it")
+        raise ImageError(f"a picture is uint8 H×W×3, not {found}: convert it (datamodules.images.read_image)")
+    height, width = image.shape[:2]
+    if not (1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE):
+        raise ImageError(f"sides are 1 to {MAX_SIDE} pixels, not {height}×{width}: crop or scale the picture")
 
 
 def bits_per_pixel(data: bytes, image: Image) -> float:

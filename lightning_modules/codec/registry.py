@@ -1,4 +1,4 @@
-"""Codecs by name: ``jpeg``, ``selective_detail``, ``selective_detail:small``, ``selective_detail:runs/…/last.safetensors``.
+"""Codecs by name: ``jpeg``, ``selective_detail``, ``selective_detail:small``, ``selective_detail:PATH``.
 
 Imports are lazy, so that a broken or heavy dependency of one codec does not touch the others.
 """
@@ -40,11 +40,12 @@ def open_codec(name: str) -> Codec:
         return _load(LEARNED[base][1]).load(which or "small")
     known = [*CLASSICAL, *LEARNED]
     near = difflib.get_close_matches(base, known, n=1)
-    raise ConfigError(f"no codec {name!r}" + (f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(known)}"))
+    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+    raise ConfigError(f"no codec {name!r}: {hint}")
 
 
 def codec_for(data: bytes, weights: Path | None = None) -> Codec:
-    """The codec that wrote a file. Learned codecs find their weights by the identity in the file, or in ``weights``."""
+    """The codec that wrote a file; a learned one with the weights of the file's identity, or ``weights``."""
     container = Container.from_bytes(data)
     for identifier, target in CLASSICAL.values():
         if identifier == container.codec:
@@ -52,7 +53,7 @@ def codec_for(data: bytes, weights: Path | None = None) -> Codec:
     for identifier, target in LEARNED.values():
         if identifier == container.codec:
             return _load(target).load(weights if weights is not None else container.weights)
-    raise ForeignFileError(f"the file names codec {container.codec!r}, which this genic does not have: upgrade genic")
+    raise ForeignFileError(f"the file names codec {container.codec!r}, unknown to this genic: upgrade genic")
 
 
 def _load(target: str) -> type:
