@@ -68,7 +68,7 @@ class CompressionModule(pl.LightningModule):
         return 1.0
 
     def metadata(self) -> dict[str, str]:
-        """What a weights file says of itself: the paper and the configuration, enough to rebuild the codec."""
+        """What a weights file says of itself: paper and configuration, enough to rebuild the codec."""
         return {
             "paper": self.paper,
             "config": json.dumps(dataclasses.asdict(self.config), sort_keys=True),
@@ -93,7 +93,7 @@ class CompressionModule(pl.LightningModule):
         self.batches_seen += 1
 
     def update(self, name: str, loss: Tensor, clip: float | None = None) -> Tensor:
-        """One step of optimiser ``name`` on ``loss``, which may reach parameters of others: those are left alone.
+        """One step of optimiser ``name`` on ``loss``; what ``loss`` reaches of other optimisers is left alone.
 
         Returns:
             The norm of the gradients before clipping to ``clip``.

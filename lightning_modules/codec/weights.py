@@ -52,6 +52,11 @@ def save_weights(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapp
     return weights_identity(stored, metadata)
 
 
+def as_stored(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors as a file would give them back; `WeightsError` where float16 cannot hold a value."""
+    return {name: _to_stored(name, tensor) for name, tensor in tensors.items()}
+
+
 def load_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors (as stored: float16 or integers, on the CPU) and metadata of a file.
 

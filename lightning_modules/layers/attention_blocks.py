@@ -22,7 +22,9 @@ class ResidualAttentionModule(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.channel = nn.Sequential(nn.Conv2d(channels, channels, 1), nn.ReLU(), nn.Conv2d(channels, channels, 1))
+        self.channel = nn.Sequential(
+            nn.Conv2d(channels, channels, 1), nn.ReLU(), nn.Conv2d(channels, channels, 1)
+        )
         self.spatial = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
 
     def forward(self, x: Tensor) -> Tensor:

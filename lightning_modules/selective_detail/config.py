@@ -27,6 +27,8 @@ class SelectiveDetailConfig:
             the paper; more make one network serve several rates with gain units (Cui et al. 2021).
         background: weight of unlabelled pixels in the weighted MS-SSIM, 0 to 1; the paper is silent.
         semantic_classes: number of classes in t_s. semantic_features: channels it is reduced to by 1×1 for D.
+        detail_from: batch from which G_s is trained, starting as G_m's copy where their widths agree; until then
+            x̂ = x̂_m. The paper trains all from the start (0).
         adversarial_from: batch from which G_m is trained against D; the paper is silent (0).
         learning_rate: of Adam. From batch ``decay_from`` to ``decay_to`` it falls linearly to ``decay_factor`` of it;
             the paper names no decay.
@@ -58,6 +60,7 @@ class SelectiveDetailConfig:
     mse: float = 0.0
     semantic_classes: int = 21
     semantic_features: int = 5
+    detail_from: int = 0
     adversarial_from: int = 0
     learning_rate: float = 8e-5
     decay_from: int = 800_000

@@ -16,7 +16,7 @@ def encoder(config: SelectiveDetailConfig) -> nn.Sequential:
     bodies = [encoder_body(a, b, n) for a, b, n in zip(widths[:-1], widths[1:], config.E_blocks, strict=True)]
     last = nn.Conv2d(widths[-1], config.latents, 3, padding=1)
     # With the default initialisation nearly all latents would round to zero; they start with a deviation about 1.
-    nn.init.normal_(last.weight, std=24 * last.weight.std().item())
+    last.weight.data.mul_(24)
     return nn.Sequential(*bodies, last)
 
 
@@ -27,14 +27,16 @@ def decoder(latents: int, widths: list[int], blocks: list[int]) -> nn.Sequential
 
 
 class HyperEncoder(nn.Module):
-    """H_e: z [B, latents, H, W] -> z_h [B, hyper, ⌈H/4⌉, ⌈W/4⌉]. Grids that 4 does not divide are padded by replication."""
+    """H_e: z [B, latents, H, W] -> z_h [B, hyper, ⌈H/4⌉, ⌈W/4⌉]; sides are padded to multiples of 4 by replication."""
 
     def __init__(self, config: SelectiveDetailConfig) -> None:
         super().__init__()
         self.first = nn.Conv2d(config.latents, config.hyper, 3, padding=1)
-        self.bodies = nn.Sequential(*(encoder_body(config.hyper, config.hyper, config.hyper_blocks) for _ in range(2)))
+        self.bodies = nn.Sequential(
+            *(encoder_body(config.hyper, config.hyper, config.hyper_blocks) for _ in range(2))
+        )
         last = self.bodies[-1][-1]
-        nn.init.normal_(last.weight, std=8 * last.weight.std().item())  # as in `encoder`
+        last.weight.data.mul_(8)  # as in `encoder`
 
     def forward(self, z: Tensor) -> Tensor:
         h, w = z.shape[2:]
@@ -52,7 +54,9 @@ class Discriminator(nn.Module):
         self.classes = config.semantic_classes
         self.reduce = nn.Conv2d(self.classes, config.semantic_features, 1)
         widths = config.D
-        bodies = [encoder_body(a, b, n) for a, b, n in zip(widths[:-1], widths[1:], config.D_blocks, strict=True)]
+        bodies = [
+            encoder_body(a, b, n) for a, b, n in zip(widths[:-1], widths[1:], config.D_blocks, strict=True)
+        ]
         self.bodies = nn.Sequential(*bodies, nn.Conv2d(widths[-1], 1, 3, padding=1))
 
     def forward(self, x: Tensor, t_s: Tensor) -> Tensor:

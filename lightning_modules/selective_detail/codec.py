@@ -1,0 +1,111 @@
+"""The codec of selective detail decoding: a picture to a file and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lightning_modules.codec.container import Container
+from lightning_modules.codec.contract import Codec, Image
+from lightning_modules.codec.errors import ConfigError, WeightsError
+from lightning_modules.codec.weights import find_weights, load_weights, weights_identity
+from lightning_modules.entropy.coder import MAX_SYMBOL
+from lightning_modules.entropy.gaussian import GaussianTables
+from lightning_modules.entropy.hyperprior import LatentCoder
+from lightning_modules.selective_detail.config import SelectiveDetailConfig
+from lightning_modules.selective_detail.system import System
+
+STRIDE = 16
+
+
+class SelectiveDetailCodec(Codec):
+    """::
+
+        x ── pad to 16 ── E, gain ── round ──> ẑ, ẑ_h ── exact range coder ──> file
+        file ──> ẑ ── gain⁻¹ ── G_m, G_s, equation 1 ── crop, round ──> x̂
+
+    ``quality`` is the rate level, 0 to levels − 1, in steps of ⅛.
+
+    Args:
+        tensors, metadata: of a weights file.
+        device: of the transforms and the exact networks.
+    """
+
+    id = "sd"
+
+    def __init__(
+        self, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], device: str = "cpu"
+    ) -> None:
+        config = SelectiveDetailConfig(**json.loads(metadata["config"]))
+        system = System(config)
+        tables = {name: t for name, t in tensors.items() if name.startswith("gaussian_tables.")}
+        try:
+            system.load_state_dict({n: t for n, t in tensors.items() if n not in tables})
+            self.coder = LatentCoder(system.H, GaussianTables.from_state(tables), device)
+        except (RuntimeError, KeyError) as error:
+            raise WeightsError(f"the weights do not fit their own configuration: {error}") from error
+        del system.H
+        self.system = system.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
+        self.device = device
+        self.identity = weights_identity(tensors, metadata)
+        levels = len(config.lambda_e)
+        self.qualities = tuple(float(level) for level in range(levels))
+        self.default_quality = float((levels - 1) // 2)
+
+    @classmethod
+    def load(cls, which: str | bytes | Path) -> SelectiveDetailCodec:
+        """From a preset's name, a path, or the identity in a file; loaded once a process."""
+        path = find_weights("selective_detail", which)
+        return _load(path, path.stat().st_mtime_ns)
+
+    @property
+    def weights_id(self) -> bytes:
+        return self.identity
+
+    @torch.inference_mode()
+    def analyse(self, image: Image, quality: float) -> tuple[Tensor, Tensor, float]:
+        """ẑ [latents, ⌈H/16⌉, ⌈W/16⌉], ẑ_h and the level, as a file carries them.
+
+        Raises:
+            ConfigError: the quality is out of range.
+        """
+        level = round(8 * quality) / 8
+        if not 0 <= level <= self.qualities[-1]:
+            raise ConfigError(f"quality {quality} is out of range: it goes from 0 to {self.qualities[-1]:g}")
+        height, width = image.shape[:2]
+        padded = np.pad(image, ((0, -height % STRIDE), (0, -width % STRIDE), (0, 0)), mode="edge")
+        x = torch.from_numpy(padded).to(self.device).permute(2, 0, 1)[None].float() / 255
+        x = x.contiguous(memory_format=torch.channels_last)
+        z, z_h = self.system.latents(x, torch.tensor([level], device=self.device))
+        z_hat, z_h_hat = (t[0].round().clamp(-MAX_SYMBOL, MAX_SYMBOL) for t in (z, z_h))
+        return z_hat, z_h_hat, level
+
+    @torch.inference_mode()
+    def synthesise(self, z_hat: Tensor, level: float, height: int, width: int) -> Image:
+        """The picture of ẑ [latents, ⌈H/16⌉, ⌈W/16⌉]."""
+        at = torch.tensor([level], device=self.device)
+        y = z_hat[None].to(self.device).contiguous(memory_format=torch.channels_last)
+        x_hat = self.system.reconstruct(y, at).x_hat[0, :, :height, :width]
+        return (
+            (x_hat * 255).round_().clamp_(0, 255).to(torch.uint8).permute(1, 2, 0).contiguous().cpu().numpy()
+        )
+
+    def _encode(self, image: Image, quality: float) -> dict[str, bytes]:
+        return self.coder.encode(*self.analyse(image, quality))
+
+    def _decode(self, container: Container) -> Image:
+        height, width = container.height, container.width
+        z_hat, level = self.coder.decode(container, -(-height // STRIDE), -(-width // STRIDE))
+        return self.synthesise(z_hat, level, height, width)
+
+
+@lru_cache(maxsize=4)
+def _load(path: Path, mtime_ns: int) -> SelectiveDetailCodec:
+    del mtime_ns  # part of the cache's key: a run's weights change while it trains
+    return SelectiveDetailCodec(*load_weights(path))

@@ -1,0 +1,112 @@
+"""Selective detail decoding: the whole system but its discriminator.
+
+Akutsu, Suzuki, Zhong, Aizawa: Ultra Low Bitrate Learned Image Compression by Selective Detail Decoding, CLIC 2020::
+
+                      ┌── H_e ─ Q ─> ẑ_h ── entropy estimator H ──> bits
+    x ── E ─ gain ─ z ┤                          │
+                      └── Q ──> ẑ ───────────────┘
+                                └─ gain⁻¹ ─┬─ G_m ──> x̂_m ──────────────── D (with t_s, in training)
+                                           └─ G_s ──> x̂_s, m
+                                x̂ = x̂_s ⊙ m + x̂_m ⊙ (1 − m)                        (equation 1)
+
+Where we deviate: the gain units (several rates from one network; one level is the paper) and the entropy
+estimator's block structure (`lightning_modules.entropy.context`).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from lightning_modules.entropy.hyperprior import EntropyEstimator, Rate
+from lightning_modules.selective_detail.config import SelectiveDetailConfig
+from lightning_modules.selective_detail.networks import GainUnits, HyperEncoder, decoder, encoder
+
+
+class Reconstruction(NamedTuple):
+    """What the decoders give, all [B, ·, H, W], x̂ values about [0, 1] and not yet clamped.
+
+    Attributes:
+        x_hat: equation 1. x_hat_m: main decoder. x_hat_s: detail decoder. m: mask, [B, 1, H, W] in (0, 1).
+    """
+
+    x_hat: Tensor
+    x_hat_m: Tensor
+    x_hat_s: Tensor
+    m: Tensor
+
+
+class Output(NamedTuple):
+    """A pass through the whole system: pictures and estimated bits."""
+
+    picture: Reconstruction
+    rate: Rate
+
+
+class System(nn.Module):
+    """Everything but the discriminator: what a file's encoder and decoder consist of."""
+
+    def __init__(self, config: SelectiveDetailConfig) -> None:
+        super().__init__()
+        levels = len(config.lambda_e)
+        self.E = encoder(config)
+        self.gain = GainUnits(levels, config.latents)
+        self.H_e = HyperEncoder(config)
+        self.H = EntropyEstimator(
+            config.latents,
+            (config.hyper, config.hyper, config.hyper, config.psi),
+            config.context,
+            config.heads,
+            config.radius,
+            config.skew,
+            levels,
+        )
+        self.G_m = decoder(config.latents, config.G_m, config.G_m_blocks)
+        self.G_s = decoder(config.latents, config.G_s, config.G_s_blocks) if config.detail_decoder else None
+
+    def latents(self, x: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
+        """x [B, 3, H, W] in [0, 1], sides multiples of 16; level [B] -> z and z_h before rounding."""
+        z = self.gain(self.E(x - 0.5).float(), level)
+        return z, self.H_e(z)
+
+    def reconstruct(self, z_hat: Tensor, level: Tensor, detail: bool = True) -> Reconstruction:
+        """ẑ [B, latents, H/16, W/16] -> pictures; without ``detail`` x̂ = x̂_m."""
+        y = self.gain.inverse(z_hat, level)
+        x_hat_m = self.G_m(y).float() + 0.5
+        if self.G_s is None or not detail:
+            return Reconstruction(x_hat_m, x_hat_m, x_hat_m, torch.zeros_like(x_hat_m[:, :1]))
+        out = self.G_s(y).float()
+        x_hat_s, m = out[:, :3] + 0.5, torch.sigmoid(out[:, 3:])
+        return Reconstruction(x_hat_s * m + x_hat_m * (1 - m), x_hat_m, x_hat_s, m)
+
+    def detail_from_main(self) -> dict[str, Tensor]:
+        """A state of G_s that copies G_m where their widths agree, with the mask at ½."""
+        source, own = self.G_m.state_dict(), self.G_s.state_dict()
+        copied = {name: t.clone() for name, t in source.items() if own[name].shape == t.shape}
+        # The last body's 3×3 feeds the pixel shuffle: its first 12 outputs are x̂_s, the last 4 the mask.
+        for name in ("weight", "bias"):
+            last = f"{len(self.G_m) - 1}.0.{name}"
+            if last in own and last not in copied and own[last].shape[1:] == source[last].shape[1:]:
+                copied[last] = torch.cat((source[last], torch.zeros_like(own[last][len(source[last]) :])))
+        return own | copied
+
+    def forward(self, x: Tensor, level: Tensor, detail: bool = True) -> Output:
+        """Training: likelihoods of noisy latents, contexts and pictures from rounded ones (straight-through)."""
+        z, z_h = self.latents(x, level)
+        z_hat, z_h_hat = _round(z), _round(z_h.float())
+        noisy = (
+            t + torch.rand_like(t) - 0.5 if self.training else r
+            for t, r in ((z, z_hat), (z_h.float(), z_h_hat))
+        )
+        # Contexts steer every later symbol: they are estimated in float32, near the exact arithmetic of coding.
+        with torch.autocast(x.device.type, enabled=False):
+            z_tilde, z_h_tilde = noisy
+            rate = self.H(z_tilde, z_hat, z_h_tilde, z_h_hat, level)
+        return Output(self.reconstruct(z_hat, level, detail), rate)
+
+
+def _round(x: Tensor) -> Tensor:
+    """Round to integers within ±511, with the gradient of the identity."""
+    return x + (x.round().clamp(-511, 511) - x).detach()
