@@ -75,7 +75,7 @@ class PhotoDataModule(pl.LightningDataModule):
         if self.config.shards is not None:
             from datamodules.shards import shard_loader
 
-            return shard_loader(self.config, self.start_batch, rank, world)
+            return shard_loader(self.config, self.semantic_classes, self.start_batch, rank, world)
         pictures = self._open("train")
         sampler = StreamSampler(
             len(pictures), self.config.batch_size, self.config.seed, self.start_batch, rank, world
@@ -123,7 +123,8 @@ class PhotoDataModule(pl.LightningDataModule):
 
         ``<kind>/<data set>/<name>.png`` in `DataConfig.labels_root`, then in ``<root>/labels``.
         """
-        for folder in self._label_folders(label):
+        kind = self.semantic_kind if label == "semantic" else label
+        for folder in self.label_folders(kind):
             path = (folder / name).with_suffix(".png")
             if path.is_file():
                 return path
@@ -157,8 +158,8 @@ class PhotoDataModule(pl.LightningDataModule):
             )
         return kept
 
-    def _label_folders(self, label: str) -> list[Path]:
-        kind = self.semantic_kind if label == "semantic" else label
+    def label_folders(self, kind: str) -> list[Path]:
+        """Where maps of a kind are looked for, in this order."""
         roots = [Path(self.config.labels_root).expanduser()] if self.config.labels_root else []
         root = self.config.resolved_root()
         if root is not None:

@@ -8,6 +8,7 @@ samples are permuted. So a resumed run passes over whole shards without opening 
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import TextIOWrapper
@@ -22,6 +23,7 @@ from datamodules.dataset import augment, checked
 from datamodules.images import read_image, read_label
 from lightning_modules.codec.errors import ConfigError, DataError, ImageError
 
+logger = logging.getLogger(__name__)
 INDEX = "index.json"
 
 
@@ -67,7 +69,9 @@ class ShardStream(IterableDataset):
     An unusable sample is replaced by the next usable one of its shard.
     """
 
-    def __init__(self, index: ShardIndex, config: DataConfig, start_batch: int, rank: int, world: int) -> None:
+    def __init__(
+        self, index: ShardIndex, config: DataConfig, start_batch: int, rank: int, world: int
+    ) -> None:
         missing = sorted(set(config.labels) - set(index.labels))
         if missing:
             raise ConfigError(
@@ -129,14 +133,20 @@ class ShardStream(IterableDataset):
                     maps[label] = read_label(member[f"{label}.png"])
                 sample = Sample(read_image(member["image"]), **maps)
                 return checked(sample, f"{name}:{member['__key__']}", self.config.min_side)
-            except (ImageError, KeyError):
-                continue
+            except (ImageError, KeyError) as error:
+                logger.warning("skipped %s:%s: %r", name, member["__key__"], error)
         raise DataError(f"no usable sample in shard {name}: pack the shards again")
 
 
-def shard_loader(config: DataConfig, start_batch: int, rank: int, world: int) -> DataLoader:
-    """The training loader over ``config.shards``."""
-    stream = ShardStream(ShardIndex.read(config.shards), config, start_batch, rank, world)
+def shard_loader(config: DataConfig, classes: int, start_batch: int, rank: int, world: int) -> DataLoader:
+    """The training loader over ``config.shards``; `ConfigError` unless their t_s has ``classes`` classes."""
+    index = ShardIndex.read(config.shards)
+    if "semantic" in config.labels and index.semantic_classes != classes:
+        raise ConfigError(
+            f"t_s in {config.shards} has {index.semantic_classes} classes, that of {config.name} {classes}: "
+            "set data.name to the data set that was packed"
+        )
+    stream = ShardStream(index, config, start_batch, rank, world)
     return DataLoader(
         stream,
         batch_size=None,
