@@ -2,8 +2,8 @@
 
 t_a (``detail``: 255 on faces and text) comes from the annotations of Open Images where there are some, else
 from `datamodules.detectors`. t_s (``semantic``) comes from the masks of Open Images, from given maps
-(``--masks``) or from a segmentation network (``--model``, ``--weights``). Maps that exist are passed over, each
-is written whole or not at all, and so a stopped run goes on where it was.
+(``--masks``) or from a segmentation network (``--model``, ``--weights``). Maps that exist are passed over and
+each is written whole or not at all, so a stopped run goes on where it was.
 """
 
 from __future__ import annotations
@@ -51,6 +51,10 @@ class Task:
     given: Path | None = None
 
 
+Draw = Callable[[np.ndarray, Task], np.ndarray]
+"""From a picture, uint8 H×W×3, to its map, uint8 H×W."""
+
+
 def detail(image: np.ndarray, task: Task) -> np.ndarray:
     """t_a, uint8 H×W, 0 or 255."""
     height, width = image.shape[:2]
@@ -58,10 +62,8 @@ def detail(image: np.ndarray, task: Task) -> np.ndarray:
     if faces is None:
         boxes = find_faces(image)
     else:
-        scaled = faces * (width, height, width, height)
-        boxes = [
-            (*np.floor(b[:2]).astype(int), *np.ceil(b[2:]).astype(int)) for b in np.clip(scaled, 0, None)
-        ]
+        scaled = np.clip(faces, 0, 1) * (width, height, width, height)
+        boxes = [(*np.floor(b[:2]).astype(int), *np.ceil(b[2:]).astype(int)) for b in scaled]
     if task.text is None:
         boxes = boxes + find_text(image)
     out = detail_map((height, width), boxes)
@@ -86,12 +88,10 @@ def from_instances(image: np.ndarray, task: Task, index: dict[str, int]) -> np.n
     return openimages.semantic_map(image.shape[:2], list(task.instances), index)
 
 
-def detail_tasks(
-    datamodule: PhotoDataModule, items: list[ImageItem], target: Callable[[str], Path]
-) -> list[Task]:
+def detail_tasks(datamodule: PhotoDataModule, items: list[ImageItem], place: Path) -> list[Task]:
     """Tasks for t_a, with what Open Images knows about faces and text where that is the data set."""
     if datamodule.name != "openimages":
-        return [Task(item.path, target(item.name)) for item in items]
+        return [Task(item.path, _target(place, item.name)) for item in items]
     folder, ids = datamodule.folder(), {Path(item.name).stem for item in items}
     splits = {item.name.split("/")[0] for item in items}
     faces = {}
@@ -100,14 +100,12 @@ def detail_tasks(
     text = openimages.text_polygons(folder, ids) or {}
     stems = [Path(item.name).stem for item in items]
     return [
-        Task(item.path, target(item.name), faces.get(stem), text.get(stem))
+        Task(item.path, _target(place, item.name), faces.get(stem), text.get(stem))
         for item, stem in zip(items, stems, strict=True)
     ]
 
 
-def make(
-    tasks: list[Task], draw: Callable[[np.ndarray, Task], np.ndarray], workers: int, title: str
-) -> tuple[int, int]:
+def make(tasks: list[Task], draw: Draw, workers: int, title: str) -> tuple[int, int]:
     """Make the maps that are missing, showing progress; numbers of maps made and of pictures left out."""
     todo = [task for task in tasks if not task.target.is_file()]
     made = 0
@@ -154,7 +152,7 @@ def annotate(
     counts = {}
     for label in config.labels:
         if label == "detail":
-            tasks = detail_tasks(datamodule, items, partial(_target, out / "detail" / config.name))
+            tasks = detail_tasks(datamodule, items, out / "detail" / config.name)
             counts[label] = make(tasks, detail, workers, "detail")
         else:
             counts[label] = _semantic(datamodule, items, out, masks, network)
@@ -171,13 +169,13 @@ def _semantic(
     if datamodule.name == "camvid":
         raise ConfigError("CamVid has its own semantic maps: ask for --labels detail only")
     if masks is not None:
-        target = partial(_target, out / "semantic_voc21" / datamodule.name)
+        place = out / "semantic_voc21" / datamodule.name
         paths = {item.name: (masks / item.name).with_suffix(".png") for item in items}
-        tasks = [Task(item.path, target(item.name), given=paths[item.name]) for item in items]
+        tasks = [Task(item.path, _target(place, item.name), given=paths[item.name]) for item in items]
         return make(tasks, given, 1, "semantic")
     if network is not None:
-        target = partial(_target, out / "semantic_voc21" / datamodule.name)
-        tasks = [Task(item.path, target(item.name)) for item in items]
+        place = out / "semantic_voc21" / datamodule.name
+        tasks = [Task(item.path, _target(place, item.name)) for item in items]
         return make(tasks, lambda image, task: network(image), 1, "semantic")
     if datamodule.name != "openimages":
         raise ConfigError("semantic maps need --masks DIR, or --model NAME --weights FILE")
@@ -202,7 +200,7 @@ def _target(folder: Path, name: str) -> Path:
     return (folder / name).with_suffix(".png")
 
 
-def _one(draw: Callable[[np.ndarray, Task], np.ndarray], task: Task) -> str | None:
+def _one(draw: Draw, task: Task) -> str | None:
     """Make one map; the reason where the picture or its annotation cannot be used."""
     try:
         write_png(task.target, draw(read_image(task.source), task))

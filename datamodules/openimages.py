@@ -2,9 +2,9 @@
 
 Files lie in the data set's folder or in ``annotations/`` below it, with their published names:
 ``*class-descriptions-boxable.csv``, ``*{split}-annotations-bbox.csv`` (for training ``oidv6-train-…``),
-``{split}-annotations-object-segmentation.csv``, masks in ``masks/{split}/`` or ``masks/``, and the text masks of
-OpenVINO's open_images_v5_text, ``text_spotting_openimages_v5_*.json``. `datamodules.annotate` turns them into
-label maps, which is what training reads.
+``{split}-annotations-object-segmentation.csv``, masks in ``masks/{split}/`` or ``masks/``, and the text masks
+of OpenVINO's open_images_v5_text, ``text_spotting_openimages_v5_*.json``. `datamodules.annotate` turns them
+into label maps, which is what training reads.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class OpenImages(PhotoDataModule):
 
 @dataclass(frozen=True)
 class Region:
-    """An instance mask: file, class (MID, e.g. ``/m/01g317``) and the area of its box as a share of the picture."""
+    """An instance mask: file, class (MID, e.g. ``/m/01g317``), area of its box as a share of the picture."""
 
     path: Path
     mid: str
@@ -82,7 +82,7 @@ def face_boxes(folder: Path, split: str, ids: Collection[str]) -> dict[str, np.n
         ids: pictures of interest.
 
     Returns:
-        By image id, float [n, 4]: left, top, right, bottom as shares of width and height; None without a file.
+        By image id, float [n, 4]: left, top, right, bottom as shares of the sides; None without a file.
 
     Raises:
         DataError: a file lacks its columns, or the class descriptions are missing.
@@ -119,10 +119,10 @@ def text_polygons(folder: Path, ids: Collection[str]) -> dict[str, list[np.ndarr
     for path in paths:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            pictures = {
-                p["id"]: (Path(p["file_name"]).stem, p["width"], p["height"]) for p in content["images"]
-            }
-            for stem, _, _ in pictures.values():
+            pictures = {}
+            for picture in content["images"]:
+                stem = Path(picture["file_name"]).stem
+                pictures[picture["id"]] = stem, picture["width"], picture["height"]
                 if stem in ids:
                     found.setdefault(stem, [])
             for word in content["annotations"]:
@@ -175,8 +175,8 @@ def semantic_map(shape: tuple[int, int], instances: list[Region], index: dict[st
 def stored_classes(out: Path, folder: Path, found: dict[str, list[Region]]) -> dict[str, int]:
     """MID to index; from ``classes.json`` in ``out``, which is written on the first call.
 
-    The most frequent classes of ``found`` get an index, 255 at most (Open Images masks have 350): an 8-bit map
-    holds no more.
+    The most frequent classes of ``found`` get an index, 255 at most, which is what an 8-bit map holds (Open
+    Images has masks of 350).
     """
     path = out / CLASSES_FILE
     if not path.is_file():

@@ -1,8 +1,8 @@
-"""Write tar shards (webdataset) of a data set's training part: ``python -m datamodules.pack imagenet -o DIR``.
+"""Tar shards (webdataset) of a data set's training part: ``python -m datamodules.pack imagenet -o DIR``.
 
 A sample is ``<number>.image`` (the picture's file, byte for byte), ``<number>.<label>.png`` and
-``<number>.name``. Pictures are shuffled once, here, so that neighbours in a shard are unrelated; unusable ones
-are left out and counted. ``index.json``, written last, lists the shards and their numbers of samples.
+``<number>.name``. Pictures are shuffled once, here, so that neighbours in a shard are unrelated; unusable
+ones are left out and counted. ``index.json``, written last, lists the shards and their numbers of samples.
 """
 
 from __future__ import annotations

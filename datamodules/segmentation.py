@@ -35,10 +35,10 @@ class SemanticNetwork:
         if name not in known:
             raise ConfigError(f"no segmentation model {name!r}; torchvision has {', '.join(known)}")
         state = _load(weights)
-        auxiliary = {"aux_loss": True} if any(key.startswith("aux_classifier.") for key in state) else {}
-        network = models.get_model(
-            name, weights=None, weights_backbone=None, num_classes=CLASSES, **auxiliary
-        )
+        options: dict = {"weights": None, "weights_backbone": None, "num_classes": CLASSES}
+        if any(key.startswith("aux_classifier.") for key in state):
+            options["aux_loss"] = True
+        network = models.get_model(name, **options)
         try:
             network.load_state_dict(state)
         except RuntimeError as error:

@@ -70,7 +70,7 @@ class ShardStream(IterableDataset):
     """
 
     def __init__(
-        self, index: ShardIndex, config: DataConfig, start_batch: int, rank: int, world: int
+        self, index: ShardIndex, config: DataConfig, start_batch: int = 0, rank: int = 0, world: int = 1
     ) -> None:
         missing = sorted(set(config.labels) - set(index.labels))
         if missing:
