@@ -55,7 +55,8 @@ class OnceSampler(Sampler[list[int]]):
     """Batches of indices that hold each of ``length`` pictures exactly once over all ranks.
 
     Every rank has the same number of batches, so that collective operations stay in step; batches differ by
-    at most one in size and nothing is padded.
+    at most one in size and nothing is padded. (Where ranks would run dry, batches of one more than
+    ``batch_size`` make up for it.)
 
     Raises:
         ValueError: fewer pictures than ranks.
@@ -64,7 +65,7 @@ class OnceSampler(Sampler[list[int]]):
     def __init__(self, length: int, batch_size: int, rank: int = 0, world: int = 1) -> None:
         if length < world:
             raise ValueError(f"{length} pictures cannot be shared by {world} ranks: use at most {length}")
-        batches = -(-length // (batch_size * world))
+        batches = min(-(-length // (batch_size * world)), length // world)
         self.batches = np.array_split(np.arange(length), batches * world)[rank::world]
 
     def __len__(self) -> int:
