@@ -43,14 +43,17 @@ def measure(original: Image, decoded: Image) -> Metrics:
     Raises:
         ImageError: not such pictures, or their sizes differ.
     """
-    structure = multiscale = None
     psnr = psnr_rgb(original, decoded)
-    x, y = _planes(original), _planes(decoded)
-    with torch.no_grad():
-        if min(original.shape[:2]) >= similarity.WINDOW:
-            structure = similarity.ssim(x, y, data_range=255).item()
-        if min(original.shape[:2]) >= similarity.MIN_SIDE:
-            multiscale = similarity.ms_ssim(x, y, data_range=255, floor=0).item()
+    side = min(original.shape[:2])
+    structure = 1.0 if side >= similarity.WINDOW else None
+    multiscale = 1.0 if side >= similarity.MIN_SIDE else None
+    if psnr < math.inf:  # Equal pictures have 1 exactly, however a machine rounds.
+        x, y = _planes(original), _planes(decoded)
+        with torch.no_grad():
+            if structure is not None:
+                structure = similarity.ssim(x, y, data_range=255).item()
+            if multiscale is not None:
+                multiscale = similarity.ms_ssim(x, y, data_range=255, floor=0).item()
     return Metrics(psnr, structure, multiscale, None if multiscale is None else ms_ssim_db(multiscale))
 
 
@@ -75,4 +78,4 @@ def ms_ssim_db(ms_ssim: float) -> float:
 
 
 def _planes(image: Image) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].to(torch.float64)
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1), dtype=np.float64))[None]

@@ -2,9 +2,9 @@
 
 Four filtered planes suffice where the formula shows five moments, since σx² and σy² occur only as their
 sum: E[x], E[y], E[x² + y²], E[xy]. The derivative is written by hand for two reasons. The gradient of a
-filter is a filter again, which autograd hands to a far slower convolution kernel; and on a CPU the
-time goes into touching fresh memory, so a few planes at a time pass through all steps, and only the
-means and the finished gradient are kept.
+filter is a filter again, while autograd's is five times as slow as its forward pass; and on a CPU the time
+goes into touching fresh memory, so a few planes at a time pass through all steps, and only the means and
+the finished gradient are kept.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import math
 from functools import lru_cache
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -24,9 +23,11 @@ PASS_PIXELS = 1 << 18
 
 @lru_cache
 def gaussian(window: int, sigma: float) -> tuple[float, ...]:
-    """Samples of a Gaussian, ``window`` (odd) of them, with sum 1."""
-    if window % 2 == 0 or window < 1 or sigma <= 0:
-        raise ValueError(f"a window has an odd side and a positive sigma, not {window} and {sigma}")
+    """Samples of a Gaussian, ``window`` (odd, at least 3) of them, with sum 1."""
+    if window % 2 == 0 or window < 3 or sigma <= 0:
+        raise ValueError(
+            f"a window has an odd side of 3 or more and a positive sigma, not {window} and {sigma}"
+        )
     taps = [math.exp(-((k - window // 2) ** 2) / (2 * sigma**2)) for k in range(window)]
     return tuple(tap / math.fsum(taps) for tap in taps)
 
@@ -151,12 +152,8 @@ class _Statistics:
 
 
 def _along(planes: Tensor, taps: tuple[float, ...], dim: int) -> Tensor:
-    if planes.is_cuda:
-        # Depthwise: torch's own kernel, which unlike a matrix product never rounds to TF32.
-        N, H, W = planes.reshape(-1, *planes.shape[-2:]).shape
-        kernel = planes.new_tensor(taps).view((-1, 1) if dim == -2 else (1, -1)).expand(N, 1, -1, -1)
-        out = F.conv2d(planes.reshape(1, N, H, W), kernel.contiguous(), groups=N)
-        return out.view(*planes.shape[:-2], *out.shape[-2:])
+    # Shifted sums, not a convolution or a product with a banded matrix: as fast as the best of those on a
+    # CPU whatever the number of planes, and no library setting can lower its precision (TF32, bfloat16).
     size = planes.shape[dim] - len(taps) + 1
     out = planes.narrow(dim, len(taps) // 2, size) * taps[len(taps) // 2]
     for k, tap in enumerate(taps):

@@ -171,7 +171,7 @@ def _prepare(x: Tensor, y: Tensor, min_side: int, name: str) -> tuple[Tensor, Te
     if min(x.shape[2:]) < min_side:
         raise ImageError(
             f"{name} needs sides of at least {min_side} pixels, not {x.shape[2]}×{x.shape[3]}: "
-            "use larger crops or pictures, or plain ssim (sides of 11 and more)"
+            "use larger crops or pictures" + (", or ssim, which needs 11" if name == "MS-SSIM" else "")
         )
     dtype = torch.promote_types(_dtype(x), _dtype(y))
     return x.to(dtype), y.to(dtype)

@@ -202,6 +202,19 @@ def test_pair_shares_statistics_and_equals_both() -> None:
     torch.testing.assert_close(one.grad, two.grad)
 
 
+def test_memory_format_and_both_gradients() -> None:
+    x, y = pictures(2, 176, 180)
+    a, b = x.clone().requires_grad_(), y.to(memory_format=torch.channels_last).requires_grad_()
+    c, d = x.clone().requires_grad_(), y.clone().requires_grad_()
+    ours = ms_ssim(a, b)
+    ours.sum().backward()
+    theirs = pytorch_msssim.ms_ssim(c, d, data_range=1, size_average=False)
+    theirs.sum().backward()
+    torch.testing.assert_close(ours, theirs, atol=5e-6, rtol=0)
+    torch.testing.assert_close(a.grad, c.grad, atol=1e-7, rtol=1e-3)
+    torch.testing.assert_close(b.grad, d.grad, atol=1e-7, rtol=1e-3)
+
+
 def test_anticorrelated_pictures_have_finite_useful_gradients() -> None:
     x, _ = pictures(1, 176, 176)
     y = (1 - x).requires_grad_()
