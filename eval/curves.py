@@ -1,0 +1,162 @@
+"""Rate-distortion curves: ours from results, published ones, and Bjøntegaard's rate difference."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from eval.compressai import from_compressai
+from eval.schema import CodecResult
+from lightning_modules.codec.errors import DataError
+
+REFERENCE = Path("reference", "kodak_published.json")
+
+
+class Metric(NamedTuple):
+    """A distortion figure as plots and tables show it."""
+
+    key: str
+    label: str
+    unit: str
+
+
+METRICS = (
+    Metric("psnr_rgb", "PSNR (RGB)", "dB"),
+    Metric("ms_ssim_db", "MS-SSIM", "dB"),
+    Metric("ssim", "SSIM", ""),
+)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Means over a data set, in ascending order of rate.
+
+    Attributes:
+        name: for legends.
+        points: by metric's key, arrays of (bits per pixel, value), N×2; a metric may be absent.
+        published: drawn from others' figures, not measured here.
+    """
+
+    name: str
+    points: dict[str, np.ndarray]
+    published: bool = False
+
+    def at(self, key: str, bpp: float) -> float | None:
+        """The metric at a rate, linear in log rate between the neighbouring points; None outside them."""
+        points = self.points.get(key)
+        if points is None or not points[0, 0] <= bpp <= points[-1, 0]:
+            return None
+        return float(np.interp(math.log(bpp), np.log(points[:, 0]), points[:, 1]))
+
+
+class Comparison(NamedTuple):
+    """Bjøntegaard's rate difference in percent (negative: fewer bits), and the distortions it is over."""
+
+    percent: float
+    low: float
+    high: float
+
+
+def bd_rate(anchor: Curve, curve: Curve, key: str) -> Comparison | None:
+    """Rate of ``curve`` against ``anchor`` at equal distortion, Akima interpolation of log rate.
+
+    None where it is not defined: a curve lacks the metric, has fewer than three points or falls
+    somewhere with rate, or the two do not overlap in distortion.
+    """
+    a, b = anchor.points.get(key), curve.points.get(key)
+    if a is None or b is None or min(len(a), len(b)) < 3:
+        return None
+    if not (np.all(np.diff(a, axis=0) > 0) and np.all(np.diff(b, axis=0) > 0)):
+        return None
+    low, high = max(a[0, 1], b[0, 1]), min(a[-1, 1], b[-1, 1])
+    if low >= high:
+        return None
+    # The package is loaded late, since it brings its plotting along.
+    from bjontegaard import bd_rate as bjontegaard_rate
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a small overlap; the table shows it
+        percent = bjontegaard_rate(
+            a[:, 0], a[:, 1], b[:, 0], b[:, 1], method="akima", require_matching_points=False, min_overlap=0
+        )
+    return Comparison(float(percent), float(low), float(high))
+
+
+def curve_of(result: CodecResult) -> Curve:
+    """The curve of a result's means."""
+    points = sorted(result.points, key=lambda point: point.mean.bpp)
+    rate = [point.mean.bpp for point in points]
+    columns = {metric.key: [getattr(point.mean, metric.key) for point in points] for metric in METRICS}
+    return Curve(
+        result.codec, {key: _column(rate, values) for key, values in columns.items() if _defined(values)}
+    )
+
+
+def load_results(folder: Path, data: str) -> list[CodecResult]:
+    """Every result under ``folder``/``data``, of ours or in CompressAI's form, by file name.
+
+    Raises:
+        DataError: there is none, or a file is something else.
+    """
+    paths = sorted((folder / data).glob("*.json"))
+    if not paths:
+        raise DataError(
+            f"no results in {folder / data}: run python -m experiments.evaluate CODEC... --data {data}"
+        )
+    return [_load(path, data) for path in paths]
+
+
+def load_reference(path: Path) -> list[Curve]:
+    """Published curves; the file's form is ``{"curves": {name: {"points": {"bpp": […], metric: […]}}}}``."""
+    try:
+        curves = json.loads(path.read_text())["curves"]
+        return [_published(name, entry["points"]) for name, entry in curves.items()]
+    except OSError as error:
+        raise DataError(f"published curves cannot be read: {error}; give another --reference") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"{path} does not hold published curves: {error!r}; give another --reference"
+        ) from error
+
+
+def find_reference() -> Path | None:
+    """The published Kodak curves beside the data (``$GENIC_DATA``, or ``../shared``), where there are any."""
+    roots = [Path(root) for root in (os.environ.get("GENIC_DATA"), "../shared") if root]
+    return next((root / REFERENCE for root in roots if (root / REFERENCE).is_file()), None)
+
+
+def _load(path: Path, data: str) -> CodecResult:
+    try:
+        content = json.loads(path.read_text())
+        if isinstance(content, dict) and "results" in content:
+            return from_compressai(content, data)
+        return CodecResult.from_json(path.read_text())
+    except ValueError as error:
+        raise DataError(f"{path}: not JSON: {error}; remove it or evaluate again") from error
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def _published(name: str, points: dict[str, list[float]]) -> Curve:
+    found = {}
+    for metric in METRICS:
+        if points.get(metric.key):
+            rate = points.get("bpp_ms_ssim", points["bpp"]) if metric.key == "ms_ssim_db" else points["bpp"]
+            found[metric.key] = _column(rate, points[metric.key])
+    return Curve(name, found, published=True)
+
+
+def _column(rate: list[float], values: list[float]) -> np.ndarray:
+    points = np.array([rate, values], float).T
+    return points[np.argsort(points[:, 0], kind="stable")]
+
+
+def _defined(values: list[float | None]) -> bool:
+    return bool(values) and all(value is not None and math.isfinite(value) for value in values)

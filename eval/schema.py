@@ -1,0 +1,169 @@
+"""What an evaluation leaves behind: one `CodecResult`, one JSON file, a codec and data set.
+
+``bpp`` is the whole file's bits over the picture's pixels. Means are over pictures, each counted once: PSNR
+and SSIM are averaged as they are; ``ms_ssim_db`` of a mean is −10·log10(1 − mean MS-SSIM), as the published
+curves have it, not the mean of the pictures' decibels. A figure that is not defined (MS-SSIM of a picture
+with a side below 161) is null, and so is a mean over such a one. JSON has no infinity (PSNR of equal
+pictures): it is written as the string ``"inf"``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from datamodules.images import write_atomic
+from eval.metrics import ms_ssim_db
+from lightning_modules.codec.errors import DataError
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class ImageResult:
+    """One picture at one quality.
+
+    Attributes:
+        name: of the picture, unique in its data set.
+        bytes: of the file.
+        ledger: bytes by section; they sum to ``bytes``.
+        psnr_rgb, ssim, ms_ssim, ms_ssim_db: see `eval.metrics.Metrics`.
+        encode_seconds, decode_seconds: wall clock, without reading the picture or starting up.
+    """
+
+    name: str
+    bytes: int
+    bpp: float
+    ledger: dict[str, int]
+    psnr_rgb: float
+    ssim: float | None
+    ms_ssim: float | None
+    ms_ssim_db: float | None
+    encode_seconds: float
+    decode_seconds: float
+
+
+@dataclass(frozen=True)
+class Means:
+    """Over the pictures of one quality; None where a picture lacks the figure."""
+
+    bpp: float
+    psnr_rgb: float | None
+    ssim: float | None
+    ms_ssim: float | None
+    ms_ssim_db: float | None
+    encode_seconds: float | None
+    decode_seconds: float | None
+
+    @classmethod
+    def of(cls, images: list[ImageResult]) -> Means:
+        """Means of at least one picture."""
+
+        def mean(name: str) -> float | None:
+            values = [getattr(image, name) for image in images]
+            return None if None in values else math.fsum(values) / len(values)
+
+        ms_ssim = mean("ms_ssim")
+        names = ("bpp", "psnr_rgb", "ssim", "encode_seconds", "decode_seconds")
+        return cls(
+            **{name: mean(name) for name in names},
+            ms_ssim=ms_ssim,
+            ms_ssim_db=None if ms_ssim is None else ms_ssim_db(ms_ssim),
+        )
+
+
+@dataclass(frozen=True)
+class Point:
+    """A codec at one of its qualities; ``images`` is empty where only means are known."""
+
+    quality: float | None
+    mean: Means
+    images: list[ImageResult] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where figures come from; see `eval.provenance`."""
+
+    date: str
+    commit: str | None
+    machine: str
+    threads: int
+    processes: int
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class CodecResult:
+    """All points of a codec on a data set, in ascending order of rate.
+
+    Attributes:
+        codec: as `experiments.evaluate` was given it.
+        data: name of the data set.
+        manifest: SHA-256 over names and contents of its pictures; None for figures from elsewhere.
+        provenance: None for figures from elsewhere.
+    """
+
+    codec: str
+    data: str
+    manifest: str | None
+    points: list[Point]
+    description: str = ""
+    provenance: Provenance | None = None
+    schema: int = SCHEMA
+
+    def to_json(self) -> str:
+        """Strict JSON, indented."""
+        return json.dumps(_plain(dataclasses.asdict(self)), indent=1, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> CodecResult:
+        """The inverse of `to_json`; `DataError` where the text is something else."""
+        try:
+            content = json.loads(text)
+            if content["schema"] != SCHEMA:
+                raise DataError(
+                    f"results of schema {content['schema']}, this genic reads {SCHEMA}: evaluate again"
+                )
+            return _typed(cls, content)
+        except (ValueError, TypeError, KeyError) as error:
+            raise DataError(f"not a result of experiments.evaluate: {error}; evaluate again") from error
+
+    def save(self, path: Path) -> None:
+        """Write atomically; folders are made."""
+        write_atomic(path, self.to_json().encode())
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return "inf" if value == math.inf else value
+
+
+def _typed(kind: object, value: object) -> object:
+    """``value``, out of JSON, as type ``kind``; raises TypeError or KeyError where it does not fit."""
+    if dataclasses.is_dataclass(kind):
+        hints = typing.get_type_hints(kind)
+        unknown = set(value) - set(hints)
+        if unknown:
+            raise TypeError(f"unknown keys {', '.join(sorted(unknown))}")
+        return kind(**{name: _typed(hints[name], item) for name, item in value.items()})
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if origin is types.UnionType:
+        return None if value is None else _typed(inner[0], value)
+    if origin is list:
+        return [_typed(inner[0], item) for item in value]
+    if origin is dict:
+        return {key: _typed(inner[1], item) for key, item in value.items()}
+    if kind is float and (value == "inf" or type(value) in (int, float)):
+        return float(value)
+    if type(value) is not kind:
+        raise TypeError(f"{value!r} is not {kind.__name__}")
+    return value

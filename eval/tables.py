@@ -1,0 +1,95 @@
+"""The Markdown report of a set of curves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from eval.curves import METRICS, Curve, bd_rate
+from eval.schema import CodecResult
+
+RATES = (0.1, 0.15, 0.25, 0.5, 0.75, 1.0)
+_DIGITS = {"psnr_rgb": 2, "ms_ssim_db": 2, "ssim": 4}
+
+
+def report(results: Sequence[CodecResult], curves: Sequence[Curve], anchor: Curve, data: str) -> str:
+    """Markdown: BD-rates against the anchor, values at equal rates, every point, provenance.
+
+    Args:
+        results: measured here.
+        curves: of ``results``, and published ones.
+        anchor: one of ``curves``.
+        data: name of the data set.
+    """
+    parts = [
+        f"# Rate and distortion on {data}",
+        "Rate is the whole file's bits over the picture's pixels. Figures are of the decoded 8-bit pictures: "
+        "computed for each picture, then averaged (PSNR too); MS-SSIM in dB is −10·log10(1 − mean MS-SSIM). "
+        "Curves in italics are published figures.",
+        f"## BD-rate against {anchor.name}",
+        "Rate at equal distortion in percent (negative: smaller files; Akima interpolation of log rate), and "
+        "the range of distortion that both curves cover.",
+        _bd_table(curves, anchor),
+    ]
+    for metric in METRICS:
+        rows = [[_name(curve), *_at(curve, metric.key)] for curve in curves if metric.key in curve.points]
+        rows = [row for row in rows if set(row[1:]) != {"–"}]
+        if rows:
+            unit = f", {metric.unit}" if metric.unit else ""
+            parts += [f"## {metric.label}{unit} at equal rate", table(["bpp", *map(str, RATES)], rows)]
+    parts += ["## Every point", *(_points(result) for result in results)]
+    return "\n\n".join(parts) + "\n"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table, the first column flush left, the others flush right."""
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def number(value: float | None, digits: int) -> str:
+    """Fixed-point, or a dash for None."""
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def _bd_table(curves: Sequence[Curve], anchor: Curve) -> str:
+    compared = METRICS[:2]
+    rows = []
+    for curve in curves:
+        row = [_name(curve)]
+        for metric in compared:
+            found = None if curve is anchor else bd_rate(anchor, curve, metric.key)
+            row += (
+                ["–", "–"]
+                if found is None
+                else [f"{found.percent:+.1f}", f"{found.low:.1f} … {found.high:.1f}"]
+            )
+        rows.append(row)
+    header = ["", *(text for metric in compared for text in (f"{metric.label}, %", f"over {metric.unit}"))]
+    return table(header, rows)
+
+
+def _at(curve: Curve, key: str) -> list[str]:
+    return [number(curve.at(key, bpp), _DIGITS[key]) for bpp in RATES]
+
+
+def _name(curve: Curve) -> str:
+    return f"*{curve.name}*" if curve.published else curve.name
+
+
+def _points(result: CodecResult) -> str:
+    header = ["quality", "bpp", "PSNR", "SSIM", "MS-SSIM", "MS-SSIM dB", "encode s", "decode s"]
+    digits = (4, 3, 4, 5, 3, 3, 3)
+    names = ("bpp", "psnr_rgb", "ssim", "ms_ssim", "ms_ssim_db", "encode_seconds", "decode_seconds")
+    rows = []
+    for point in result.points:
+        quality = "–" if point.quality is None else f"{point.quality:g}"
+        values = [number(getattr(point.mean, name), d) for name, d in zip(names, digits, strict=True)]
+        rows.append([quality, *values])
+    lines = [f"### {result.codec}", table(header, rows)]
+    if result.provenance is not None:
+        where, count = result.provenance, len(result.points[0].images)
+        lines.append(
+            f"{count} pictures (manifest {(result.manifest or '')[:12]}), {where.date}, commit "
+            f"{(where.commit or 'unknown')[:12]}, {where.machine}, {where.processes} × {where.threads} threads"
+        )
+    return "\n\n".join(lines)

@@ -1,0 +1,106 @@
+"""Compress pictures.
+
+::
+
+    python -m experiments.compress selective_detail:small photo.png -o out
+    python -m experiments.compress jpeg holiday/*.png -o out --quality 40
+
+Each picture ``NAME.ext`` becomes ``OUT/NAME.gnc``; `experiments.decompress` undoes it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from datamodules.images import list_images, read_image, write_atomic
+from lightning_modules.codec.contract import bits_per_pixel
+from lightning_modules.codec.errors import ConfigError, DataError, GenicError
+from lightning_modules.codec.registry import open_codec
+
+SUFFIX = ".gnc"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status: 2 where a picture could not be compressed."""
+    options = _parser().parse_args(arguments)
+    try:
+        codec = open_codec(options.codec)
+        targets = plan(gather(options.inputs), options.output, SUFFIX, options.force)
+    except GenicError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    failed = False
+    for source, target in targets.items():
+        try:
+            image = read_image(source)
+            data = codec.encode(image, options.quality)
+            write_atomic(target, data)
+            print(f"{target}  {len(data)} bytes  {bits_per_pixel(data, image):.4f} bpp")
+        except ConfigError as error:  # the quality: no picture would do better
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+        except GenicError as error:
+            print(f"error: {source}: {error}", file=sys.stderr)
+            failed = True
+    return 2 if failed else 0
+
+
+def gather(inputs: Sequence[Path]) -> list[Path]:
+    """Files as given, folders as the pictures below them.
+
+    Raises:
+        DataError: something is not there, or a folder has no picture.
+    """
+    found: list[Path] = []
+    for path in inputs:
+        if not path.exists():
+            raise DataError(f"no file {path}")
+        inside = [Path(item.path) for item in list_images(path)] if path.is_dir() else [path]
+        if not inside:
+            raise DataError(f"no pictures in {path}")
+        found += inside
+    return found
+
+
+def plan(sources: Sequence[Path], output: Path, suffix: str, force: bool) -> dict[Path, Path]:
+    """Where each source's result goes.
+
+    Raises:
+        ConfigError: two would share a target, or a target exists and may not be replaced.
+    """
+    targets = {source: output / (source.stem + suffix) for source in sources}
+    shared = [str(target) for target, count in Counter(targets.values()).items() if count > 1]
+    if shared:
+        raise ConfigError(
+            f"several inputs would become {', '.join(shared)}: give them one at a time, or rename"
+        )
+    if output.exists() and not output.is_dir():
+        raise ConfigError(f"{output} is not a folder: give another -o")
+    existing = [str(target) for target in targets.values() if target.exists()]
+    if existing and not force:
+        raise ConfigError(f"{', '.join(existing)} would be overwritten: give --force, or another -o")
+    return targets
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.compress", description=__doc__.partition("\n")[0]
+    )
+    parser.add_argument("codec", metavar="CODEC", help="jpeg, hevc, …, or PAPER[:PRESET or checkpoint]")
+    parser.add_argument("inputs", nargs="+", type=Path, metavar="IN", help="pictures, or folders of them")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the files"
+    )
+    parser.add_argument(
+        "--quality", type=float, metavar="Q", help="the codec's own scale (see its docstring)"
+    )
+    parser.add_argument("--force", action="store_true", help="overwrite existing files")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,111 @@
+"""Draw every rate-distortion curve found under the results.
+
+::
+
+    python -m experiments.rd_curves --data kodak --anchor hevc
+
+Reads ``RESULTS/DATA/*.json`` (of `experiments.evaluate`, or in CompressAI's form) and writes beside them
+``rd_psnr_rgb``, ``rd_ms_ssim_db`` and ``rd_ssim`` as PNG and SVG, and ``rd.md`` with BD-rates and figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from eval.curves import Curve, curve_of, find_reference, load_reference, load_results
+from eval.plots import plot
+from eval.tables import report
+from lightning_modules.codec.errors import ConfigError, GenicError
+
+# Of the published curves these are drawn; the table has them all.
+_DRAWN = (
+    "VTM 9.1 intra 4:4:4",
+    "BPG 4:4:4 (x265)",
+    "mbt2018-mean, MSE",
+    "mbt2018, MS-SSIM",
+    "HiFiC",
+    "MS-ILLM",
+)
+
+
+def draw(
+    results: Path, data: str, anchor: str | None = None, reference: Path | None = None, max_bpp: float = 1.0
+) -> list[Path]:
+    """Write plots and table of a data set's results beside them.
+
+    Args:
+        results: folder of all results.
+        data: the data set's.
+        anchor: name of the curve that BD-rates are against, a published one or ours; by default ``hevc``,
+            or the first where that is missing.
+        reference: file of published curves.
+        max_bpp: right end of the plots.
+
+    Returns:
+        The files written.
+
+    Raises:
+        DataError: no results, or a file is not what it should be.
+        ConfigError: no such anchor.
+    """
+    found = load_results(results, data)
+    curves = [curve_of(result) for result in found]
+    published = load_reference(reference) if reference is not None else []
+    against = _choose(anchor, [*curves, *published])
+    drawn = [*curves, *(curve for curve in published if curve.name in _DRAWN or curve is against)]
+    written = plot(drawn, results / data, f"{data}, {_count(found)}", max_bpp)
+    text = report(found, [*curves, *published], against, data)
+    path = results / data / "rd.md"
+    path.write_text(text)
+    return [*written, path]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.rd_curves", description=__doc__.partition("\n")[0]
+    )
+    parser.add_argument("--data", default="kodak", help="data set (default: kodak)")
+    parser.add_argument(
+        "--results", type=Path, default=Path("results"), metavar="DIR", help="default: results"
+    )
+    parser.add_argument("--anchor", metavar="CODEC", help="curve that BD-rates are against (default: hevc)")
+    parser.add_argument("--reference", type=Path, metavar="FILE", help="published curves, JSON")
+    parser.add_argument("--max-bpp", type=float, default=1.0, metavar="R", help="right end of the plots")
+    options = parser.parse_args(arguments)
+    reference = options.reference
+    if reference is None and options.data == "kodak":
+        reference = find_reference()
+    try:
+        if options.max_bpp <= 0:
+            raise ConfigError(f"--max-bpp {options.max_bpp:g}: more than 0")
+        for path in draw(options.results, options.data, options.anchor, reference, options.max_bpp):
+            print(path)
+    except GenicError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _choose(anchor: str | None, curves: Sequence[Curve]) -> Curve:
+    names = [curve.name for curve in curves]
+    if anchor is None:
+        return curves[names.index("hevc") if "hevc" in names else 0]
+    if anchor not in names:
+        near = difflib.get_close_matches(anchor, names, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names)}"
+        raise ConfigError(f"no curve {anchor!r} to compare with: {hint}")
+    return curves[names.index(anchor)]
+
+
+def _count(results: Sequence) -> str:
+    counts = {len(point.images) for result in results for point in result.points if point.images}
+    return f"mean of {counts.pop()} pictures" if len(counts) == 1 else "means"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
