@@ -27,6 +27,7 @@ class TrainConfig:
         keep_every: interval of numbered weights, which are kept.
         precision: ``32``, or ``bf16`` for autocast to bfloat16 with float32 weights.
         channels_last: memory format of the weights, and so of the features.
+        initialise_from: weights to start from, e.g. of an earlier stage: a preset, a file or a run's folder.
     """
 
     batches: int = 100_000
@@ -37,6 +38,7 @@ class TrainConfig:
     keep_every: int = 50_000
     precision: str = "bf16"
     channels_last: bool = True
+    initialise_from: str | None = None
 
     def check(self) -> None:
         """Raise `ConfigError` on a value out of range."""
@@ -58,7 +60,7 @@ class RunConfig:
     Attributes:
         experiment: the paper, a key of `experiments.registry.EXPERIMENTS`.
         preset: the YAML file that it started from.
-        seed: of the weights at the start and of all that is random in training; data.seed follows it unless set.
+        seed: of the first weights and of all that is random in training; data.seed follows it unless set.
         data: see `datamodules.config.DataConfig`; ``data=NAME`` is short for ``data.name=NAME``.
         model: the paper's own dataclass.
         train: see `TrainConfig`.
@@ -145,7 +147,8 @@ def _merge(config: Any, update: Any, where: str = "") -> Any:
                 raise ConfigError(f"{where}{key}={new}: a list is needed, e.g. [1,2]")
         return OmegaConf.merge(config, update)
     except ConfigKeyError as error:
-        key = str(error.full_key)
+        # The error names the first unknown part only; the hint should look at the whole key.
+        key = next(key for key in _keys(update) if key.startswith(str(error.full_key)))
         raise ConfigError(f"{where}no key {key!r}; {_nearest(key, known)}") from None
     except OmegaConfBaseException as error:
         reason = str(error).split("\n")[0]

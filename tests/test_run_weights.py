@@ -49,6 +49,9 @@ def test_identity_names_contents_and_config_only(tmp_path):
     assert save_weights(path, dict(reversed(some_tensors().items())), {**METADATA, "note": "x"}) == identity
     respelt = {**METADATA, "config": '{"rates":[0.1,0.2],  "width":4}'}
     assert save_weights(path, some_tensors(), respelt) == identity
+    one = save_weights(path, some_tensors(), METADATA) and path.read_bytes()
+    save_weights(path, dict(reversed(some_tensors().items())), dict(reversed(METADATA.items())))
+    assert path.read_bytes() == one
     others = [save_weights(path, some_tensors(1), METADATA)]
     others.append(save_weights(path, some_tensors(), {**METADATA, "config": json.dumps({"width": 5})}))
     others.append(save_weights(path, some_tensors(), {**METADATA, "paper": "gan_reversal"}))

@@ -48,7 +48,7 @@ def save_weights(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapp
     _check_metadata(metadata, Path(path))
     stored, _ = round_trip(tensors, metadata)
     with atomic_file(path) as file:
-        file.write(save(stored, dict(metadata)))
+        file.write(_sorted_header(save(stored, dict(metadata))))
     return weights_identity(stored, metadata)
 
 
@@ -151,6 +151,14 @@ def atomic_file(path: str | Path) -> Iterator[IO[bytes]]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _sorted_header(data: bytes) -> bytes:
+    """A safetensors file whose header is in the order of names, so that equal contents are equal bytes."""
+    size = int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8 : 8 + size]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + data[8 + size :]
 
 
 def _to_stored(name: str, tensor: Tensor) -> Tensor:

@@ -1,0 +1,219 @@
+"""Train a paper's system.
+
+::
+
+    python -m experiments.run selective_detail preset=small data=imagenet
+    python -m experiments.run selective_detail preset=nano --cpus 2 model.lambda_p=3
+    python -m experiments.run selective_detail preset=small --resume auto --max-time 01:30
+
+The run's folder (``runs/<experiment>/<preset>``, numbered from the second on) holds the resolved
+``config.yaml``, ``metrics.jsonl``, ``last.ckpt`` to resume from, weights, and image panels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities import rank_zero_only
+
+from datamodules import make_datamodule
+from experiments.config import PRECISIONS, RunConfig, load_config, to_yaml
+from experiments.registry import find_experiment
+from experiments.training.callbacks import FINISHED, Checkpoints, Clock, Meters, Panels
+from experiments.training.checkpoint import SafeCheckpointIO, batches_of, check_same_model, read_checkpoint
+from experiments.training.devices import Placement, choose_devices, cluster_plugins
+from experiments.training.folder import WEIGHTS, choose_folder
+from experiments.training.loggers import JsonlLogger, finish_wandb, make_wandb_logger
+from experiments.training.progress import ProgressDisplay
+from lightning_modules.base import CompressionModule
+from lightning_modules.codec.errors import ConfigError, GenicError
+from lightning_modules.codec.weights import find_weights, load_weights
+
+
+@dataclass(frozen=True)
+class Run:
+    """What `train` did.
+
+    Attributes:
+        folder: of the run.
+        batches: trained since the run's start, earlier sessions included.
+        reason: why it ended: ``finished``, ``out of time``, or a signal's name.
+        module: as it is after the last batch.
+    """
+
+    folder: Path
+    batches: int
+    reason: str
+    module: CompressionModule
+
+
+def train(
+    config: RunConfig,
+    *,
+    out: str | Path = "runs",
+    placement: Placement | None = None,
+    resume: str | Path | None = None,
+    max_time: timedelta | None = None,
+    logger: str = "csv",
+) -> Run:
+    """Train, or go on training.
+
+    Resuming repeats exactly what the uninterrupted run would have done, given the same devices.
+
+    Args:
+        config: from `load_config`.
+        out: folder of all runs.
+        placement: devices, from `choose_devices`.
+        resume: ``auto`` for the newest run of this experiment and preset, or a run's folder or checkpoint.
+        max_time: stop, with a checkpoint, after this time.
+        logger: ``wandb`` or ``csv``; the JSONL file is written in any case.
+
+    Raises:
+        GenicError: a setting, file or device is not as needed; the subclasses say which.
+    """
+    placement = placement or choose_devices()
+    folder, checkpoint_path = choose_folder(Path(out), config.experiment, config.preset, resume)
+    pl.seed_everything(config.seed, verbose=False)
+    module = find_experiment(config.experiment).module_class()(config.model, config.seed)
+    datamodule = make_datamodule(config.data)
+    start_batch = 0
+    if checkpoint_path is not None:
+        checkpoint = read_checkpoint(checkpoint_path)
+        check_same_model(checkpoint, to_yaml(config), checkpoint_path)
+        start_batch = batches_of(checkpoint, checkpoint_path)
+        del checkpoint
+    elif config.train.initialise_from is not None:
+        tensors, _ = load_weights(find_weights(config.experiment, config.train.initialise_from))
+        module.initialise_from(tensors)
+    datamodule.start_batch = start_batch
+    if config.train.channels_last:
+        module.to(memory_format=torch.channels_last)
+    _announce(config, folder, start_batch, placement)
+    if start_batch >= config.train.batches:
+        module.load_state_dict(read_checkpoint(checkpoint_path)["state_dict"])
+        return Run(folder, start_batch, FINISHED, module)
+
+    loggers: list = [JsonlLogger(folder, start_batch, as_csv=logger == "csv")]
+    if logger == "wandb":
+        loggers.append(make_wandb_logger(folder, asdict(config)))
+    clock, meters = Clock(config.train.batches, max_time), Meters()
+    notes = {"preset": config.preset, "data": config.data.name, "seed": str(config.seed)}
+    trainer = pl.Trainer(
+        **placement.trainer_arguments(),
+        precision=PRECISIONS[config.train.precision],
+        # The clock ends the run: Lightning's steps are optimisers' steps, and the stream of data is endless.
+        max_epochs=-1,
+        check_val_every_n_epoch=None,
+        val_check_interval=config.train.validate_every or 1,
+        limit_val_batches=1.0 if config.train.validate_every else 0,
+        num_sanity_val_steps=0,
+        log_every_n_steps=config.train.log_every,
+        logger=loggers,
+        callbacks=[
+            clock,
+            meters,
+            Checkpoints(folder, config.train, to_yaml(config), notes),
+            Panels(folder, config.train.panels_every),
+            ProgressDisplay(config.train.batches, meters),
+        ],
+        plugins=[SafeCheckpointIO(), *cluster_plugins()],
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        default_root_dir=folder,
+        benchmark=placement.accelerator == "gpu",
+    )
+    trainer.fit(module, datamodule=datamodule, ckpt_path=checkpoint_path)
+    if logger == "wandb":
+        finish_wandb(loggers[1])
+    return Run(folder, int(module.batches_seen), clock.reason or FINISHED, module)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    options = _parser().parse_intermixed_args(arguments)
+    _quieten()
+    pairs = [*options.settings, *([f"train.precision={options.precision}"] if options.precision else [])]
+    try:
+        config = load_config(options.experiment, pairs)
+        started = time.monotonic()
+        run = train(
+            config,
+            out=options.out,
+            placement=choose_devices(options.gpus, options.cpus, options.nodes),
+            resume=options.resume,
+            max_time=_parse_time(options.max_time),
+            logger=options.logger,
+        )
+    except GenicError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    _report(run, config, time.monotonic() - started)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m experiments.run", description="Train a paper's system.")
+    parser.add_argument("experiment", help="a paper, e.g. selective_detail")
+    parser.add_argument(
+        "settings", nargs="*", metavar="key=value", help="preset=NAME, data=NAME, model.…=, train.…="
+    )
+    parser.add_argument("--gpus", type=int, metavar="N", help="GPUs a node")
+    parser.add_argument("--cpus", type=int, metavar="N", help="CPU processes a node")
+    parser.add_argument("--nodes", type=int, default=1, metavar="M", help="machines, under torchrun or SLURM")
+    parser.add_argument("--precision", choices=list(PRECISIONS), help="short for train.precision=")
+    parser.add_argument("--resume", metavar="auto|PATH", help="go on with the newest run, or with this one")
+    parser.add_argument("--max-time", metavar="HH:MM", help="stop with a checkpoint after this time")
+    parser.add_argument("--logger", choices=["wandb", "csv"], default="wandb", help="besides metrics.jsonl")
+    parser.add_argument("--out", default="runs", metavar="DIR", help="folder of all runs")
+    return parser
+
+
+def _parse_time(text: str | None) -> timedelta | None:
+    if text is None:
+        return None
+    hours, colon, minutes = text.partition(":")
+    if not (colon and hours.isdigit() and minutes.isdigit()):
+        raise ConfigError(f"--max-time {text}: give hours and minutes, e.g. 01:30")
+    return timedelta(hours=int(hours), minutes=int(minutes))
+
+
+def _quieten() -> None:
+    """Leave out Lightning's advertisements and advice that does not apply: workers are a setting, and the
+    loader resumes by itself."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"(lightning_fabric|pytorch_lightning)\..*")
+
+
+@rank_zero_only
+def _announce(config: RunConfig, folder: Path, start_batch: int, placement: Placement) -> None:
+    devices = f"{placement.processes} × {placement.accelerator.upper()}"
+    print(
+        f"{config.experiment}, preset {config.preset}, on {config.data.name}: {devices}, {folder}", flush=True
+    )
+    if start_batch:
+        print(f"resumed at batch {start_batch} of {config.train.batches}", flush=True)
+
+
+@rank_zero_only
+def _report(run: Run, config: RunConfig, seconds: float) -> None:
+    elapsed = timedelta(seconds=round(seconds))
+    print(f"{run.reason} at batch {run.batches} of {config.train.batches} after {elapsed}")
+    print(f"weights: {run.folder / WEIGHTS}")
+    if run.reason != FINISHED:
+        print(f"go on with: --resume {run.folder}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

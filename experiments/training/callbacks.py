@@ -1,0 +1,197 @@
+"""What happens between the batches of a run. Everything is counted in batches (`batches_seen`)."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.utilities import rank_zero_only
+
+from datamodules.batch import Batch
+from experiments.config import TrainConfig
+from experiments.training.checkpoint import CONFIG_KEY
+from experiments.training.folder import CHECKPOINT, CONFIG, WEIGHTS
+from experiments.training.panels import picture_grid
+from lightning_modules.base import CompressionModule
+from lightning_modules.codec.weights import atomic_file, save_weights
+
+FINISHED, OUT_OF_TIME = "finished", "out of time"
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+
+
+class Clock(pl.Callback):
+    """Ends the run after ``batches`` batches, when its time is up, or on SIGTERM, SIGINT or SIGUSR1.
+
+    A second signal acts as it would without this callback. Lightning's own handler of SIGTERM is replaced,
+    since it ends the run without a checkpoint.
+
+    Attributes:
+        reason: why the run ended: `FINISHED`, `OUT_OF_TIME`, or the signal's name.
+    """
+
+    def __init__(self, batches: int, max_time: timedelta | None = None) -> None:
+        self.batches, self.max_time = batches, max_time
+        self.reason: str | None = None
+        self._signal: str | None = None
+        self._previous: dict[signal.Signals, Any] = {}
+        self._started = time.monotonic()
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: CompressionModule) -> None:
+        if threading.current_thread() is threading.main_thread():
+            self._previous = {s: signal.signal(s, self._on_signal) for s in _SIGNALS}
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: CompressionModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        seen = int(pl_module.batches_seen)
+        # Loggers take the value of this name as their step.
+        pl_module.log("step", float(seen))
+        if seen >= self.batches:
+            self._stop(trainer, FINISHED)
+        elif reason := self._interruption(trainer):
+            self._stop(trainer, reason)
+            # Without this, Lightning validates before it stops.
+            trainer.limit_val_batches = 0
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: CompressionModule) -> None:
+        pl_module.log("step", float(pl_module.batches_seen))
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: CompressionModule) -> None:
+        # Now, and not at teardown: Lightning puts back what was there before it in between.
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._previous = {}
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: CompressionModule, exception: BaseException
+    ) -> None:
+        self.on_train_end(trainer, pl_module)
+
+    def _interruption(self, trainer: pl.Trainer) -> str | None:
+        timed_out = (
+            self.max_time is not None and time.monotonic() - self._started > self.max_time.total_seconds()
+        )
+        mine = self._signal or (OUT_OF_TIME if timed_out else None)
+        if trainer.world_size == 1:
+            return mine
+        # All processes stop after the same batch, or those that go on would wait for the others for ever.
+        reasons: list[str | None] = [None] * trainer.world_size
+        torch.distributed.all_gather_object(reasons, mine)
+        return next((reason for reason in reasons if reason), None)
+
+    def _stop(self, trainer: pl.Trainer, reason: str) -> None:
+        self.reason = reason
+        trainer.should_stop = True
+
+    def _on_signal(self, number: int, frame: Any) -> None:
+        received = signal.Signals(number)
+        self._signal = received.name
+        signal.signal(received, self._previous.get(received) or signal.SIG_DFL)
+
+
+class Checkpoints(pl.Callback):
+    """Writes ``config.yaml``, ``last.ckpt`` and ``last.safetensors``, and weights that are kept.
+
+    Args:
+        folder: of the run.
+        config: of the trainer.
+        yaml: the resolved configuration of the whole run.
+        notes: further metadata of the weights files.
+    """
+
+    def __init__(self, folder: Path, config: TrainConfig, yaml: str, notes: dict[str, str]) -> None:
+        self.folder, self.config, self.yaml, self.notes = folder, config, yaml, notes
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: CompressionModule) -> None:
+        if trainer.is_global_zero:
+            with atomic_file(self.folder / CONFIG) as file:
+                file.write(self.yaml.encode())
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: CompressionModule, checkpoint: dict[str, Any]
+    ) -> None:
+        checkpoint[CONFIG_KEY] = self.yaml
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: CompressionModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        seen = int(pl_module.batches_seen)
+        if due(seen, self.config.checkpoint_every) or trainer.should_stop:
+            self._save_weights(pl_module, WEIGHTS)
+            trainer.save_checkpoint(self.folder / CHECKPOINT)
+        if due(seen, self.config.keep_every):
+            self._save_weights(pl_module, f"{seen:07d}.safetensors")
+
+    @rank_zero_only
+    def _save_weights(self, module: CompressionModule, name: str) -> None:
+        save_weights(self.folder / name, module.export_weights(), {**self.notes, **module.metadata()})
+
+
+class Meters(pl.Callback):
+    """Logs learning rates and the rate of training, in pictures a second over all processes."""
+
+    def __init__(self) -> None:
+        self.images_per_second = 0.0
+        self._since: float | None = None
+        self._images = 0
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: CompressionModule, batch: Batch, batch_idx: int
+    ) -> None:
+        if self._since is None:
+            self._since, self._images = time.monotonic(), 0
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: CompressionModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        self._images += len(batch.image) * trainer.world_size
+        if not due(int(pl_module.batches_seen), trainer.log_every_n_steps):
+            return
+        self.images_per_second = self._images / max(time.monotonic() - self._since, 1e-9)
+        self._since, self._images = time.monotonic(), 0
+        pl_module.log("speed/images_per_second", self.images_per_second)
+        for name, optimiser in zip(pl_module.optimiser_names, trainer.optimizers, strict=True):
+            pl_module.log(f"learning_rate/{name}", optimiser.param_groups[0]["lr"])
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: CompressionModule) -> None:
+        # Validation is not training: the meter starts anew after it.
+        self._since = None
+
+
+class Panels(pl.Callback):
+    """Draws the module's pictures of the first crops of a batch, as PNG and in Weights & Biases."""
+
+    def __init__(self, folder: Path, every: int, pictures: int = 4) -> None:
+        self.folder, self.every, self.pictures = folder, every, pictures
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: CompressionModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        seen = int(pl_module.batches_seen)
+        if not trainer.is_global_zero or not due(seen, self.every):
+            return
+        first = Batch(*(None if part is None else part[: self.pictures] for part in batch))
+        was_training = {module: module.training for module in pl_module.modules()}
+        pl_module.eval()
+        with torch.no_grad(), trainer.precision_plugin.forward_context():
+            panels = pl_module.panels(first)
+        for module, training in was_training.items():
+            module.training = training
+        grid = picture_grid({title: pictures.float().cpu() for title, pictures in panels.items()})
+        with atomic_file(self.folder / "panels" / f"{seen:07d}.png") as file:
+            grid.save(file, format="PNG")
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_image("panels", [grid], step=seen, caption=[" | ".join(panels)])
+
+
+def due(batch: int, every: int) -> bool:
+    """Whether something that happens each ``every`` batches (0: never) happens after ``batch`` of them."""
+    return every > 0 and batch % every == 0

@@ -1,0 +1,93 @@
+"""Where a run computes: GPUs or CPU processes, on one machine or several."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pytorch_lightning.plugins.environments import (
+    MPIEnvironment,
+    SLURMEnvironment,
+    TorchElasticEnvironment,
+)
+
+from experiments.training.strategy import AveragingStrategy
+from lightning_modules.codec.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Placement:
+    """One process on each device.
+
+    Attributes:
+        accelerator: ``gpu`` or ``cpu``.
+        devices: processes a node.
+        nodes: number of machines.
+    """
+
+    accelerator: str
+    devices: int
+    nodes: int = 1
+
+    @property
+    def processes(self) -> int:
+        """Over all nodes."""
+        return self.devices * self.nodes
+
+    def trainer_arguments(self) -> dict[str, Any]:
+        """What `pytorch_lightning.Trainer` is to be told."""
+        strategy: Any = "auto"
+        if self.processes > 1:
+            backend = "nccl" if self.accelerator == "gpu" else "gloo"
+            strategy = AveragingStrategy(process_group_backend=backend)
+        return {
+            "accelerator": self.accelerator,
+            "devices": self.devices,
+            "num_nodes": self.nodes,
+            "strategy": strategy,
+        }
+
+
+def choose_devices(gpus: int | None = None, cpus: int | None = None, nodes: int = 1) -> Placement:
+    """The devices asked for; without a wish one GPU where there is one, else one CPU process.
+
+    Raises:
+        ConfigError: there are fewer; the message says what there is and what to type instead.
+    """
+    if gpus is not None and cpus is not None:
+        raise ConfigError("--gpus and --cpus exclude each other: give one of them")
+    if min(n for n in (gpus, cpus, nodes, 1) if n is not None) < 1:
+        raise ConfigError("--gpus, --cpus and --nodes are numbers from 1 on")
+    if nodes > 1:
+        _check_cluster(nodes)
+    there = torch.cuda.device_count()
+    if gpus is not None and gpus > there:
+        raise ConfigError(f"--gpus {gpus}: {_what_there_is(there)}")
+    if cpus is not None:
+        return Placement("cpu", cpus, nodes)
+    if gpus is not None or there:
+        return Placement("gpu", gpus or 1, nodes)
+    return Placement("cpu", 1, nodes)
+
+
+def cluster_plugins() -> list[Any]:
+    """Lightning detects the cluster; under SLURM it must leave requeueing to ``--resume auto``."""
+    return [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
+
+
+def _what_there_is(there: int) -> str:
+    if not there:
+        return "this machine has no GPU that torch can use; type --cpus 1 instead"
+    names = ", ".join(sorted({torch.cuda.get_device_name(k) for k in range(there)}))
+    return f"this machine has {there} ({names}); type --gpus {there} instead"
+
+
+def _check_cluster(nodes: int) -> None:
+    detected = any(env.detect() for env in (TorchElasticEnvironment, SLURMEnvironment, MPIEnvironment))
+    if not detected and not ("MASTER_ADDR" in os.environ and "NODE_RANK" in os.environ):
+        raise ConfigError(
+            f"--nodes {nodes} needs a launcher on every node: srun, or\n    torchrun --nnodes {nodes} "
+            "--nproc-per-node GPUS --rdzv-backend c10d --rdzv-endpoint HOST:29500 -m experiments.run …"
+        )

@@ -1,0 +1,80 @@
+"""What a run shows while it trains: a bar on a terminal, a line an interval elsewhere."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytorch_lightning as pl
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from datamodules.batch import Batch
+from experiments.training.callbacks import Meters, due
+from lightning_modules.base import CompressionModule
+
+
+class ProgressDisplay(pl.Callback):
+    """Batches done and to go, pictures a second, and what was last logged, on rank zero.
+
+    Args:
+        batches: length of the run.
+        meters: knows the speed.
+        console: where to; standard output by default.
+    """
+
+    def __init__(self, batches: int, meters: Meters, console: Console | None = None) -> None:
+        self.batches, self.meters = batches, meters
+        self.console = console or Console(soft_wrap=True)
+        self._bar: Progress | None = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: CompressionModule) -> None:
+        if not trainer.is_global_zero or not self.console.is_terminal:
+            return
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._bar = Progress(*columns, TextColumn("{task.fields[values]}"), console=self.console)
+        self._task = self._bar.add_task(
+            pl_module.paper, total=self.batches, completed=int(pl_module.batches_seen), values=""
+        )
+        self._bar.start()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: CompressionModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        if not trainer.is_global_zero:
+            return
+        seen = int(pl_module.batches_seen)
+        logging = due(seen, trainer.log_every_n_steps)
+        if self._bar is not None:
+            self._bar.update(self._task, completed=seen)
+            if logging:
+                self._bar.update(self._task, values=self._values(trainer))
+        elif logging:
+            stamp = time.strftime("%H:%M:%S")
+            self.console.print(
+                f"{stamp} batch {seen}/{self.batches}  {self._values(trainer)}", highlight=False
+            )
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: CompressionModule) -> None:
+        if trainer.is_global_zero:
+            values = _format(trainer, "validation/")
+            if values:
+                self.console.print(
+                    f"validated at batch {int(pl_module.batches_seen)}  {values}", highlight=False
+                )
+
+    def teardown(self, trainer: pl.Trainer, pl_module: CompressionModule, stage: str) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def _values(self, trainer: pl.Trainer) -> str:
+        losses = "  ".join(filter(None, (_format(trainer, "loss/"), _format(trainer, "rate/"))))
+        return f"{self.meters.images_per_second:.1f} images/s  {losses}"
+
+
+def _format(trainer: pl.Trainer, group: str) -> str:
+    chosen = {
+        k.removeprefix(group): float(v) for k, v in trainer.callback_metrics.items() if k.startswith(group)
+    }
+    return "  ".join(f"{name} {value:.4g}" for name, value in chosen.items())

@@ -1,0 +1,90 @@
+"""A paper in miniature for tests of the run: a noisy autoencoder against a discriminator.
+
+``python -m tests.toy_experiment toy …`` is ``python -m experiments.run toy …``.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from experiments import config
+from experiments.registry import EXPERIMENTS, Experiment
+from lightning_modules.base import CompressionModule
+
+
+@dataclass
+class ToyConfig:
+    """Settings of the toy."""
+
+    width: int = 4
+    rates: list[float] = field(default_factory=lambda: [0.1, 0.2])
+    noise: float = 0.1
+    learning_rate: float = 1e-3
+
+
+class Toy(CompressionModule):
+    """Two optimisers, noise in the step, and a generator whose loss runs through the discriminator."""
+
+    paper = "toy"
+
+    def __init__(self, config: ToyConfig, seed: int = 0) -> None:
+        super().__init__(config, seed)
+        self.G = nn.Sequential(
+            nn.Conv2d(3, config.width, 3, 2, 1), nn.GELU(), nn.ConvTranspose2d(config.width, 3, 4, 2, 1)
+        )
+        self.D = nn.Conv2d(3, 1, 3, 2)
+
+    def optimiser_groups(self):
+        rate = self.config.learning_rate
+        return {"generator": (self.G.parameters(), rate), "discriminator": (self.D.parameters(), 2 * rate)}
+
+    def learning_rate_factor(self, batch):
+        return 0.5 if batch >= 3 else 1.0
+
+    def loss_step(self, batch):
+        x = batch.image
+        x_hat = self.G(x + self.config.noise * torch.rand_like(x))
+        adversarial = self.batches_seen >= 1  # the first batch leaves D without a gradient
+        if adversarial:
+            loss_d = F.softplus(-self.D(x)).mean() + F.softplus(self.D(x_hat.detach())).mean()
+            self.update("discriminator", loss_d)
+            self.log("loss/discriminator", loss_d)
+        loss = F.mse_loss(x_hat, x)
+        if adversarial:
+            loss = loss + 0.1 * F.softplus(-self.D(x_hat)).mean()
+        self.update("generator", loss)
+        self.log("loss/total", loss)
+
+    def validation_step(self, batch, batch_idx):
+        self.log("validation/mse", F.mse_loss(self.G(batch.image), batch.image), sync_dist=True)
+
+    def panels(self, batch):
+        return {"x": batch.image, "x_hat": self.G(batch.image).clamp(0, 1)}
+
+    def export_weights(self):
+        return dict(self.G.state_dict())
+
+    def initialise_from(self, tensors):
+        self.G.load_state_dict(tensors)
+
+    def codec(self):
+        raise NotImplementedError("the toy trains only")
+
+
+def install() -> None:
+    """Make ``toy`` an experiment of this process."""
+    EXPERIMENTS["toy"] = Experiment("toy", "tests.toy_experiment:Toy", "tests.toy_experiment:ToyConfig")
+    config.PRESETS = Path(__file__).parent / "toy_presets"
+
+
+if __name__ == "__main__":
+    from experiments.run import main
+
+    install()
+    sys.exit(main())
