@@ -1,0 +1,182 @@
+"""Selective detail decoding: the system's equations, one training step's parts, and the codec's promises."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from skimage import data
+
+from datamodules.batch import Batch
+from experiments.config import load_config
+from lightning_modules.codec.container import Container
+from lightning_modules.codec.errors import ConfigError, WeightsError
+from lightning_modules.selective_detail.codec import SelectiveDetailCodec
+from lightning_modules.selective_detail.module import SelectiveDetail
+from losses.gan import softplus_discriminator, softplus_generator
+from losses.ssim import ms_ssim, weighted_ms_ssim
+
+
+def nano(**changes: object) -> SelectiveDetail:
+    """A nano module with seeded random weights."""
+    config = load_config("selective_detail", ["preset=nano", *(f"model.{k}={v}" for k, v in changes.items())])
+    torch.manual_seed(0)
+    return SelectiveDetail(config.model)
+
+
+def batch(count: int = 2, side: int = 176) -> Batch:
+    """Crops of a photograph, with a square of detail and two semantic classes."""
+    picture = torch.from_numpy(data.astronaut()).permute(2, 0, 1).float() / 255
+    image = torch.stack([picture[:, 40 * k : 40 * k + side, 60 : 60 + side] for k in range(count)])
+    detail = torch.zeros(count, 1, side, side)
+    detail[..., 40:90, 50:120] = 1
+    semantic = torch.zeros(count, side, side, dtype=torch.int64)
+    semantic[:, side // 2 :] = 15
+    return Batch(image, detail, semantic)
+
+
+class Recorder:
+    """Stands in for the trainer: plain optimisers, logged values by name."""
+
+    def __init__(self, module: SelectiveDetail) -> None:
+        groups = module.optimiser_groups()
+        self.optimisers = [torch.optim.SGD(list(p), lr=0.0) for p, _ in groups.values()]
+        self.logged: dict[str, float] = {}
+        module.optimiser_names = list(groups)
+        module._optimisers = lambda: self.optimisers
+        module.manual_backward = lambda loss, inputs: loss.backward(inputs=inputs)
+        module.log = lambda name, value: self.logged.update({name: float(value.detach())})
+        module.log_dict = lambda values: self.logged.update({n: float(v.detach()) for n, v in values.items()})
+
+
+def test_equation_1_mixes_the_decoders_by_the_mask() -> None:
+    system = nano().system.eval()
+    z_hat = torch.randn(1, 8, 11, 11).round()
+    picture = system.reconstruct(z_hat, torch.zeros(1))
+    expected = picture.x_hat_s * picture.m + picture.x_hat_m * (1 - picture.m)
+    assert torch.equal(picture.x_hat, expected)
+    assert picture.m.min() > 0 and picture.m.max() < 1
+    assert picture.x_hat.shape == (1, 3, 176, 176)
+
+
+def test_gain_units_are_undone_at_the_start_and_interpolate_geometrically() -> None:
+    gain = nano().system.gain
+    z = torch.randn(3, 8, 4, 4)
+    level = torch.tensor([0.0, 0.5, 1.0])
+    torch.testing.assert_close(gain.inverse(gain(z, level), level), z)
+    low, middle, high = (gain(torch.ones(1, 8, 1, 1), torch.tensor([at])) for at in (0.0, 0.5, 1.0))
+    torch.testing.assert_close(middle, (low * high).sqrt())
+    assert (high > low).all()
+
+
+def test_a_step_s_losses_are_equations_3_to_5() -> None:
+    module, crops = nano(mse=0.0, background=0.25), batch()
+    recorder = Recorder(module)
+    torch.manual_seed(7)
+    module.loss_step(crops)
+
+    torch.manual_seed(7)
+    level = torch.rand(2)
+    # The memory format decides the order in which the noise is drawn.
+    picture, rate = module.system(crops.image.contiguous(memory_format=torch.channels_last), level)
+    bpp = (rate.latents + rate.hyper_latents) / 176**2
+    real, fake = module.D(crops.image, crops.semantic), module.D(picture.x_hat_m, crops.semantic)
+    lambda_e = torch.exp(torch.lerp(torch.tensor(2.0).log(), torch.tensor(0.5).log(), level))
+    equation_3 = (1 - ms_ssim(crops.image, picture.x_hat_m)) + 5 * (
+        1 - weighted_ms_ssim(crops.image, picture.x_hat, crops.detail, 0.25)
+    )
+    equation_5 = (equation_3 + lambda_e * bpp).mean() + 0.01 * softplus_generator(fake)
+    assert recorder.logged["loss/total"] == pytest.approx(equation_5.item(), rel=1e-5)
+    assert recorder.logged["loss/discriminator"] == pytest.approx(
+        softplus_discriminator(real, fake).item(), rel=1e-5
+    )
+    assert recorder.logged["rate/bpp_estimated"] == pytest.approx(bpp.mean().item(), rel=1e-5)
+
+
+def test_each_network_gets_the_gradients_of_its_own_loss() -> None:
+    module, crops = nano(), batch()
+    Recorder(module)
+    torch.manual_seed(7)
+    module.loss_step(crops)
+    assert all(p.grad is not None for p in module.system.parameters())
+    found = module.D.bodies[-1].bias.grad.clone()
+
+    torch.manual_seed(7)
+    x = crops.image.contiguous(memory_format=torch.channels_last)
+    fake = module.system(x, torch.rand(2)).picture.x_hat_m.detach()
+    module.zero_grad()
+    loss = softplus_discriminator(module.D(x, crops.semantic), module.D(fake, crops.semantic))
+    loss.backward()
+    # Had the generator's loss, which passes through D, left gradients there, they would differ.
+    norm = torch.stack([p.grad.norm() for p in module.D.parameters()]).norm()
+    expected = module.D.bodies[-1].bias.grad * min(1.0, module.config.clip / norm)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-7)
+
+
+def test_the_discriminator_sees_each_sample_s_own_labels() -> None:
+    module, crops = nano(), batch()
+    different = crops.semantic.clone()
+    different[1] = 3
+    scores, changed = module.D(crops.image, crops.semantic), module.D(crops.image, different)
+    assert torch.equal(scores[0], changed[0])
+    assert not torch.equal(scores[1], changed[1])
+    out_of_range = torch.full_like(different, 255)
+    assert torch.isfinite(module.D(crops.image, out_of_range)).all()
+
+
+def test_until_its_start_the_detail_decoder_is_exported_as_the_main_one() -> None:
+    module = nano(detail_from=5)
+    module.batches_seen += 4
+    codec = module.codec()
+    z_hat = torch.randn(8, 4, 4).round()
+    picture = codec.system.reconstruct(z_hat[None], torch.zeros(1))
+    torch.testing.assert_close(picture.x_hat, picture.x_hat_m)
+    assert torch.equal(picture.m, torch.full_like(picture.m, 0.5))
+    module.batches_seen += 1
+    later = module.codec().system.reconstruct(z_hat[None], torch.zeros(1))
+    assert not torch.allclose(later.x_hat, later.x_hat_m)
+
+
+def test_one_decoder_alone_is_a_configuration() -> None:
+    module = nano(detail_decoder="false", lambda_g=0.0)
+    assert module.system.G_s is None and module.D is None
+    assert list(module.optimiser_groups()) == ["generator"]
+    recorder = Recorder(module)
+    module.loss_step(batch())
+    assert "loss/discriminator" not in recorder.logged
+    image = data.astronaut()[:50, :70]
+    assert module.codec().decode(module.codec().encode(image)).shape == image.shape
+
+
+@pytest.mark.parametrize("skew", [1, 2])
+def test_decoding_gives_the_encoder_s_own_reconstruction(skew: int) -> None:
+    codec = nano(skew=skew).codec()
+    image = np.ascontiguousarray(data.astronaut()[100:211, 150:317])
+    for quality in (0.0, 0.625, 1.0):
+        z_hat, _, level = codec.analyse(image, quality)
+        expected = codec.synthesise(z_hat, level, *image.shape[:2])
+        assert np.array_equal(codec.decode(codec.encode(image, quality)), expected)
+
+
+def test_files_carry_their_level_and_at_most_32_bytes_of_overhead() -> None:
+    codec = nano().codec()
+    image = np.ascontiguousarray(data.astronaut()[:64, :96])
+    ledger = Container.from_bytes(codec.encode(image, 0.5)).ledger()
+    assert ledger["header"] + ledger["parameters"] <= 32
+    assert {"hyper_latents", "latents"} <= set(ledger)
+    assert codec.encode(image, 0.5) != codec.encode(image, 0.625)
+    with pytest.raises(ConfigError, match="0 to 1"):
+        codec.encode(image, 1.5)
+
+
+def test_weights_of_another_shape_are_refused() -> None:
+    module = nano()
+    tensors = module.export_weights() | {"G_m.0.weight": torch.zeros(2)}
+    with pytest.raises(WeightsError, match="do not fit"):
+        SelectiveDetailCodec(tensors, module.metadata())
+
+
+def test_learning_rate_falls_between_two_batches() -> None:
+    module = nano(decay_from=10, decay_to=20, decay_factor=0.1)
+    factors = [module.learning_rate_factor(at) for at in (0, 10, 15, 20, 99)]
+    assert factors == pytest.approx([1.0, 1.0, 0.55, 0.1, 0.1])
