@@ -7,7 +7,8 @@
     python -m experiments.run selective_detail preset=small --resume auto --max-time 01:30
 
 The run's folder (``runs/<experiment>/<preset>``, numbered from the second on) holds the resolved
-``config.yaml``, ``metrics.jsonl``, ``last.ckpt`` to resume from, weights, and image panels.
+``config.yaml``, ``metrics.jsonl``, ``last.ckpt`` to resume from, weights, image panels, and the
+rate-distortion result of the final weights.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from datamodules import make_datamodule
 from experiments.config import PRECISIONS, RunConfig, load_config, to_yaml
+from experiments.evaluate import pictures
 from experiments.registry import find_experiment
 from experiments.training.callbacks import FINISHED, Checkpoints, Clock, Meters, Panels
 from experiments.training.checkpoint import SafeCheckpointIO, batches_of, check_same_model, read_checkpoint
@@ -35,6 +37,7 @@ from experiments.training.devices import Placement, choose_devices, cluster_plug
 from experiments.training.folder import WEIGHTS, choose_folder
 from experiments.training.loggers import JsonlLogger, finish_wandb, make_wandb_logger
 from experiments.training.progress import ProgressDisplay
+from experiments.training.rd import log_table, measure_weights
 from lightning_modules.base import CompressionModule
 from lightning_modules.codec.errors import ConfigError, GenicError
 from lightning_modules.codec.weights import find_weights, load_weights
@@ -98,6 +101,8 @@ def train(
     datamodule.start_batch = start_batch
     if config.train.channels_last:
         module.to(memory_format=torch.channels_last)
+    # Missing pictures are better missed now than at the end of the run.
+    measured = pictures(config.train.evaluate, config.data.root, None)[1] if config.train.evaluate else []
     _announce(config, folder, start_batch, placement)
     if start_batch >= config.train.batches:
         module.load_state_dict(read_checkpoint(checkpoint_path)["state_dict"])
@@ -135,6 +140,12 @@ def train(
         benchmark=placement.accelerator == "gpu",
     )
     trainer.fit(module, datamodule=datamodule, ckpt_path=checkpoint_path)
+    if measured and clock.reason == FINISHED and trainer.is_global_zero:
+        codec, data = f"{config.experiment}:{folder / WEIGHTS}", config.train.evaluate
+        print(f"measuring {codec} on {data}: {len(measured)} pictures", flush=True)
+        result = measure_weights(codec, data, measured, folder / "rd" / f"{data}.json")
+        if logger == "wandb":
+            log_table(loggers[1], result)
     if logger == "wandb":
         finish_wandb(loggers[1])
     return Run(folder, int(module.batches_seen), clock.reason or FINISHED, module)
