@@ -4,11 +4,11 @@ Faces: Haar cascades (Viola and Jones 2001), frontal and profile. Text: maximall
 (Matas et al. 2002) with an even stroke (Epshtein et al. 2010), grouped to lines of similar neighbours.
 
 Measured: of words in a plain sans-serif face, 12 to 48 pixels high, rendered level onto 60 photographs of
-animals from ImageNet, on a plate or directly, 83 % of
-their area is found; on the untouched photographs 0.3 % of the area, in 15 of them, is taken for text by
-mistake. Script, vertical, strongly tilted or blurred text is missed. Of 35 faces found in 300 photographs of
-ImageNet, 27 lie on what a segmentation network calls a person and one on a mask; of the 52 photographs with
-persons, faces are found in 18 (many persons there show none). Heads that are turned, small or covered are missed.
+animals from ImageNet, on a plate or directly, 83 % of the area is found; on the untouched photographs 0.3 %
+of the area, in 15 of them, is taken for text by mistake. Script, vertical, strongly tilted or blurred text is
+missed. Of 35 faces found in 300 photographs of ImageNet, 27 lie on what a segmentation network calls a person
+and one on a mask; in 52 photographs with persons (many show no face), faces are found in 18. Heads that are
+turned, small or covered are missed.
 """
 
 from __future__ import annotations

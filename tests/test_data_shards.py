@@ -14,6 +14,9 @@ import torch
 from datamodules import DataConfig, make_datamodule
 from datamodules.batch import Batch
 from datamodules.images import write_png
+
+pytest.importorskip("webdataset")
+
 from datamodules.pack import main, pack
 from datamodules.shards import ShardIndex, ShardStream
 from lightning_modules.codec.errors import ConfigError, DataError
