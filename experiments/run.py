@@ -25,14 +25,20 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.utilities import rank_zero_only
+from pytorch_lightning.utilities import rank_zero_only, rank_zero_warn
 
 from datamodules import make_datamodule
 from experiments.config import PRECISIONS, RunConfig, load_config, to_yaml
 from experiments.evaluate import pictures
 from experiments.registry import find_experiment
 from experiments.training.callbacks import FINISHED, Checkpoints, Clock, Meters, Panels
-from experiments.training.checkpoint import SafeCheckpointIO, batches_of, check_same_model, read_checkpoint
+from experiments.training.checkpoint import (
+    PROCESSES_KEY,
+    SafeCheckpointIO,
+    batches_of,
+    check_same_model,
+    read_checkpoint,
+)
 from experiments.training.devices import Placement, choose_devices, cluster_plugins
 from experiments.training.folder import WEIGHTS, choose_folder
 from experiments.training.loggers import JsonlLogger, finish_wandb, make_wandb_logger
@@ -94,6 +100,11 @@ def train(
         checkpoint = read_checkpoint(checkpoint_path)
         check_same_model(checkpoint, to_yaml(config), checkpoint_path)
         start_batch = batches_of(checkpoint, checkpoint_path)
+        if checkpoint[PROCESSES_KEY] != placement.processes:
+            rank_zero_warn(
+                f"{checkpoint_path} was written by {checkpoint[PROCESSES_KEY]} processes: on {placement.processes} "
+                "the run goes on with other batches than it would have had"
+            )
         del checkpoint
     elif config.train.initialise_from is not None:
         tensors, _ = load_weights(find_weights(config.experiment, config.train.initialise_from))
@@ -201,10 +212,16 @@ def _parse_time(text: str | None) -> timedelta | None:
 
 
 def _quieten() -> None:
-    """Leave out Lightning's advertisements and advice that does not apply: workers are a setting, and the
-    loader resumes by itself."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module=r"(lightning_fabric|pytorch_lightning)\..*")
+    """Leave out Lightning's greetings, and advice that does not apply here."""
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (
+        ".*does not have many workers.*",  # a setting, data.workers
+        ".*your dataloader is not resumable.*",  # the stream starts at the right batch by itself
+        ".*infer the `batch_size` from an ambiguous collection.*",  # of a value that is logged once a step
+        ".*treespec, LeafSpec.*",  # torch's, about Lightning's own code
+    ):
+        warnings.filterwarnings("ignore", message)
 
 
 @rank_zero_only
