@@ -15,9 +15,12 @@ from torch import Tensor
 
 from lightning_modules.codec.container import read_varint, write_varint
 from lightning_modules.codec.errors import DamagedFileError
-from lightning_modules.entropy.gaussian import FRACTIONS, HALF_WIDTHS, SCALES, TOTAL, GaussianTables
-from lightning_modules.entropy.grid import STEPS
+from lightning_modules.entropy.gaussian import FRACTIONS, GROUPS, QUARTERS, TOTAL, GaussianTables
+from lightning_modules.entropy.grid import ACTIVATION_BITS, ACTIVATION_LIMIT
 
+FRACTION_BITS = FRACTIONS.bit_length() - 1
+MU_SHIFT, INDEX_SHIFT = ACTIVATION_BITS - FRACTION_BITS, ACTIVATION_BITS - 2
+MU_STEPS, INDEX_STEPS = 1 << MU_SHIFT, 1 << INDEX_SHIFT
 MAX_SYMBOL = 511
 """|ẑ| is at most this: within the activation grid, and far beyond what a trained model emits."""
 
@@ -28,22 +31,24 @@ class GaussianModels:
     def __init__(self, tables: GaussianTables) -> None:
         # Multiples of 2⁻²⁰ that sum to 1: all of constriction's float32 sums of them are exact.
         self.groups = [group.numpy().astype(np.float32) / np.float32(TOTAL) for group in tables.groups]
-        self.first_row = np.array(tables.first_scale) * FRACTIONS
-        self.group_of_row = np.searchsorted(self.first_row, np.arange(SCALES * FRACTIONS), "right") - 1
-        self.half_of_row = np.array(HALF_WIDTHS)[self.group_of_row]
+        self.rows = tables.rows.numpy().astype(np.int64).ravel()
+        sizes = [len(group) for group in self.groups]
+        self.first_row = np.cumsum([0, *sizes[:-1]])
+        self.group_of_row = np.repeat(np.arange(len(GROUPS)), sizes)
+        self.half_of_row = np.array([group.half for group in GROUPS])[self.group_of_row]
         self.family = constriction.stream.model.Categorical(perfect=False)
 
     def select(self, mu: Tensor, index: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Centres and row numbers (counted over all groups), int64, flattened.
 
-        ``mu`` and ``index`` are whole steps of the activation grid (`grid.STEPS`), so this is integer arithmetic.
+        ``mu`` and ``index`` are whole steps of the activation grid (`grid`), so this is integer arithmetic.
         Halves are rounded up.
         """
         mu, index = (x.numpy().ravel().astype(np.int64) for x in (mu, index))
-        sixteenths = (mu * FRACTIONS + STEPS // 2) // STEPS + FRACTIONS // 2
-        scale = ((index + STEPS // 2) // STEPS).clip(0, SCALES - 1)
-        centre = sixteenths // FRACTIONS
-        return centre, scale * FRACTIONS + sixteenths - centre * FRACTIONS
+        # Shifts round down, negative numbers too.
+        parts = (mu + MU_STEPS // 2 >> MU_SHIFT) + FRACTIONS // 2
+        quarter = (index + INDEX_STEPS // 2 >> INDEX_SHIFT).clip(0, QUARTERS - 1)
+        return parts >> FRACTION_BITS, self.rows.take(quarter * FRACTIONS + (parts & FRACTIONS - 1))
 
     def probabilities(self, group: int, row: np.ndarray) -> np.ndarray:
         """float32 [len(row), columns]: the rows, which all lie in ``group``."""
@@ -98,7 +103,7 @@ class EscapeReader:
 
     def next(self) -> int:
         code, self.position = read_varint(self.data, self.position)
-        if code > 4 * MAX_SYMBOL:
+        if code > 2 * (MAX_SYMBOL + ACTIVATION_LIMIT):
             raise DamagedFileError(f"an escape codes a symbol beyond ±{MAX_SYMBOL}")
         return code >> 1 if code % 2 == 0 else -(code + 1 >> 1)
 
@@ -124,15 +129,16 @@ class GaussianDecoder:
         """
         centre, row = self.models.select(mu, index)
         group = self.models.group_of_row.take(row)
-        for g in range(group.min(initial=len(HALF_WIDTHS)), group.max(initial=-1) + 1):
+        for g in range(group.min(initial=len(GROUPS)), group.max(initial=-1) + 1):
+            half = GROUPS[g].half
             positions = np.flatnonzero(group == g)
             try:
                 k = self.coder.decode(self.models.family, self.models.probabilities(g, row.take(positions)))
             except AssertionError as error:  # constriction's word for data that no encoder wrote
                 raise DamagedFileError(f"the entropy coded stream is invalid: {error}") from None
-            k -= HALF_WIDTHS[g]
-            if k.max(initial=0) > HALF_WIDTHS[g]:
-                for at in np.flatnonzero(k > HALF_WIDTHS[g]):
+            k -= half
+            if k.max(initial=0) > half:
+                for at in np.flatnonzero(k > half):
                     k[at] = self.escapes.next()
             centre[positions] += k
         return torch.from_numpy(centre).reshape(mu.shape)

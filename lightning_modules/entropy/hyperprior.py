@@ -33,7 +33,7 @@ from lightning_modules.entropy.grid import STEPS, GridModule, exact_copy
 from lightning_modules.entropy.layers import GridConv3x3
 from lightning_modules.entropy.wavefront import Wavefront
 
-ENCODE_BLOCK = 16
+ENCODE_BLOCK = 8
 """Diagonals that the encoder evaluates at once; bounds its memory, cannot change its result."""
 
 
@@ -213,7 +213,7 @@ class LatentCoder:
             context.observe(front, self._activations(latents.get(mu, index)), rows)
         latents.close()
         escapes.close()
-        z_hat = (front.to_grid(front.read("z_hat", front.whole)) / STEPS).cpu()
+        z_hat = self._symbols(front.to_grid(front.read("z_hat", front.whole)))
         if max(z.abs().max() for z in (z_hat, z_h_hat)) > MAX_SYMBOL:
             raise DamagedFileError(f"a symbol lies beyond ±{MAX_SYMBOL}")
         if _check(z_h_hat, z_hat) != parameters[1:]:
@@ -230,6 +230,10 @@ class LatentCoder:
     def _activations(self, symbols: Tensor) -> Tensor:
         """Integers as inputs of the exact networks."""
         return symbols.to(self.device, torch.float64) * STEPS
+
+    def _symbols(self, activations: Tensor) -> Tensor:
+        """The inverse of `_activations`, int64 on the CPU."""
+        return (activations / STEPS).to("cpu", torch.int64)
 
     def _prior(self, shape: tuple[int, ...], level: Tensor) -> tuple[Tensor, Tensor]:
         like = torch.empty(shape, dtype=torch.float64, device=self.device)

@@ -99,7 +99,7 @@ class WindowAttention(GridModule):
 
     def make_exact(self) -> None:
         super().make_exact()
-        self.offset_key.data *= self.unit
+        self.offset_key.data = self._with_null(self.offset_key.data * self.unit)
         self.exp_table = self.exp_table.double()
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, border: Tensor) -> Tensor:
@@ -115,7 +115,7 @@ class WindowAttention(GridModule):
             [rows, heads·16].
         """
         split = (-1, k.shape[1], self.heads, self.head_channels)
-        p = F.pad(self.offset_key, (0, 0, 0, 0, 0, 1))
+        p = self.offset_key if self.exact else self._with_null(self.offset_key)
         product = ((k.reshape(split) + p) * q.reshape(-1, 1, *split[2:])).sum(-1)
         # On an exact copy scores are counted in 1/256, the steps of the table.
         scale = 0.25 * 256 / self.unit**2 if self.exact else 0.25
@@ -123,6 +123,10 @@ class WindowAttention(GridModule):
         e = self._exp(score.amax(1, keepdim=True) - score)
         y = (e[..., None] * v.reshape(split)).sum(1) / e.sum(1)[..., None]
         return self.snap(y.flatten(1))
+
+    @staticmethod
+    def _with_null(p: Tensor) -> Tensor:
+        return F.pad(p, (0, 0, 0, 0, 0, 1))
 
     def _exp(self, a: Tensor) -> Tensor:
         """exp(−a), a ≥ 0; on an exact copy 2¹⁶·exp(−a/256) as integers."""
