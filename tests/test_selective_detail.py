@@ -124,8 +124,9 @@ def test_the_discriminator_sees_each_sample_s_own_labels() -> None:
     assert torch.isfinite(module.D(crops.image, out_of_range)).all()
 
 
-def test_until_its_start_the_detail_decoder_is_exported_as_the_main_one() -> None:
-    module = nano(detail_from=5)
+@pytest.mark.parametrize("blocks", ["[1,0,0,0]", "[1,0,0,1]"])
+def test_until_its_start_the_detail_decoder_is_exported_as_the_main_one(blocks: str) -> None:
+    module = nano(detail_from=5, G_m_blocks=blocks, G_s_blocks=blocks)
     module.batches_seen += 4
     codec = module.codec()
     z_hat = torch.randn(8, 4, 4).round()

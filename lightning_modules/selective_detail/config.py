@@ -25,6 +25,7 @@ class SelectiveDetailConfig:
         lambda_p: weight of the weighted MS-SSIM (equation 3). lambda_g: of the adversarial loss (equation 5).
         lambda_e: of the rate in bits per pixel (equation 5), one value a level, in descending order. One level is
             the paper; more make one network serve several rates with gain units (Cui et al. 2021).
+        level_power: a training crop's level is (levels − 1)·u^level_power, u uniform; below 1 high rates come oftener.
         background: weight of unlabelled pixels in the weighted MS-SSIM, 0 to 1; the paper is silent.
         semantic_classes: number of classes in t_s. semantic_features: channels it is reduced to by 1×1 for D.
         detail_from: batch from which G_s is trained, starting as G_m's copy where their widths agree; until then
@@ -56,6 +57,7 @@ class SelectiveDetailConfig:
     lambda_p: float = 5.0
     lambda_g: float = 0.01
     lambda_e: list[float] = field(default_factory=lambda: [0.18])
+    level_power: float = 1.0
     background: float = 0.1
     mse: float = 0.0
     semantic_classes: int = 21

@@ -53,7 +53,7 @@ class SelectiveDetail(CompressionModule):
 
     def loss_step(self, batch: Batch) -> None:
         c, x = self.config, batch.image.contiguous(memory_format=torch.channels_last)
-        level = torch.rand(len(x), device=x.device) * (len(c.lambda_e) - 1)
+        level = torch.rand(len(x), device=x.device) ** c.level_power * (len(c.lambda_e) - 1)
         clock, detail = int(self.batches_seen), self.detail
         adversarial = self.D is not None and clock >= c.adversarial_from
         if detail and clock == c.detail_from > 0:

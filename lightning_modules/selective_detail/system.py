@@ -82,15 +82,19 @@ class System(nn.Module):
         return Reconstruction(x_hat_s * m + x_hat_m * (1 - m), x_hat_m, x_hat_s, m)
 
     def detail_from_main(self) -> dict[str, Tensor]:
-        """A state of G_s that copies G_m where their widths agree, with the mask at ½."""
+        """A state of G_s that copies G_m where their widths agree, with the mask at ½.
+
+        In the last body G_s has channels beyond G_m's, those of the mask: there the copy is filled up with zeros.
+        """
         source, own = self.G_m.state_dict(), self.G_s.state_dict()
-        copied = {name: t.clone() for name, t in source.items() if own[name].shape == t.shape}
-        # The last body's 3×3 feeds the pixel shuffle: its first 12 outputs are x̂_s, the last 4 the mask.
-        for name in ("weight", "bias"):
-            last = f"{len(self.G_m) - 1}.0.{name}"
-            if last in own and last not in copied and own[last].shape[1:] == source[last].shape[1:]:
-                copied[last] = torch.cat((source[last], torch.zeros_like(own[last][len(source[last]) :])))
-        return own | copied
+        last = f"{len(self.G_m) - 1}."
+        for name, t in source.items():
+            if own[name].shape == t.shape:
+                own[name] = t.clone()
+            elif name.startswith(last) and all(n <= m for n, m in zip(t.shape, own[name].shape, strict=True)):
+                own[name] = torch.zeros_like(own[name])
+                own[name][tuple(slice(n) for n in t.shape)] = t
+        return own
 
     def forward(self, x: Tensor, level: Tensor, detail: bool = True) -> Output:
         """Training: likelihoods of noisy latents, contexts and pictures from rounded ones (straight-through)."""
