@@ -68,6 +68,8 @@ class GaussianEncoder:
         ``parts``: lengths, along the first axis, of the arrays that the decoder will get one by one; all at once
         where it is None.
         """
+        if not len(symbols):
+            return
         models = self.models
         centre, row = models.select(mu, index)
         group, half = models.group_of_row[row], models.half_of_row[row]

@@ -35,13 +35,8 @@ class GridLinear(GridModule):
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., in] -> [..., out]."""
-        shape = x.shape
-        y = (
-            torch.addmm(self.bias, x.reshape(-1, shape[-1]), self.weight)
-            if self.exact
-            else x @ self.weight + self.bias
-        )
-        return self.snap(y).reshape(*shape[:-1], -1)
+        y = torch.addmm(self.bias, x.reshape(-1, x.shape[-1]), self.weight)
+        return self.snap(y).reshape(*x.shape[:-1], -1)
 
 
 class GridConv3x3(GridLinear):

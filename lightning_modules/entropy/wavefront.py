@@ -38,7 +38,7 @@ class Order:
 
     Attributes:
         rows: number of positions.
-        starts: row at which each diagonal begins, and ``rows`` at the end.
+        starts: row at which each diagonal with any position begins, and ``rows`` at the end.
         position: int64 [rows], index into the flattened [B, H, W] of each row.
         row: int64 [B, H, W], the inverse.
     """
@@ -48,7 +48,10 @@ class Order:
         flat = t.expand(batch, height, width).flatten()
         position = torch.argsort(flat, stable=True)
         self.rows = len(flat)
-        self.starts = [0, *torch.bincount(flat).cumsum(0).tolist()]
+        _, lengths = torch.unique(
+            flat, return_counts=True
+        )  # for s = 2, narrow grids have diagonals without positions
+        self.starts = [0, *lengths.cumsum(0).tolist()]
         self.position = position.to(device)
         self.row = torch.empty_like(position).scatter_(0, position, torch.arange(self.rows))
         self.row = self.row.reshape(batch, height, width).to(device)
