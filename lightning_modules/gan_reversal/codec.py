@@ -28,7 +28,7 @@ BATCH = 16
 """Most pictures of one search."""
 _FLUSH = 24  # bits that the range coder's end may take
 _LEAST = 24  # bytes of latents that even the smallest picture may take at a quality
-_SHARES = (0.3, 0.6)  # of the bytes that the latents get when a residual is coded
+_SHARES = (0.5,)  # of the bytes that the latents get when a residual is coded
 _MARGIN = 2  # cells around a tile that are searched with it
 
 
@@ -143,7 +143,8 @@ class GanReversalCodec(Codec):
         if limit is None:
             limit = max(int(quality * height * width / 8), overhead + _LEAST)
         plain = self._latent_sections(images, limit, search, target_bytes is not None)
-        wanted = 8 * limit / (height * width) >= c.layer_from if layered is None else layered
+        bpp = quality if target_bytes is None else 8 * target_bytes / (height * width)
+        wanted = bpp >= c.layer_from if layered is None else layered
         if not wanted:
             return plain
         choices = [] if layered else [plain]

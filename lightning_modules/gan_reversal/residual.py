@@ -7,6 +7,7 @@ import numpy as np
 from lightning_modules.codec.contract import Image
 
 MIDDLE = 128
+_QUALITIES = range(0, 100, 4)  # five tries find the finest that fits
 
 
 def encode_residual(image: Image, base: Image, limit: int) -> bytes | None:
@@ -15,14 +16,14 @@ def encode_residual(image: Image, base: Image, limit: int) -> bytes | None:
 
     residual = np.clip(image.astype(np.int16) - base + MIDDLE, 0, 255).astype(np.uint8)
     codec, best = Avif(), None
-    low, high = (round(end) for end in codec.quality_range)
+    low, high = 0, len(_QUALITIES) - 1
     while low <= high:
-        quality = (low + high) // 2
-        payload = codec.compress(residual, quality)
+        middle = (low + high) // 2
+        payload = codec.compress(residual, _QUALITIES[middle])
         if len(payload) <= limit:
-            best, low = payload, quality + 1
+            best, low = payload, middle + 1
         else:
-            high = quality - 1
+            high = middle - 1
     return best
 
 
