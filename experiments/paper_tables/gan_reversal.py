@@ -37,6 +37,7 @@ PUBLISHED = (
 )
 SIDE = 128
 LIMIT = int(0.2176 * SIDE * SIDE / 8)  # 445 bytes
+SPEED_STEPS = 100
 
 
 def square(image: Image, side: int = SIDE) -> Image:
@@ -161,13 +162,13 @@ def _encoded(
 
 
 def _speed(codec: Codec, images: Mapping[str, Image], options: argparse.Namespace) -> dict[str, float]:
-    """Seconds a picture, one at a time and in a batch, at 100 steps."""
+    """Seconds a picture, one at a time and in a batch."""
     few = dict(list(images.items())[:4])
     _encoded(codec, _first(few, 1), options, 2, "ssim")  # first calls allocate and choose kernels
-    batch = _encoded(codec, images, options, 100, "ssim").seconds
+    batch = _encoded(codec, images, options, SPEED_STEPS, "ssim").seconds
     begin = time.perf_counter()
     for image in few.values():
-        codec.encode(image, target_bytes=options.bytes, steps=100)
+        codec.encode(image, target_bytes=options.bytes, steps=SPEED_STEPS)
     alone = (time.perf_counter() - begin) / len(few)
     return {"pictures": len(images), "alone": alone, "batch": batch, "ratio": alone / batch}
 
@@ -199,7 +200,7 @@ def _write(
             "![](effort.png)",
         ]
     lines.append(
-        f"Encoding at 100 steps: {speed['alone']:.2f} s a picture one at a time, {speed['batch']:.2f} s in a batch "
+        f"Encoding at {SPEED_STEPS} steps: {speed['alone']:.2f} s a picture one at a time, {speed['batch']:.2f} s in a batch "
         f"of {speed['pictures']}: {speed['ratio']:.1f} times faster. {where.machine}, {where.threads} threads."
     )
     options.out.mkdir(parents=True, exist_ok=True)
