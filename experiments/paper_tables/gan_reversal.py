@@ -200,8 +200,8 @@ def _write(
             "![](effort.png)",
         ]
     lines.append(
-        f"Encoding at {SPEED_STEPS} steps: {speed['alone']:.2f} s a picture one at a time, {speed['batch']:.2f} s in a batch "
-        f"of {speed['pictures']}: {speed['ratio']:.1f} times faster. {where.machine}, {where.threads} threads."
+        f"Encoding at {SPEED_STEPS} steps: {speed['alone']:.2f} s a picture one at a time, "
+        f"{speed['batch']:.2f} s in a batch of {speed['pictures']}: {speed['ratio']:.1f} times faster. {where.machine}, {where.threads} threads."
     )
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "table.md").write_text("\n\n".join(lines) + "\n")
