@@ -47,7 +47,7 @@ def square(image: Image, side: int = SIDE) -> Image:
     left, top = (width - whole) / 2, (height - whole) / 2
     box = (left, top, left + whole, top + whole)
     scaled = PillowImage.fromarray(image).resize((side, side), PillowImage.Resampling.BICUBIC, box=box)
-    return np.asarray(scaled)
+    return np.array(scaled)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -201,7 +201,8 @@ def _write(
         ]
     lines.append(
         f"Encoding at {SPEED_STEPS} steps: {speed['alone']:.2f} s a picture one at a time, "
-        f"{speed['batch']:.2f} s in a batch of {speed['pictures']}: {speed['ratio']:.1f} times faster. {where.machine}, {where.threads} threads."
+        f"{speed['batch']:.2f} s in a batch of {speed['pictures']}: {speed['ratio']:.1f} times faster. "
+        f"{where.machine}, {where.threads} threads."
     )
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "table.md").write_text("\n\n".join(lines) + "\n")

@@ -270,7 +270,7 @@ class GanReversalCodec(Codec):
 
     def _tensor(self, images: np.ndarray) -> Tensor:
         """uint8 [B, H, W, 3] to [B, 3, H, W] in [0, 1]."""
-        x = torch.from_numpy(np.ascontiguousarray(images)).to(self.device).permute(0, 3, 1, 2)
+        x = torch.from_numpy(images.copy()).to(self.device).permute(0, 3, 1, 2)
         return x.float() / 255
 
 
