@@ -44,6 +44,11 @@ EXPERIMENTS = {
             "lightning_modules.selective_detail.module:SelectiveDetail",
             "lightning_modules.selective_detail.config:SelectiveDetailConfig",
         ),
+        Experiment(
+            "gan_reversal",
+            "lightning_modules.gan_reversal.module:GanReversal",
+            "lightning_modules.gan_reversal.config:GanReversalConfig",
+        ),
     )
 }
 

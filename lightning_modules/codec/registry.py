@@ -28,6 +28,7 @@ CLASSICAL = {
 }
 LEARNED = {
     "selective_detail": ("sd", "lightning_modules.selective_detail.codec:SelectiveDetailCodec"),
+    "gan_reversal": ("gr", "lightning_modules.gan_reversal.codec:GanReversalCodec"),
 }
 
 

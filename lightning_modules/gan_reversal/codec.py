@@ -1,0 +1,280 @@
+"""The codec of GAN reversal: a picture to the latent that generates it, and back."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lightning_modules.codec.container import Container
+from lightning_modules.codec.contract import Codec, Image, check_image
+from lightning_modules.codec.errors import ConfigError, WeightsError
+from lightning_modules.codec.weights import find_weights, load_weights, weights_identity
+from lightning_modules.entropy.gaussian import GaussianTables
+from lightning_modules.gan_reversal.config import GanReversalConfig
+from lightning_modules.gan_reversal.prior import PriorCoder, bits, shifted, step_of
+from lightning_modules.gan_reversal.residual import add_residual, encode_residual
+from lightning_modules.gan_reversal.reversal import Loss, Reversal, Search, distortion, fitting_shift
+from lightning_modules.gan_reversal.system import System
+from lightning_modules.gan_reversal.tiles import CORE, tiled, tiles
+
+BATCH = 16
+"""Most pictures of one search."""
+_FLUSH = 24  # bits that the range coder's end may take
+_LEAST = 24  # bytes of latents that even the smallest picture may take at a quality
+_SHARES = (0.5,)  # of the bytes that the latents get when a residual is coded
+_MARGIN = 2  # cells around a tile that are searched with it
+
+
+class GanReversalCodec(Codec):
+    """::
+
+        x ── E ──> z ── gradient descent through G ── round(z/Δ) ── range coder under N(0, 1) ──> file
+        file ──> k ── Δ·k ── G ── (+ residual) ── round, crop ──> x̂
+
+    ``quality`` is the rate in bits per pixel of the whole file, which is met from below. A small picture gets 24
+    bytes of latents whatever the quality.
+
+    Args:
+        tensors, metadata: of a weights file.
+        device: of the networks.
+    """
+
+    id = "gr"
+
+    def __init__(
+        self, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], device: str = "cpu"
+    ) -> None:
+        self.config = GanReversalConfig(**json.loads(metadata["config"]))
+        system = System(self.config)
+        tables = {name: t for name, t in tensors.items() if name.startswith("gaussian_tables.")}
+        try:
+            system.restore({n: t for n, t in tensors.items() if n not in tables})
+            self.coder = PriorCoder(tensors["prior.index"], GaussianTables.from_state(tables))
+        except (RuntimeError, KeyError) as error:
+            raise WeightsError(f"the weights do not fit their own configuration: {error}") from error
+        self.system = system.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
+        self.index = tensors["prior.index"].float().to(device)
+        self.device = device
+        self.identity = weights_identity(tensors, metadata)
+        self.qualities = tuple(self.config.rates)
+        self.default_quality = self.config.default_rate
+
+    @classmethod
+    def load(cls, which: str | bytes | Path) -> GanReversalCodec:
+        """From a preset's name, a path, or the identity in a file; loaded once a process, on a GPU if there is one."""
+        path = find_weights("gan_reversal", which)
+        return _load(path, path.stat().st_mtime_ns)
+
+    @property
+    def weights_id(self) -> bytes:
+        return self.identity
+
+    def encode_batch(
+        self, images: Sequence[Image], quality: float | None = None, **options: object
+    ) -> list[bytes]:
+        """Files of many pictures, those of one size searched together: see `encode` and `_encode`.
+
+        Batches differ in rounding, so a file may differ from the one that `encode` gives.
+        """
+        for image in images:
+            check_image(image)
+        quality = self.default_quality if quality is None else quality
+        groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
+        for at, image in enumerate(images):
+            groups[image.shape].append(at)
+        files: dict[int, bytes] = {}
+        for (height, width, _), places in groups.items():
+            for start in range(0, len(places), BATCH):
+                part = places[start : start + BATCH]
+                stack = np.stack([images[at] for at in part])
+                for at, sections in zip(part, self._sections(stack, quality, **options), strict=True):
+                    files[at] = Container(self.id, height, width, sections, self.weights_id).to_bytes()
+        return [files[at] for at in range(len(images))]
+
+    def _encode(self, image: Image, quality: float, **options: object) -> dict[str, bytes]:
+        return self._sections(image[None], quality, **options)[0]
+
+    def _sections(
+        self,
+        images: np.ndarray,
+        quality: float,
+        *,
+        target_bytes: int | None = None,
+        steps: int | None = None,
+        restarts: int | None = None,
+        loss: Loss = "ssim",
+        seed: int = 0,
+        layered: bool | None = None,
+    ) -> list[dict[str, bytes]]:
+        """Sections of each of the pictures uint8 [B, H, W, 3].
+
+        Args:
+            target_bytes: most bytes of the file, in place of ``quality``.
+            steps, restarts: of the search; the configuration's where None. 0 steps keep E's guess.
+            loss: ``ssim``, or ``mse`` for pictures that were trained on.
+            seed: of everything random. Equal seeds give equal files on one machine.
+            layered: with a coded residual (True), without (False), or whichever comes closer from
+                ``layer_from`` bits per pixel on (None).
+
+        Raises:
+            ConfigError: an option is out of range, or no file is as small as ``target_bytes``.
+        """
+        c = self.config
+        steps, restarts = (
+            (c.steps if steps is None else steps),
+            (c.restarts if restarts is None else restarts),
+        )
+        if loss not in ("ssim", "mse") or steps < 0 or restarts < 0 or not quality > 0:
+            raise ConfigError(
+                f"loss={loss!r}, steps={steps}, restarts={restarts}, quality={quality}: loss is 'ssim' or "
+                "'mse', steps and restarts start at 0, quality is a positive number of bits per pixel"
+            )
+        search = Search(steps, restarts, c.continuous, c.search_rate, c.box, c.lambda_rate, c.mse, loss, seed)
+        height, width = images.shape[1:3]
+        overhead = self._overhead(height, width)
+        limit = target_bytes
+        if limit is None:
+            limit = max(int(quality * height * width / 8), overhead + _LEAST)
+        plain = self._latent_sections(images, limit, search, target_bytes is not None)
+        bpp = quality if target_bytes is None else 8 * target_bytes / (height * width)
+        wanted = bpp >= c.layer_from if layered is None else layered
+        if not wanted:
+            return plain
+        choices = [] if layered else [plain]
+        choices += [self._layered_sections(images, limit, share, search) for share in _SHARES]
+        return [
+            self._closest(image, [choice[n] for choice in choices] or [plain[n]], search) or plain[n]
+            for n, image in enumerate(images)
+        ]
+
+    def _latent_sections(
+        self, images: np.ndarray, limit: int, search: Search, strict: bool
+    ) -> list[dict[str, bytes]]:
+        """Latents alone within ``limit`` bytes a file; unless ``strict``, at least the empty file's size."""
+        height, width = images.shape[1:3]
+        budget = max(0, 8 * (limit - self._overhead(height, width)) - _FLUSH)
+        k, shift = self._search(self._tensor(images), float(budget), search)
+        return [self._fit(k[n], int(shift[n]), height, width, limit, strict) for n in range(len(images))]
+
+    def _layered_sections(
+        self, images: np.ndarray, limit: int, share: float, search: Search
+    ) -> list[dict[str, bytes] | None]:
+        """Latents in a share of the bytes, a residual in the rest; None where no residual fits."""
+        height, width = images.shape[1:3]
+        found: list[dict[str, bytes] | None] = []
+        for image, sections in zip(
+            images, self._latent_sections(images, int(share * limit), search, strict=False), strict=True
+        ):
+            whole = len(Container(self.id, height, width, sections, self.weights_id).to_bytes())
+            base = self._picture(Container(self.id, height, width, sections, self.weights_id))
+            residual = encode_residual(image, base, limit - whole - 4)
+            found.append(None if residual is None else sections | {"residual": residual})
+        return found
+
+    def _closest(
+        self, image: Image, choices: Sequence[dict[str, bytes] | None], search: Search
+    ) -> dict[str, bytes] | None:
+        """The sections that decode closest to the picture; None where there are none."""
+        x, found = self._tensor(image[None]), []
+        for sections in choices:
+            if sections is not None:
+                decoded = self._decode(Container(self.id, *image.shape[:2], sections, self.weights_id))
+                found.append((float(distortion(x, self._tensor(decoded[None]), search)), sections))
+        return min(found, key=lambda pair: pair[0])[1] if found else None
+
+    def _decode(self, container: Container) -> Image:
+        image = self._picture(container)
+        residual = container.sections.get("residual")
+        return image if residual is None else add_residual(image, residual)
+
+    @torch.inference_mode()
+    def _picture(self, container: Container) -> Image:
+        """The generator's picture alone."""
+        G, size = self.system.G, (container.height, container.width)
+        k, shift = self.coder.decode(container, G.grid(*size))
+        index = shifted(self.index, torch.tensor([float(shift)], device=self.device))
+        z = k[None].to(self.device) * step_of(index)
+        x_hat = self._generate(z)[0, :, : size[0], : size[1]]
+        pixels = (x_hat.float() * 255).round_().clamp_(0, 255).to(torch.uint8)
+        return pixels.permute(1, 2, 0).contiguous().cpu().numpy()
+
+    def _generate(self, z: Tensor) -> Tensor:
+        G = self.system.G
+        if max(z.shape[2:]) * G.stride <= CORE or self.config.generator == "dcgan":
+            return G(z)
+        return tiled(G, z, z.shape[2:], G.stride, G.reach, up=True)
+
+    def _guess(self, x: Tensor) -> Tensor | None:
+        """E's z of pictures whose sides E takes whole."""
+        E, G = self.system.E, self.system.G
+        if E is None:
+            return None
+        with torch.no_grad():
+            grid = G.grid(*x.shape[2:])
+            pad = (0, grid[1] * G.stride - x.shape[3], 0, grid[0] * G.stride - x.shape[2])
+            padded = torch.nn.functional.pad(x, pad, mode="replicate")
+            if max(padded.shape[2:]) <= CORE:
+                return E(padded)
+            return tiled(E, padded, grid, G.stride, G.reach, up=False)
+
+    def _search(self, x: Tensor, budget: float, search: Search) -> tuple[Tensor, Tensor]:
+        """k [B, latents, h, w] and shifts [B], tile by tile where the pictures are large."""
+        G, guess = self.system.G, self._guess(x)
+        budgets = torch.full((len(x),), budget, device=x.device)
+        grid = G.grid(*x.shape[2:])
+        if max(grid) * G.stride <= CORE or guess is None:
+            return Reversal(G, self.index, x, guess, budgets, search).run()
+        # One quantiser a file; each tile may take what the guess takes there.
+        shift = fitting_shift(guess, self.index, budgets)
+        index = shifted(self.index, shift)
+        k = torch.empty_like(guess)
+        for tile in tiles(*grid, G.stride, _MARGIN):
+            top, bottom, left, right = tile.whole
+            z = guess[..., top:bottom, left:right]
+            share = bits((z / step_of(index)).round(), index) + 1
+            s = G.stride
+            piece = x[..., s * top : s * bottom, s * left : s * right]
+            found, _ = Reversal(G, self.index, piece, z, share, search, shift).run()
+            a, b, c, d = tile.core
+            k[..., a:b, c:d] = found[(..., *tile.inner())]
+        return k, shift
+
+    def _fit(
+        self, k: Tensor, shift: int, height: int, width: int, limit: int, strict: bool
+    ) -> dict[str, bytes]:
+        """Sections of a file within ``limit`` bytes: the symbols that cost most a unit are set to 0 until it is."""
+        k = k.clone().cpu()
+        while True:
+            sections = self.coder.encode(k, shift, height, width)
+            size = len(Container(self.id, height, width, sections, self.weights_id).to_bytes())
+            nonzero = int((k != 0).sum())
+            if size <= limit or (not strict and nonzero == 0):
+                return sections
+            if nonzero == 0:
+                raise ConfigError(f"target_bytes={limit}: the smallest file of this picture is {size} bytes")
+            # Rare symbols, those of channels with the smallest σ, go first; 2 bits at least are saved with each.
+            excess = max(1, min(nonzero, 2 * (size - limit)))
+            order = torch.where(k != 0, self.coder.index[:, None, None].float() + k.abs(), torch.inf)
+            k.view(-1)[order.flatten().argsort(stable=True)[:excess]] = 0
+
+    def _overhead(self, height: int, width: int) -> int:
+        empty = {"parameters": bytes(3), "latents": bytes(128)}
+        return len(Container(self.id, height, width, empty, self.weights_id).to_bytes()) - 128
+
+    def _tensor(self, images: np.ndarray) -> Tensor:
+        """uint8 [B, H, W, 3] to [B, 3, H, W] in [0, 1]."""
+        x = torch.from_numpy(images.copy()).to(self.device).permute(0, 3, 1, 2)
+        return x.float() / 255
+
+
+@lru_cache(maxsize=4)
+def _load(path: Path, mtime_ns: int) -> GanReversalCodec:
+    del mtime_ns  # part of the cache's key: a run's weights change while it trains
+    return GanReversalCodec(*load_weights(path), device="cuda" if torch.cuda.is_available() else "cpu")

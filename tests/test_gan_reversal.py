@@ -1,0 +1,444 @@
+"""GAN reversal: networks, quantiser and coder, the search, a training step, the codec's promises, the table."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from skimage import data
+
+from datamodules.batch import Batch
+from experiments import tables
+from experiments.config import load_config
+from experiments.paper_tables.files import Encoded, measured, png_row, within
+from experiments.paper_tables.gan_reversal import LIMIT, square
+from lightning_modules.codec.container import Container
+from lightning_modules.codec.errors import ConfigError, DamagedFileError, WeightsError
+from lightning_modules.codec.registry import open_codec
+from lightning_modules.codec.weights import save_weights
+from lightning_modules.entropy.gaussian import build_tables, sigma_of
+from lightning_modules.gan_reversal.augment import augment
+from lightning_modules.gan_reversal.codec import GanReversalCodec
+from lightning_modules.gan_reversal.config import GanReversalConfig
+from lightning_modules.gan_reversal.dcgan import DcganGenerator
+from lightning_modules.gan_reversal.module import GanReversal
+from lightning_modules.gan_reversal.networks import Guess, ResidualGenerator
+from lightning_modules.gan_reversal.prior import PriorCoder, bits, shifted, step_of
+from lightning_modules.gan_reversal.reversal import Reversal, Search, distortion
+from lightning_modules.gan_reversal.tiles import tiled, tiles
+from losses.ssim import ssim
+
+
+def nano(**changes: object) -> GanReversal:
+    """A nano module with seeded random weights."""
+    config = load_config("gan_reversal", ["preset=nano", *(f"model.{k}={v}" for k, v in changes.items())])
+    torch.manual_seed(0)
+    return GanReversal(config.model)
+
+
+def dcgan(**changes: object) -> GanReversal:
+    """DCGAN at the smallest sizes; 32×32 patches."""
+    small = {"latents": 6, "widths": [8, 8, 4], "D": [4, 8, 8], "overlap": 8, "scale_index": 40, "steps": 2}
+    torch.manual_seed(0)
+    return GanReversal(GanReversalConfig(**small | {"restarts": 2} | changes))
+
+
+@pytest.fixture(scope="module")
+def trained() -> GanReversal:
+    """Nano weights after some steps on one photograph: pictures come out, roughly."""
+    module, picture = nano(adversarial_from=1000), data.astronaut()
+    optimiser = torch.optim.Adam([p for p in module.system.parameters() if p.requires_grad], lr=4e-3)
+    module.log_dict = lambda values: None
+    rng = np.random.default_rng(0)
+    for _ in range(120):
+        corners = rng.integers(0, 512 - 64, (8, 2))
+        crops = np.stack([picture[a : a + 64 : 2, b : b + 64 : 2] for a, b in corners])
+        x = torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 255
+        optimiser.zero_grad()
+        module._guess_loss(x).backward()
+        optimiser.step()
+    module.average.load_state_dict(module.system.state_dict())
+    return module
+
+
+@pytest.fixture(scope="module")
+def codec(trained: GanReversal) -> GanReversalCodec:
+    return trained.codec()
+
+
+def photograph(height: int, width: int, at: int = 60) -> np.ndarray:
+    return np.ascontiguousarray(data.astronaut()[at : at + height, at : at + width])
+
+
+class Recorder:
+    """Stands in for the trainer: plain optimisers that change nothing, logged values by name."""
+
+    def __init__(self, module: GanReversal) -> None:
+        groups = module.optimiser_groups()
+        self.optimisers = [torch.optim.SGD(list(p), lr=0.0) for p, _ in groups.values()]
+        self.logged: dict[str, float] = {}
+        module.optimiser_names = list(groups)
+        module._optimisers = lambda: self.optimisers
+        module.manual_backward = lambda loss, inputs: loss.backward(inputs=inputs)
+        module.log = lambda name, value: self.logged.update({name: float(value.detach())})
+        module.log_dict = lambda values: self.logged.update({n: float(v.detach()) for n, v in values.items()})
+
+
+def batch(count: int = 2, side: int = 32) -> Batch:
+    images = np.stack([photograph(side, side, 50 * k) for k in range(count)])
+    return Batch(torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255)
+
+
+class TestNetworks:
+    def test_sizes(self):
+        config = nano().config
+        G, E = ResidualGenerator(config), Guess(config)
+        assert G.grid(1, 17) == (1, 3)
+        x = torch.rand(2, 3, 16, 24)
+        assert E(x).shape == (2, config.latents, 2, 3)
+        assert G(E(x)).shape == x.shape
+
+    def test_published_dcgan_makes_128_by_128(self):
+        config = GanReversalConfig(widths=[16, 8, 8, 4, 4])
+        assert GanReversalConfig().widths == [1024, 512, 256, 128, 64]
+        G = DcganGenerator(config).eval()
+        picture = G(torch.randn(2, config.latents, 1, 1))
+        assert picture.shape == (2, 3, 128, 128) and picture.min() >= 0 and picture.max() <= 1
+        assert G.grid(128, 128) == (1, 1) and G.grid(129, 240) == (2, 2) and G.grid(1, 241) == (1, 3)
+
+    def test_patches_overlap_without_seams(self):
+        G = DcganGenerator(dcgan().config).eval()
+        z = torch.randn(1, 6, 1, 1)
+        patch, wide = G(z), G(z.expand(1, 6, 1, 2))
+        assert wide.shape == (1, 3, 32, 56)
+        torch.testing.assert_close(wide[..., :24], patch[..., :24])
+        torch.testing.assert_close(wide[..., 32:], patch[..., 8:])
+        # Between them a straight line from one patch to the next.
+        ramp = torch.arange(1, 9) / 9
+        torch.testing.assert_close(
+            wide[..., 24:32], patch[..., 24:] * (1 - ramp) + patch[..., :8] * ramp, atol=1e-5, rtol=1e-5
+        )
+
+    @pytest.mark.parametrize("up", [True, False])
+    def test_tiles_give_the_whole_s_result(self, up, monkeypatch):
+        monkeypatch.setattr("lightning_modules.gan_reversal.tiles.CORE", 24)
+        config = nano().config
+        G, E = ResidualGenerator(config), Guess(config)
+        network, x = (G, torch.randn(1, 4, 7, 11)) if up else (E, torch.rand(1, 3, 56, 88))
+        whole = network(x)
+        pieces = tiled(network, x, (7, 11), 8, G.reach, up)
+        torch.testing.assert_close(pieces, whole, atol=1e-5, rtol=1e-4)
+        assert len(list(tiles(7, 11, 8, 2))) == 3 * 4
+        # The margin is what is needed, not more than enough by luck.
+        assert not torch.allclose(tiled(network, x, (7, 11), 8, 0, up), whole, atol=1e-4)
+
+    def test_augmentation_is_differentiable_and_differs_between_pictures(self):
+        torch.manual_seed(1)
+        x = torch.full((4, 3, 32, 32), 0.5, requires_grad=True)
+        seen = augment(x)
+        assert seen.shape == x.shape
+        assert len({round(picture.max().item(), 4) for picture in seen}) == 4
+        (gradient,) = torch.autograd.grad(seen.sum(), x)
+        assert torch.isfinite(gradient).all() and (gradient != 0).any()
+        assert 0.05 < (seen == 0).float().mean() < 0.7  # what was cut out or moved out
+
+
+class TestPrior:
+    def test_a_step_is_the_inverse_of_sigma_and_a_shift_scales_all(self):
+        index = torch.tensor([10.0, 30.0, 62.0])
+        at = shifted(index, torch.tensor([0.0, 5.0]))
+        assert at.shape == (2, 3, 1, 1)
+        torch.testing.assert_close(step_of(at[0, :, 0, 0]), 1 / sigma_of(index))
+        assert at[1].flatten().tolist() == [15.0, 35.0, 63.0]
+
+    @pytest.mark.parametrize("shift", [-40, -3, 0, 40])
+    def test_symbols_come_back_and_cost_what_the_prior_says(self, shift, monkeypatch):
+        monkeypatch.setattr("lightning_modules.gan_reversal.prior.STRIP_SYMBOLS", 100)
+        torch.manual_seed(3)
+        index = torch.tensor([5, 20, 35, 50], dtype=torch.int32)
+        coder = PriorCoder(index, build_tables())
+        at = shifted(index.float(), torch.tensor([float(shift)]))
+        k = (torch.randn(1, 4, 9, 13) / step_of(at)).round()
+        k[0, 0, 2, 3] = 200  # far beyond its table: an escape where σ is small
+        sections = coder.encode(k[0], shift, 72, 104)
+        back, found = coder.decode(Container("gr", 72, 104, sections), (9, 13))
+        assert found == shift and torch.equal(back, k[0])
+        expected = float(bits(k, at)) / 8
+        assert len(sections["latents"]) <= 1.01 * expected + 8
+
+    def test_a_false_size_is_refused_before_anything_is_allocated(self):
+        coder = PriorCoder(torch.tensor([20, 20], dtype=torch.int32), build_tables())
+        sections = coder.encode(torch.ones(2, 2, 2), 0, 16, 16)
+        with pytest.raises(DamagedFileError, match="this size"):
+            coder.decode(Container("gr", 8192, 8192, sections), (1024, 1024))
+        with pytest.raises(DamagedFileError, match="parameters"):
+            coder.decode(Container("gr", 16, 16, sections | {"parameters": b"\xff\0\0"}), (2, 2))
+
+
+class TestSearch:
+    def search(self, **changes: object) -> Search:
+        return dataclasses.replace(Search(6, 1, 0.5, 0.05, 4.0, 0.5, 4.0), **changes)
+
+    def test_it_comes_closer_and_keeps_to_the_budget(self, codec):
+        x = codec._tensor(np.stack([photograph(32, 40), photograph(32, 40, 200)]))
+        budget, G = torch.tensor([150.0, 400.0]), codec.system.G
+        found = []
+        for steps in (0, 8, 60):
+            search = self.search(steps=steps, continuous=0.2)
+            k, shift = Reversal(G, codec.index, x, codec._guess(x), budget, search).run()
+            index = shifted(codec.index, shift)
+            assert (bits(k, index) <= budget).all() and torch.equal(k, k.round())
+            found.append(distortion(x, G(k * step_of(index)), search))
+        assert (found[1] < found[0]).all() and (found[2] < found[1]).all()
+
+    def test_the_best_of_all_starts_is_kept(self, codec):
+        """A bad guess loses against draws from the prior."""
+        x, G = codec._tensor(photograph(32, 32)[None]), codec.system.G
+        bad = torch.full((1, codec.config.latents, 4, 4), 4.0)
+        search = self.search(steps=5, restarts=6, continuous=0.9)
+        reversal = Reversal(G, codec.index, x, bad, torch.tensor([1e4]), search)
+        starts = [float(distortion(x, G(start), search)) for start in reversal.starts]
+        assert len(starts) == 7 and min(starts[1:]) < starts[0]
+        assert float(distortion(x, reversal.picture(reversal._continuous(4)), search)) < min(starts)
+
+    def test_stochastic_clipping_keeps_to_the_box(self, codec):
+        x, G = codec._tensor(photograph(32, 32)[None]), codec.system.G
+        reversal = Reversal(G, codec.index, x, None, torch.tensor([1e4]), self.search(box=1.0, restarts=2))
+        z = torch.tensor([0.5, -3.0, 1.5, -0.25])
+        kept = z.clone()
+        reversal._clip(z)
+        assert z[0] == 0.5 and z[3] == -0.25 and (z.abs() <= 1).all()
+        assert not torch.equal(z[1:3], kept[1:3].clamp(-1, 1)), "they are drawn anew, not set to the bound"
+
+    def test_a_picture_s_draws_do_not_depend_on_its_batch(self, codec):
+        x = codec._tensor(np.stack([photograph(16, 16), photograph(16, 16, 200)]))
+        budget, search = torch.full((2,), 1e4), self.search(restarts=3)
+        both = Reversal(codec.system.G, codec.index, x, None, budget, search).starts
+        alone = Reversal(codec.system.G, codec.index, x[1:], None, budget[1:], search).starts
+        assert torch.equal(both[:, 1], alone[:, 0])
+
+    def test_losses(self):
+        torch.manual_seed(0)
+        x, y = torch.rand(2, 3, 16, 16), torch.rand(2, 3, 16, 16)
+        error = ((x - y) ** 2).mean((1, 2, 3))
+        torch.testing.assert_close(distortion(x, y, self.search()), 1 - ssim(x, y) + 4 * error)
+        torch.testing.assert_close(distortion(x, y, self.search(loss="mse")), 10 * error)
+        tiny = x[..., :5], y[..., :5]
+        torch.testing.assert_close(
+            distortion(*tiny, self.search()), 10 * ((tiny[0] - tiny[1]) ** 2).mean((1, 2, 3))
+        )
+
+
+class TestStep:
+    def test_losses_are_what_they_are_said_to_be(self):
+        module, crops = nano(augment="false", r1=0.0), batch()
+        recorder = Recorder(module)
+        torch.manual_seed(7)
+        module.loss_step(crops)
+
+        torch.manual_seed(7)
+        x, system = crops.image, module.system
+        drawn = system.G(torch.randn(2, 4, 4, 4))
+        real, fake = module.D(x), module.D(drawn)
+        softplus = torch.nn.functional.softplus
+        assert recorder.logged["loss/discriminator"] == pytest.approx(
+            (softplus(-real).mean() + softplus(fake).mean()).item(), rel=1e-4
+        )
+        shift = (2 * torch.rand(2) - 1) * 4
+        sigma = sigma_of(30.0 + shift)[:, None, None, None]
+        y = system.E(x) * sigma
+        noisy = y + torch.rand_like(y) - 0.5
+        normal = torch.distributions.Normal(0.0, 1.0)
+        p = normal.cdf((noisy + 0.5) / sigma) - normal.cdf((noisy - 0.5) / sigma)
+        bpp = -p.log2().sum((1, 2, 3)) / 32**2
+        x_hat = system.G(y.round() / sigma)
+        distance = 1 - ssim(x, x_hat) + 4 * ((x - x_hat) ** 2).mean((1, 2, 3))
+        weight = 0.5 * (sigma_of(torch.tensor(30.0)) / sigma.flatten())
+        total = (distance + weight * bpp).mean() + 0.1 * softplus(-fake).mean()
+        assert recorder.logged["rate/bpp_estimated"] == pytest.approx(bpp.mean().item(), rel=1e-3)
+        assert recorder.logged["loss/total"] == pytest.approx(total.item(), rel=1e-3)
+
+    def test_each_network_gets_the_gradients_of_its_own_loss(self):
+        module, crops = nano(augment="false", r1=0.0, clip=1000), batch()
+        module.D.eval()  # spectral norm goes on iterating in training
+        Recorder(module)
+        torch.manual_seed(7)
+        module.loss_step(crops)
+        assert all(p.grad is not None for p in module.system.parameters())
+        found = {name: p.grad.clone() for name, p in module.D.named_parameters()}
+        torch.manual_seed(7)
+        drawn = module._drawn(crops.image).detach()
+        module.zero_grad()
+        softplus = torch.nn.functional.softplus
+        (softplus(-module.D(crops.image)).mean() + softplus(module.D(drawn)).mean()).backward()
+        for name, p in module.D.named_parameters():
+            torch.testing.assert_close(found[name], p.grad, rtol=1e-3, atol=1e-6)
+
+    def test_the_moving_average_is_exported(self):
+        module, crops = nano(average=0.25), batch()
+        Recorder(module)
+        before = copy.deepcopy(module.average.state_dict())
+        with torch.no_grad():
+            module.system.G.layers[0].bias += 1
+        module.batches_seen += 1000
+        module.loss_step(crops)
+        name = "G.layers.0.bias"
+        expected = 0.25 * before[name] + 0.75 * module.system.state_dict()[name]
+        torch.testing.assert_close(module.export_weights()[name], expected)
+
+    def test_the_published_gan_trains_without_a_guess(self):
+        module, crops = dcgan(), batch(4)
+        recorder = Recorder(module)
+        module.loss_step(crops)
+        assert set(recorder.logged) == {
+            "loss/discriminator",
+            "loss/generator",
+            "gradient/generator",
+            "loss/total",
+        }
+        assert recorder.logged["loss/total"] == recorder.logged["loss/generator"]
+        assert not module.system.prior.offset.requires_grad
+
+    def test_settings_that_contradict_each_other(self):
+        for changes in ({"generator": "style"}, {"restarts": 0}, {"lambda_d": 1.0}, {"rates": [0.2]}):
+            with pytest.raises(ConfigError):
+                GanReversalConfig(**changes).check()
+
+
+class TestCodec:
+    def test_files_keep_to_their_bytes(self, codec):
+        image = photograph(48, 56)
+        for limit in (60, 100, 200):
+            data_ = codec.encode(image, target_bytes=limit)
+            assert 0.7 * limit <= len(data_) <= limit
+        with pytest.raises(ConfigError, match="smallest file"):
+            codec.encode(image, target_bytes=12)
+        image = photograph(96, 96)
+        sizes = [len(codec.encode(image, quality)) for quality in codec.qualities]
+        assert all(n <= q * 96 * 96 / 8 for n, q in zip(sizes, codec.qualities, strict=True))
+        assert sizes == sorted(set(sizes))
+
+    def test_overhead(self, codec):
+        ledger = Container.from_bytes(codec.encode(photograph(128, 128), target_bytes=LIMIT)).ledger()
+        assert ledger["header"] + ledger["parameters"] <= 28
+
+    def test_equal_seeds_give_equal_files_and_others_do_not(self, codec):
+        image, options = photograph(40, 40), {"restarts": 3, "steps": 6}
+        first = codec.encode(image, seed=1, **options)
+        assert codec.encode(image, seed=1, **options) == first
+        # Among draws alone, without the guess that is always the closest at the start.
+        bad = dcgan().codec()
+        files = {bad.encode(image, target_bytes=60, seed=seed) for seed in (1, 1, 2)}
+        assert len(files) == 2
+
+    def test_a_batch_is_its_pictures(self, codec):
+        images = [photograph(32, 32), photograph(24, 40), photograph(32, 32, 200)]
+        files = codec.encode_batch(images, target_bytes=90)
+        for image, data_ in zip(images, files, strict=True):
+            assert len(data_) <= 90
+            alone = codec.decode(codec.encode(image, target_bytes=90)).astype(float)
+            decoded = codec.decode(data_).astype(float)
+            assert decoded.shape == image.shape
+            assert np.abs(decoded - alone).mean() < 0.3 * np.abs(image - decoded).mean()
+
+    def test_effort_brings_pictures_closer(self, codec):
+        x = photograph(64, 64)
+        errors = []
+        for steps in (0, 40):
+            decoded = codec.decode(codec.encode(x, target_bytes=160, steps=steps))
+            pair = (codec._tensor(image[None]) for image in (x, decoded))
+            errors.append(float(distortion(*pair, Search(0, 0, 0, 0, 0, 0, mse=4.0))))
+        assert errors[1] < errors[0]
+
+    def test_a_residual_brings_pictures_closer_within_the_bytes(self, codec):
+        x = photograph(64, 64)
+        files = {layered: codec.encode(x, target_bytes=900, layered=layered) for layered in (True, False)}
+        assert "residual" in Container.from_bytes(files[True]).sections
+        assert "residual" not in Container.from_bytes(files[False]).sections
+        assert max(map(len, files.values())) <= 900
+        errors = {k: np.square(x.astype(float) - codec.decode(v)).mean() for k, v in files.items()}
+        assert errors[True] < 0.8 * errors[False]
+        assert Container.from_bytes(codec.encode(x, target_bytes=900)).ledger()["residual"] > 100
+
+    def test_large_pictures_are_searched_in_tiles(self, codec, monkeypatch):
+        for module in ("tiles", "codec"):
+            monkeypatch.setattr(f"lightning_modules.gan_reversal.{module}.CORE", 32)
+        image = photograph(70, 110)
+        data_ = codec.encode(image, target_bytes=300, steps=20)
+        assert len(data_) <= 300
+        guess = codec.decode(codec.encode(image, target_bytes=300, steps=0))
+        decoded = codec.decode(data_)
+        search = Search(0, 0, 0, 0, 0, 0, mse=4.0)
+        x, before, after = (codec._tensor(picture[None]) for picture in (image, guess, decoded))
+        assert distortion(x, after, search) < distortion(x, before, search)
+
+    def test_dcgan_codes_any_size(self):
+        codec = dcgan().codec()
+        for shape in ((1, 1), (32, 32), (33, 70)):
+            image = photograph(*shape)
+            assert codec.decode(codec.encode(image)).shape == image.shape
+
+    def test_options_out_of_range(self, codec):
+        image = photograph(16, 16)
+        for options in ({"loss": "l1"}, {"steps": -1}, {"restarts": -1}, {"quality": 0.0}):
+            with pytest.raises(ConfigError):
+                codec.encode(image, **options)
+
+    def test_weights_of_another_shape_are_refused(self, trained):
+        tensors = trained.export_weights()
+        for changed in ({"G.layers.0.weight": torch.zeros(2)}, {"prior.index": torch.zeros(9).int()}):
+            with pytest.raises(WeightsError, match="do not fit"):
+                GanReversalCodec(tensors | changed, trained.metadata())
+
+
+class TestTable:
+    def test_a_picture_becomes_its_central_square(self):
+        image = np.zeros((360, 480, 3), np.uint8)
+        image[:, :60] = image[:, 420:] = 255
+        assert square(image).shape == (128, 128, 3)
+        assert square(image)[:, 2:-2].max() == 0
+
+    def test_rows_are_measured_on_decoded_files(self, tmp_path):
+        codec = open_codec("jpeg")
+        images = {"a": photograph(64, 64), "b": photograph(64, 64, 200)}
+        files = {name: within(codec, image, 900, range(1, 100)) for name, image in images.items()}
+        for name, image in images.items():
+            assert 800 < len(files[name]) <= 900
+            assert len(within(codec, image, 1, range(1, 100))) == len(codec.encode(image, 1))
+        coarse = {name: codec.encode(image, 1) for name, image in images.items()}
+        entries = [Encoded("JPEG", images, files, 0.5), Encoded("coarse", images, coarse)]
+        row, other = measured(entries, tmp_path / "files")
+        assert row.scheme == "JPEG" and row.seconds == 0.5 and row.ssim > other.ssim
+        assert row.pictures == 2 and row.largest == max(map(len, files.values()))
+        errors = [((codec.decode(files[n]).astype(float) - images[n]) ** 2).mean() for n in images]
+        assert row.mse == pytest.approx(np.mean(errors))
+        assert row.bpp == pytest.approx(np.mean([8 * len(f) / 64**2 for f in files.values()]))
+        assert png_row(images).bpp > row.bpp
+
+    def test_an_unknown_paper_names_the_nearest(self, capsys):
+        assert tables.main(["gan_reversl"]) == 2
+        assert "'gan_reversal'" in capsys.readouterr().err
+
+    def test_one_command_makes_the_table(self, trained, tmp_path, capsys, monkeypatch):
+        root = Path(os.environ.get("GENIC_DATA", Path(__file__).parent.parent.parent / "shared"))
+        if not (root / "camvid").is_dir():
+            pytest.skip("no street scenes: set GENIC_DATA to a folder with camvid/")
+        weights = tmp_path / "nano.safetensors"
+        save_weights(weights, trained.export_weights(), trained.metadata())
+        monkeypatch.setattr("experiments.paper_tables.gan_reversal.SPEED_STEPS", 3)
+        options = ["--limit", "1", "--steps", "3", "--effort", "0,5", "--root", str(root)]
+        out = tmp_path / "out"
+        assert tables.main(["gan_reversal", "--weights", str(weights), *options, "--out", str(out)]) == 0
+        content = json.loads((out / "table.json").read_text())
+        assert set(content["rows"]) == {"seen", "unseen"}
+        ours = content["rows"]["unseen"][-1]
+        assert ours["scheme"] == "GAN reversal" and ours["largest"] <= LIMIT and 0 < ours["ssim"] < 1
+        assert [row["scheme"] for row in content["effort"]] == ["0 steps", "5 steps"]
+        assert (out / "effort.png").stat().st_size > 5000
+        assert "published +0.1793" in capsys.readouterr().out
