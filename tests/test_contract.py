@@ -1,6 +1,6 @@
 """The codec contract, for every codec there is; and the container on its own.
 
-A learned codec joins by an entry in `CONTRACT_CODECS`; everything else follows.
+Learned codecs take part with random weights of preset `nano`; a line in the registry is all that a new one needs.
 """
 
 from __future__ import annotations
@@ -17,8 +17,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from sklearn.datasets import load_sample_image
 
+from experiments.config import load_config
+from experiments.registry import find_experiment
 from lightning_modules.codec.container import (
     MAX_SIDE,
     SECTIONS,
@@ -38,6 +41,7 @@ from lightning_modules.codec.errors import (
     WeightsError,
 )
 from lightning_modules.codec.registry import CLASSICAL, LEARNED, codec_for, open_codec
+from lightning_modules.codec.weights import save_weights
 
 SIZES = [(1, 1), (1, 7), (7, 1), (17, 33), (64, 48), (161, 163)]
 OVERHEAD = 32
@@ -57,13 +61,24 @@ def _classical(name: str) -> Callable[[Path], Subject]:
     return lambda _folder: Subject(name, open_codec(name))
 
 
-# Name -> a function that makes the subject in an empty folder. A learned codec's saves random weights of
-# preset `nano` there and names the file in `Subject.weights`, so that another process can open it.
+def _learned(name: str) -> Callable[[Path], Subject]:
+    def make(folder: Path) -> Subject:
+        torch.manual_seed(0)
+        module = find_experiment(name).module_class()(load_config(name, ["preset=nano"]).model)
+        path = folder / "nano.safetensors"
+        save_weights(path, module.export_weights(), module.metadata())
+        return Subject(name, open_codec(f"{name}:{path}"), path)
+
+    return make
+
+
+# Name -> a function that makes the subject in an empty folder; learned codecs save their weights there, so that
+# another process can open them.
 CONTRACT_CODECS: dict[str, Callable[[Path], Subject]] = {
     name: _classical(name)
     for name in CLASSICAL
     if name != "bpg" or (shutil.which("bpgenc") and shutil.which("bpgdec"))
-}
+} | {name: _learned(name) for name in LEARNED}
 
 
 @pytest.fixture(scope="module", params=list(CONTRACT_CODECS))

@@ -122,6 +122,8 @@ class GaussianDecoder:
         self.models, self.escapes = models, escapes
         words = np.frombuffer(stream + bytes(-len(stream) % 4), "<u4").astype(np.uint32)
         self.coder = constriction.stream.queue.RangeDecoder(words)
+        # What the symbols may cost: the stream's bits, and some for the coder's own rounding.
+        self.bits_left = 8.08 * len(stream) + 128
 
     def get(self, mu: Tensor, index: Tensor) -> Tensor:
         """The next symbols, int64, of the shape of ``mu`` and ``index``.
@@ -134,10 +136,14 @@ class GaussianDecoder:
         for g in range(group.min(initial=len(GROUPS)), group.max(initial=-1) + 1):
             half = GROUPS[g].half
             positions = np.flatnonzero(group == g)
+            table = self.models.probabilities(g, row.take(positions))
             try:
-                k = self.coder.decode(self.models.family, self.models.probabilities(g, row.take(positions)))
+                k = self.coder.decode(self.models.family, table)
             except AssertionError as error:  # constriction's word for data that no encoder wrote
                 raise DamagedFileError(f"the entropy coded stream is invalid: {error}") from None
+            self.bits_left += np.log2(table[np.arange(len(k)), k]).sum(dtype=np.float64)
+            if self.bits_left < 0:  # past its end the coder goes on for ever
+                raise DamagedFileError("more symbols are claimed than the stream holds: the file is altered")
             k -= half
             if k.max(initial=0) > half:
                 for at in np.flatnonzero(k > half):
