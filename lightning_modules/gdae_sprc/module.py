@@ -16,7 +16,7 @@ from lightning_modules.gdae_sprc.config import GdaeSprcConfig
 from lightning_modules.gdae_sprc.networks import Discriminator
 from lightning_modules.gdae_sprc.system import System
 from losses.gan import gan_loss
-from losses.ssim import ssim_loss_ics
+from losses.ssim import ssim
 
 
 class GdaeSprc(CompressionModule):
@@ -54,7 +54,9 @@ class GdaeSprc(CompressionModule):
         c, x = self.config, batch.image.contiguous(memory_format=torch.channels_last)
         level = torch.rand(len(x), device=x.device) * (len(c.lambda_rate) - 1)
         adversarial = self.D is not None and int(self.batches_seen) >= c.adversarial_from
-        x_hat, rate = self.system(x, level, self.sigma, self._rate_weight(level))
+        lambda_rate = self._lambda_rate(level)
+        scale = torch.where(lambda_rate > 0, lambda_rate, 1.0).sqrt()
+        x_hat, rate = self.system(x, level, self.sigma, lambda_rate / scale)
 
         # Discriminator: scores of originals up, of reconstructions down.
         if adversarial:
@@ -63,9 +65,10 @@ class GdaeSprc(CompressionModule):
             self.log("loss/discriminator", loss_d)
 
         # Auto-encoder and entropy model. The rate's weight for the encoder is in its gradient (`System.forward`).
-        mse, similarity = (x_hat - x).square().mean(), ssim_loss_ics(x, x_hat)
+        mse, similarity = (x_hat - x).square().mean((1, 2, 3)), -ssim(x, x_hat)  # −I·C·S
         bpp = (rate.latents + rate.hyper_latents) / (x.shape[2] * x.shape[3])
-        distortion = c.lambda_mse * mse + c.lambda_ssim * similarity
+        # Levels' weights differ a hundredfold; divided by their roots, all levels have about an equal say.
+        distortion = ((c.lambda_mse * mse + c.lambda_ssim * similarity) / scale).mean()
         if adversarial:
             loss_g = self.gan_loss.generator(self.D(x_hat).float())
             distortion = distortion + c.lambda_gan * loss_g
@@ -75,8 +78,8 @@ class GdaeSprc(CompressionModule):
         self.log_dict(
             {
                 "loss/total": distortion,
-                "loss/mse": mse,
-                "loss/ssim": similarity,
+                "loss/mse": mse.mean(),
+                "loss/ssim": similarity.mean(),
                 "rate/bpp_estimated": bpp.mean(),
                 "gradient/generator": norm,
             }
@@ -110,7 +113,7 @@ class GdaeSprc(CompressionModule):
     def codec(self) -> GdaeSprcCodec:
         return GdaeSprcCodec(as_stored(self.export_weights()), self.metadata())
 
-    def _rate_weight(self, level: Tensor) -> Tensor:
+    def _lambda_rate(self, level: Tensor) -> Tensor:
         """λ_rate [B] of ``level`` [B]: geometric between whole levels, as the gains are; linear where one is 0."""
         low = level.floor().long().clamp(0, len(self.lambda_rate) - 1)
         high = (low + 1).clamp(max=len(self.lambda_rate) - 1)
