@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import difflib
 import importlib
+from typing import TYPE_CHECKING
 
 from datamodules.batch import Batch
 from datamodules.config import DataConfig
 from lightning_modules.codec.errors import ConfigError
+
+if TYPE_CHECKING:  # Lightning takes seconds to import
+    from datamodules.base import PhotoDataModule
 
 __all__ = ["DATASETS", "Batch", "DataConfig", "make_datamodule"]
 
@@ -22,8 +26,8 @@ DATASETS = {
 }
 
 
-def make_datamodule(config: DataConfig):
-    """The datamodule (`datamodules.base.PhotoDataModule`) that ``config.name`` stands for.
+def make_datamodule(config: DataConfig) -> PhotoDataModule:
+    """The datamodule that ``config.name`` stands for.
 
     Raises:
         ConfigError: no such data set, or a value out of range.

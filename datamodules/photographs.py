@@ -35,7 +35,8 @@ class Folder(PhotoDataModule):
 
     With subfolders ``train`` and ``val``, and perhaps ``test``, these are the parts, and codecs are measured
     on ``test`` or else ``val``. Without them, one picture in ten (chosen by its name) is for validation and
-    the rest for training, while codecs are measured on all: honest only for codecs not trained here.
+    the rest for training (a lone picture is for both), while codecs are measured on all of them: honest only for
+    codecs not trained here.
     """
 
     name = "folder"
@@ -59,7 +60,6 @@ class Folder(PhotoDataModule):
             raise DataError(f"no pictures under {folder}: put some there, or set data.root to another folder")
         if part == "evaluation":
             return found
-        held_out = [item for item in found if zlib.crc32(item.name.encode()) % 10 == 0] or found[:1]
-        if part == "val":
-            return held_out
-        return [item for item in found if item not in held_out] or found
+        for_val = [zlib.crc32(item.name.encode()) % 10 == 0 for item in found]
+        chosen = [item for item, val in zip(found, for_val, strict=True) if val == (part == "val")]
+        return chosen or found[:1]

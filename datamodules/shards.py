@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from io import TextIOWrapper
 
 import numpy as np
+import torch
 import webdataset as wds
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
@@ -152,6 +153,7 @@ def shard_loader(config: DataConfig, classes: int, start_batch: int, rank: int, 
         batch_size=None,
         collate_fn=_unchanged,
         num_workers=config.workers,
+        pin_memory=torch.cuda.is_available(),
         persistent_workers=config.workers > 0,
     )
 

@@ -28,6 +28,7 @@ class TrainConfig:
         precision: ``32``, or ``bf16`` for autocast to bfloat16 with float32 weights.
         channels_last: memory format of the weights, and so of the features.
         initialise_from: weights to start from, e.g. of an earlier stage: a preset, a file or a run's folder.
+        evaluate: data set on which the final weights are measured as a codec; null for none.
     """
 
     batches: int = 100_000
@@ -39,6 +40,7 @@ class TrainConfig:
     precision: str = "bf16"
     channels_last: bool = True
     initialise_from: str | None = None
+    evaluate: str | None = "sample"
 
     def check(self) -> None:
         """Raise `ConfigError` on a value out of range."""

@@ -7,7 +7,8 @@
     python -m experiments.run selective_detail preset=small --resume auto --max-time 01:30
 
 The run's folder (``runs/<experiment>/<preset>``, numbered from the second on) holds the resolved
-``config.yaml``, ``metrics.jsonl``, ``last.ckpt`` to resume from, weights, and image panels.
+``config.yaml``, ``metrics.jsonl``, ``last.ckpt`` to resume from, weights, image panels, and the
+rate-distortion result of the final weights.
 """
 
 from __future__ import annotations
@@ -24,17 +25,25 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.utilities import rank_zero_only
+from pytorch_lightning.utilities import rank_zero_only, rank_zero_warn
 
 from datamodules import make_datamodule
 from experiments.config import PRECISIONS, RunConfig, load_config, to_yaml
+from experiments.evaluate import pictures
 from experiments.registry import find_experiment
 from experiments.training.callbacks import FINISHED, Checkpoints, Clock, Meters, Panels
-from experiments.training.checkpoint import SafeCheckpointIO, batches_of, check_same_model, read_checkpoint
+from experiments.training.checkpoint import (
+    PROCESSES_KEY,
+    SafeCheckpointIO,
+    batches_of,
+    check_same_model,
+    read_checkpoint,
+)
 from experiments.training.devices import Placement, choose_devices, cluster_plugins
 from experiments.training.folder import WEIGHTS, choose_folder
 from experiments.training.loggers import JsonlLogger, finish_wandb, make_wandb_logger
 from experiments.training.progress import ProgressDisplay
+from experiments.training.rd import log_table, measure_weights
 from lightning_modules.base import CompressionModule
 from lightning_modules.codec.errors import ConfigError, GenicError
 from lightning_modules.codec.weights import find_weights, load_weights
@@ -91,6 +100,11 @@ def train(
         checkpoint = read_checkpoint(checkpoint_path)
         check_same_model(checkpoint, to_yaml(config), checkpoint_path)
         start_batch = batches_of(checkpoint, checkpoint_path)
+        if checkpoint[PROCESSES_KEY] != placement.processes:
+            rank_zero_warn(
+                f"{checkpoint_path} was written by {checkpoint[PROCESSES_KEY]} processes: on {placement.processes} "
+                "the run goes on with other batches than it would have had"
+            )
         del checkpoint
     elif config.train.initialise_from is not None:
         tensors, _ = load_weights(find_weights(config.experiment, config.train.initialise_from))
@@ -98,6 +112,8 @@ def train(
     datamodule.start_batch = start_batch
     if config.train.channels_last:
         module.to(memory_format=torch.channels_last)
+    # Missing pictures are better missed now than at the end of the run.
+    measured = pictures(config.train.evaluate, config.data.root, None)[1] if config.train.evaluate else []
     _announce(config, folder, start_batch, placement)
     if start_batch >= config.train.batches:
         module.load_state_dict(read_checkpoint(checkpoint_path)["state_dict"])
@@ -135,6 +151,12 @@ def train(
         benchmark=placement.accelerator == "gpu",
     )
     trainer.fit(module, datamodule=datamodule, ckpt_path=checkpoint_path)
+    if measured and clock.reason == FINISHED and trainer.is_global_zero:
+        codec, data = f"{config.experiment}:{folder / WEIGHTS}", config.train.evaluate
+        print(f"measuring {codec} on {data}: {len(measured)} pictures", flush=True)
+        result = measure_weights(codec, data, measured, folder / "rd" / f"{data}.json")
+        if logger == "wandb":
+            log_table(loggers[1], result)
     if logger == "wandb":
         finish_wandb(loggers[1])
     return Run(folder, int(module.batches_seen), clock.reason or FINISHED, module)
@@ -190,10 +212,16 @@ def _parse_time(text: str | None) -> timedelta | None:
 
 
 def _quieten() -> None:
-    """Leave out Lightning's advertisements and advice that does not apply: workers are a setting, and the
-    loader resumes by itself."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module=r"(lightning_fabric|pytorch_lightning)\..*")
+    """Leave out Lightning's greetings, and advice that does not apply here."""
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (
+        ".*does not have many workers.*",  # a setting, data.workers
+        ".*your dataloader is not resumable.*",  # the stream starts at the right batch by itself
+        ".*infer the `batch_size` from an ambiguous collection.*",  # of a value that is logged once a step
+        ".*treespec, LeafSpec.*",  # torch's, about Lightning's own code
+    ):
+        warnings.filterwarnings("ignore", message)
 
 
 @rank_zero_only

@@ -16,7 +16,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from datamodules.batch import Batch
 from experiments.config import TrainConfig
-from experiments.training.checkpoint import CONFIG_KEY
+from experiments.training.checkpoint import CONFIG_KEY, PROCESSES_KEY
 from experiments.training.folder import CHECKPOINT, CONFIG, WEIGHTS
 from experiments.training.panels import picture_grid
 from lightning_modules.base import CompressionModule
@@ -61,7 +61,7 @@ class Clock(pl.Callback):
             trainer.limit_val_batches = 0
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: CompressionModule) -> None:
-        pl_module.log("step", float(pl_module.batches_seen))
+        pl_module.log("step", float(pl_module.batches_seen), sync_dist=True)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: CompressionModule) -> None:
         # Now, and not at teardown: Lightning puts back what was there before it in between.
@@ -117,7 +117,7 @@ class Checkpoints(pl.Callback):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: CompressionModule, checkpoint: dict[str, Any]
     ) -> None:
-        checkpoint[CONFIG_KEY] = self.yaml
+        checkpoint[CONFIG_KEY], checkpoint[PROCESSES_KEY] = self.yaml, trainer.world_size
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: CompressionModule, outputs: Any, batch: Batch, batch_idx: int

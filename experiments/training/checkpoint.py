@@ -13,7 +13,7 @@ from pytorch_lightning.plugins.io import CheckpointIO
 from lightning_modules.codec.errors import ConfigError, WeightsError
 from lightning_modules.codec.weights import atomic_file
 
-CONFIG_KEY = "genic_config"
+CONFIG_KEY, PROCESSES_KEY = "genic_config", "genic_processes"
 
 
 class SafeCheckpointIO(CheckpointIO):

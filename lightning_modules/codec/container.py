@@ -11,7 +11,7 @@ Layout (version 1, multi-byte integers little-endian, ``varint`` = unsigned LEB1
     CRC-32    4  of everything before it
 
 A section's type is a number in the file and a name in the ledger: the table `SECTIONS` is part of the
-format, so entries are only ever appended. Fixed overhead is 14 bytes + codec id + size varints +
+format, so entries are only ever appended. Fixed overhead is 13 bytes + codec id + size varints +
 2 to 4 bytes a section.
 """
 

@@ -6,6 +6,8 @@ each symbol. Symbols are coded group by group of the tables, in array order with
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import constriction
 import numpy as np
 import torch
@@ -13,8 +15,12 @@ from torch import Tensor
 
 from lightning_modules.codec.container import read_varint, write_varint
 from lightning_modules.codec.errors import DamagedFileError
-from lightning_modules.entropy.gaussian import FRACTIONS, HALF_WIDTHS, SCALES, TOTAL, GaussianTables
+from lightning_modules.entropy.gaussian import FRACTIONS, GROUPS, QUARTERS, TOTAL, GaussianTables
+from lightning_modules.entropy.grid import ACTIVATION_BITS, ACTIVATION_LIMIT
 
+FRACTION_BITS = FRACTIONS.bit_length() - 1
+MU_SHIFT, INDEX_SHIFT = ACTIVATION_BITS - FRACTION_BITS, ACTIVATION_BITS - 2
+MU_STEPS, INDEX_STEPS = 1 << MU_SHIFT, 1 << INDEX_SHIFT
 MAX_SYMBOL = 511
 """|ẑ| is at most this: within the activation grid, and far beyond what a trained model emits."""
 
@@ -24,23 +30,29 @@ class GaussianModels:
 
     def __init__(self, tables: GaussianTables) -> None:
         # Multiples of 2⁻²⁰ that sum to 1: all of constriction's float32 sums of them are exact.
-        self.rows = [group.numpy().astype(np.float32) / np.float32(TOTAL) for group in tables.groups]
-        self.first_scale = np.array(tables.first_scale)
+        self.groups = [group.numpy().astype(np.float32) / np.float32(TOTAL) for group in tables.groups]
+        self.rows = tables.rows.numpy().astype(np.int64).ravel()
+        sizes = [len(group) for group in self.groups]
+        self.first_row = np.cumsum([0, *sizes[:-1]])
+        self.group_of_row = np.repeat(np.arange(len(GROUPS)), sizes)
+        self.half_of_row = np.array([group.half for group in GROUPS])[self.group_of_row]
         self.family = constriction.stream.model.Categorical(perfect=False)
 
-    def select(self, mu: Tensor, index: Tensor) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
-        """Centres, and for each group the positions of its symbols and their row numbers.
+    def select(self, mu: Tensor, index: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """Centres and row numbers (counted over all groups), int64, flattened.
 
-        ``mu`` and ``index`` are exact (float64, on the grid); rounding them is exact too.
+        ``mu`` and ``index`` are whole steps of the activation grid (`grid`), so this is integer arithmetic.
+        Halves are rounded up.
         """
-        sixteenths = torch.floor(mu * FRACTIONS + 0.5).to(torch.int64).numpy().ravel() + FRACTIONS // 2
-        centre = sixteenths // FRACTIONS
-        fraction = sixteenths - centre * FRACTIONS
-        scale = torch.round(index).clamp(0, SCALES - 1).to(torch.int64).numpy().ravel()
-        row = scale * FRACTIONS + fraction
-        bounds = [*(self.first_scale * FRACTIONS), SCALES * FRACTIONS]
-        positions = [np.flatnonzero((row >= a) & (row < b)) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
-        return centre, positions, [row[p] - a for p, a in zip(positions, bounds[:-1], strict=True)]
+        mu, index = (x.numpy().ravel().astype(np.int64) for x in (mu, index))
+        # Shifts round down, negative numbers too.
+        parts = (mu + MU_STEPS // 2 >> MU_SHIFT) + FRACTIONS // 2
+        quarter = (index + INDEX_STEPS // 2 >> INDEX_SHIFT).clip(0, QUARTERS - 1)
+        return parts >> FRACTION_BITS, self.rows.take(quarter * FRACTIONS + (parts & FRACTIONS - 1))
+
+    def probabilities(self, group: int, row: np.ndarray) -> np.ndarray:
+        """float32 [len(row), columns]: the rows, which all lie in ``group``."""
+        return self.groups[group].take(row - self.first_row[group], 0)
 
 
 class GaussianEncoder:
@@ -50,23 +62,37 @@ class GaussianEncoder:
         self.models, self.escapes = models, escapes
         self.coder = constriction.stream.queue.RangeEncoder()
 
-    def put(self, symbols: Tensor, mu: Tensor, index: Tensor) -> None:
-        """Append integer ``symbols`` of the shape of ``mu`` and ``index``."""
-        centre, positions, rows = self.models.select(mu, index)
-        offset = symbols.to(torch.int64).numpy().ravel() - centre
-        for table, half, position, row in zip(self.models.rows, HALF_WIDTHS, positions, rows, strict=True):
-            if not len(position):
-                continue
-            k = offset[position]
-            outside = np.abs(k) > half
-            column = np.where(outside, 2 * half + 1, k + half).astype(np.int32)
-            self.coder.encode(column, self.models.family, table[row])
-            for value in k[outside].tolist():
-                self.escapes += write_varint(2 * value if value >= 0 else -2 * value - 1)
+    def put(self, symbols: Tensor, mu: Tensor, index: Tensor, parts: Sequence[int] | None = None) -> None:
+        """Append ``symbols``, int64, of the shape of ``mu`` and ``index``.
+
+        ``parts``: lengths, along the first axis, of the arrays that the decoder will get one by one; all at once
+        where it is None.
+        """
+        models = self.models
+        centre, row = models.select(mu, index)
+        group, half = models.group_of_row[row], models.half_of_row[row]
+        if parts is None:
+            part = np.zeros_like(group)
+        else:
+            part = np.repeat(np.arange(len(parts)), np.array(parts) * (len(group) // symbols.shape[0]))
+        run = part * len(models.groups) + group
+        order = np.argsort(run, kind="stable")
+        offset = symbols.numpy().ravel() - centre
+        outside = np.abs(offset) > half
+        column = np.where(outside, 2 * half + 1, offset + half).astype(np.int32)
+        for positions in np.split(order, np.flatnonzero(np.diff(run[order])) + 1):
+            table = models.probabilities(group[positions[0]], row[positions])
+            self.coder.encode(column[positions], models.family, table)
+        for value in offset[order][outside[order]].tolist():
+            self.escapes += write_varint(2 * value if value >= 0 else -2 * value - 1)
 
     def finish(self) -> bytes:
-        """The range coder's bytes. Trailing zero bytes are dropped; the decoder puts them back."""
-        return self.coder.get_compressed().astype("<u4").tobytes().rstrip(b"\0")
+        """The range coder's bytes. Up to three trailing zero bytes are dropped; the decoder completes the word.
+
+        Never a whole word: constriction does not read a missing word as zero.
+        """
+        data = self.coder.get_compressed().astype("<u4").tobytes()
+        return data[: max(len(data) - 3, len(data.rstrip(b"\0")))]
 
 
 class EscapeReader:
@@ -77,6 +103,8 @@ class EscapeReader:
 
     def next(self) -> int:
         code, self.position = read_varint(self.data, self.position)
+        if code > 2 * (MAX_SYMBOL + ACTIVATION_LIMIT):
+            raise DamagedFileError(f"an escape codes a symbol beyond ±{MAX_SYMBOL}")
         return code >> 1 if code % 2 == 0 else -(code + 1 >> 1)
 
     def close(self) -> None:
@@ -94,26 +122,26 @@ class GaussianDecoder:
         self.coder = constriction.stream.queue.RangeDecoder(words)
 
     def get(self, mu: Tensor, index: Tensor) -> Tensor:
-        """The next symbols, float64, of the shape of ``mu`` and ``index``.
+        """The next symbols, int64, of the shape of ``mu`` and ``index``.
 
         Raises:
             DamagedFileError: the stream decodes to something no encoder wrote.
         """
-        centre, positions, rows = self.models.select(mu, index)
-        out = np.empty(centre.shape, np.float64)
-        for table, half, position, row in zip(self.models.rows, HALF_WIDTHS, positions, rows, strict=True):
-            if not len(position):
-                continue
+        centre, row = self.models.select(mu, index)
+        group = self.models.group_of_row.take(row)
+        for g in range(group.min(initial=len(GROUPS)), group.max(initial=-1) + 1):
+            half = GROUPS[g].half
+            positions = np.flatnonzero(group == g)
             try:
-                k = self.coder.decode(self.models.family, table[row]).astype(np.int64) - half
+                k = self.coder.decode(self.models.family, self.models.probabilities(g, row.take(positions)))
             except AssertionError as error:  # constriction's word for data that no encoder wrote
                 raise DamagedFileError(f"the entropy coded stream is invalid: {error}") from None
-            for at in np.flatnonzero(k > half):
-                k[at] = self.escapes.next()
-            out[position] = k + centre[position]
-        if out.size and np.abs(out).max() > MAX_SYMBOL:
-            raise DamagedFileError(f"a symbol lies beyond ±{MAX_SYMBOL}")
-        return torch.from_numpy(out).reshape(mu.shape)
+            k -= half
+            if k.max(initial=0) > half:
+                for at in np.flatnonzero(k > half):
+                    k[at] = self.escapes.next()
+            centre[positions] += k
+        return torch.from_numpy(centre).reshape(mu.shape)
 
     def close(self) -> None:
         """Raise `DamagedFileError` unless the stream was consumed."""

@@ -19,19 +19,21 @@ from torch import Tensor, nn
 
 from lightning_modules.entropy.grid import GridModule
 from lightning_modules.entropy.layers import GatedResidual, GridLinear, WindowAttention
-from lightning_modules.entropy.wavefront import Span, Wavefront, causal_offsets
+from lightning_modules.entropy.wavefront import Wavefront, causal_offsets
 
 
 class CausalLinear(GridLinear):
     """Masked convolution: a linear map over a causal neighbourhood (`wavefront.causal_offsets`)."""
 
-    def __init__(self, in_channels: int, out_channels: int, radius: int, skew: int, include_same: bool) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, radius: int, skew: int, include_same: bool
+    ) -> None:
         self.offsets = causal_offsets(radius, skew, include_same)
         super().__init__(len(self.offsets) * in_channels, out_channels)
 
-    def forward(self, front: Wavefront, name: str, span: Span) -> Tensor:
-        """Block [B, t, i, out] from map ``name`` of ``front``."""
-        return super().forward(torch.cat(front.neighbours(name, self.offsets, span), -1))
+    def forward(self, front: Wavefront, name: str, at: slice) -> Tensor:
+        """Rows ``at`` [rows, out] from map ``name`` of ``front``."""
+        return super().forward(front.neighbours(name, self.offsets, at).flatten(1))
 
 
 class CausalAttention(nn.Module):
@@ -50,29 +52,29 @@ class CausalAttention(nn.Module):
         super().__init__()
         inner = heads * WindowAttention.head_channels
         self.name = name
-        self.offsets = causal_offsets(radius, skew, include_same=False)
+        past = causal_offsets(radius, skew, include_same=False)
+        self.offsets = (*past, None)
         self.query = GridLinear(channels, inner)
         self.key_value = GridLinear(channels + symbols, 2 * inner)
-        self.attend = WindowAttention(heads, len(self.offsets))
+        self.attend = WindowAttention(heads, len(past))
         self.gate = GatedResidual(channels, inner)
 
-    def remember(self, front: Wavefront, span: Span) -> None:
-        """Keys and values of a block whose symbols and features are known."""
-        z_hat, x = front.read("z_hat", span), front.read(f"{self.name}.x", span)
-        front.write(f"{self.name}.kv", self.key_value(torch.cat((x, z_hat), -1)), span)
+    def remember(self, front: Wavefront, at: slice) -> None:
+        """Keys and values of rows whose features and symbols are known."""
+        features = torch.cat((front.pending.pop(self.name), front.read("z_hat", at)), -1)
+        front.write(f"{self.name}.kv", self.key_value(features), at)
 
-    def forward(self, front: Wavefront, x: Tensor, span: Span, known: bool) -> Tensor:
-        """Features [B, t, i, channels] -> the same shape.
+    def forward(self, front: Wavefront, x: Tensor, at: slice, known: bool) -> Tensor:
+        """Features of rows ``at``, [rows, channels] -> the same shape.
 
-        ``known``: the block's symbols are known already (training, encoding). While decoding they are not, and
+        ``known``: the rows' symbols are known already (training, encoding). While decoding they are not, and
         `remember` is called once they are.
         """
-        front.write(f"{self.name}.x", x, span)
+        front.pending[self.name] = x
         if known:
-            self.remember(front, span)
-        keys_values = torch.stack(front.neighbours(f"{self.name}.kv", self.offsets, span), -2)
-        k, v = keys_values.chunk(2, -1)
-        return self.gate(x, self.attend(self.query(x), k, v, front.neighbours_inside(self.offsets, span)))
+            self.remember(front, at)
+        k, v = front.neighbours(f"{self.name}.kv", self.offsets, at).chunk(2, -1)
+        return self.gate(x, self.attend(self.query(x), k, v, front.border(self.offsets, at)))
 
 
 class ContextModel(GridModule):
@@ -104,23 +106,27 @@ class ContextModel(GridModule):
         self.mixing_attention = CausalAttention("mixing", channels, symbols, heads, radius, skew)
         self.out = GridLinear(channels, 2 * symbols, gain=0.1)
 
+    def make_exact(self) -> None:
+        super().make_exact()
+        self.level.data *= self.unit
+
     def wavefront(self, psi: Tensor, level: Tensor, incremental: bool) -> Wavefront:
-        """Maps for pictures with hyper features ``psi`` [B, H, W, hyper] and ``level`` [B]; part of the mixing is done."""
-        margin = (max(2, self.radius) * (self.skew + 1), max(2, self.radius))
-        front = Wavefront(*psi.shape[:3], self.skew, margin, psi, incremental)
-        front.write("psi", front.to_skewed(self.mix_hyper(psi)), front.whole)
+        """Maps for pictures with hyper features ``psi`` [B, H, W, hyper] and ``level`` [B]; starts the mixing."""
+        front = Wavefront(*psi.shape[:3], self.skew, psi, incremental)
+        front.write("psi", front.to_rows(self.mix_hyper(psi)), front.whole)
+        biases = self.snap(interpolate(self.level, level))[:, None, None].expand(*psi.shape[:3], -1)
+        front.write("level", front.to_rows(biases), front.whole)
         if incremental:
             front.allocate("z_hat", self.symbols)
             for attention in (self.context_attention, self.mixing_attention):
                 front.allocate(f"{attention.name}.kv", attention.key_value.bias.shape[0])
-        front.level = self.snap(interpolate(self.level, level))[:, None, None]
         return front
 
     def forward(self, z_hat: Tensor, psi: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
         """The whole picture at once, for training.
 
         Args:
-            z_hat: [B, H, W, symbols], integers.
+            z_hat: [B, H, W, symbols], integers (times `unit`, like all activations).
             psi: [B, H, W, hyper].
             level: [B], 0 to levels − 1.
 
@@ -128,25 +134,25 @@ class ContextModel(GridModule):
             μ_f and scale index s_f, both [B, H, W, symbols].
         """
         front = self.wavefront(psi, level, incremental=False)
-        front.write("z_hat", front.to_skewed(z_hat), front.whole)
+        front.write("z_hat", front.to_rows(z_hat), front.whole)
         return front.to_grid(self.predict(front, front.whole, known=True)).chunk(2, -1)
 
-    def predict(self, front: Wavefront, span: Span, known: bool) -> Tensor:
-        """(μ_f, s_f) of a block, [B, t, i, 2·symbols]; see `CausalAttention.forward` for ``known``."""
-        x = self.first(front, "z_hat", span) + front.level
-        front.write("first", F.relu(x), span)
-        x = x + self.residual_out(F.relu(self.residual_in(front, "first", span)))
-        x = self.context_attention(front, x, span, known)
-        x = self.mix_context(x) + front.read("psi", span)
+    def predict(self, front: Wavefront, at: slice, known: bool) -> Tensor:
+        """(μ_f, s_f) of rows ``at``, [rows, 2·symbols]; see `CausalAttention.forward` for ``known``."""
+        x = self.first(front, "z_hat", at) + front.read("level", at)
+        front.write("first", F.relu(x), at)
+        x = x + self.residual_out(F.relu(self.residual_in(front, "first", at)))
+        x = self.context_attention(front, x, at, known)
+        x = self.mix_context(x) + front.read("psi", at)
         x = x + self.mix_out(F.relu(self.mix_in(F.relu(x))))
-        x = self.mixing_attention(front, x, span, known)
+        x = self.mixing_attention(front, x, at, known)
         return self.out(F.relu(x))
 
-    def observe(self, front: Wavefront, z_hat: Tensor, span: Span) -> None:
-        """Take in the decoded symbols [B, t, i, symbols] of a block."""
-        front.write("z_hat", z_hat, span)
-        self.context_attention.remember(front, span)
-        self.mixing_attention.remember(front, span)
+    def observe(self, front: Wavefront, z_hat: Tensor, at: slice) -> None:
+        """Take in the decoded symbols [rows, symbols] of rows that `predict` was given."""
+        front.write("z_hat", z_hat, at)
+        self.context_attention.remember(front, at)
+        self.mixing_attention.remember(front, at)
 
 
 def interpolate(table: Tensor, level: Tensor) -> Tensor:

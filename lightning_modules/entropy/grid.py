@@ -7,6 +7,7 @@ proves the bound for the actual weights when a network is made exact. Division (
 correctly rounded by IEEE 754 on every device, and its operands are exact.
 
 A network is written once: `snap` is the identity on a float32 network in training, and rounds on its exact copy.
+There activations are counted in steps of 2⁻¹⁰ (`GridModule.unit` of them make 1.0), so they are integers.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from lightning_modules.codec.errors import WeightsError
 
 ACTIVATION_BITS = 10
 ACTIVATION_LIMIT = 2.0**10
+STEPS = 2**ACTIVATION_BITS
+"""Steps of the activation grid that make 1.0."""
 WEIGHT_BITS = 14
 
 
@@ -33,22 +36,26 @@ class GridModule(nn.Module):
 
     Attributes:
         exact: False in training (float32, no rounding); True on copies made by `exact_copy`.
+        unit: what stands for 1.0 in activations: 1 in training, `STEPS` on an exact copy.
     """
 
     exact = False
+    unit = 1
 
-    def check_headroom(self) -> None:
-        """Raise `WeightsError` where sums could leave the 53 bits; layers with weights override it."""
+    def make_exact(self) -> None:
+        """Called once on an exact copy, whose weights are on their grid. Modules extend it to express parameters
+        that are added to activations in steps, and raise `WeightsError` where sums could leave the 53 bits."""
+        self.exact, self.unit = True, STEPS
 
     def snap(self, y: Tensor) -> Tensor:
-        """Identity in training; on an exact copy, round to the activation grid and clamp to its range."""
+        """Identity in training; on an exact copy, round in place to whole steps and clamp to the range."""
         if not self.exact:
             return y
-        return to_grid(y, ACTIVATION_BITS).clamp_(-ACTIVATION_LIMIT, ACTIVATION_LIMIT)
+        return y.round_().clamp_(-ACTIVATION_LIMIT * STEPS, ACTIVATION_LIMIT * STEPS)
 
 
 def exact_copy(network: nn.Module) -> nn.Module:
-    """A frozen float64 copy of ``network`` with weights on the grid and `GridModule.exact` set.
+    """A frozen float64 copy of ``network`` with weights on the grid, which computes in steps.
 
     Weights are first rounded to float16, as they are stored, so that a network in training and the one
     loaded from its file give the same integers.
@@ -61,11 +68,12 @@ def exact_copy(network: nn.Module) -> nn.Module:
         for name, parameter in network.named_parameters():
             parameter.data = to_grid(parameter.data.half().double(), WEIGHT_BITS)
             if not torch.isfinite(parameter.data).all():
-                raise WeightsError(f"weight {name} is not finite: the training diverged; take an earlier checkpoint")
+                raise WeightsError(
+                    f"weight {name} is not finite: the training diverged; take an earlier checkpoint"
+                )
     for module in network.modules():
         if isinstance(module, GridModule):
-            module.exact = True
-            module.check_headroom()
+            module.make_exact()
     return network
 
 
@@ -74,4 +82,6 @@ def check_sums(name: str, weight: Tensor) -> None:
     # Inputs are sums of up to four snapped activations (residual connections).
     steps = (weight.abs().sum(0).max() + 1) * 4 * ACTIVATION_LIMIT * 2.0 ** (ACTIVATION_BITS + WEIGHT_BITS)
     if steps >= 2.0**53:
-        raise WeightsError(f"{name}: sums need {steps.log2():.1f} bits, 53 are exact; train with weight decay")
+        raise WeightsError(
+            f"{name}: sums need {steps.log2():.1f} bits, 53 are exact; train with weight decay"
+        )

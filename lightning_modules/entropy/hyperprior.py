@@ -20,14 +20,20 @@ from torch import Tensor, nn
 
 from lightning_modules.codec.container import Container
 from lightning_modules.codec.errors import DamagedFileError, SymbolMismatchError
-from lightning_modules.entropy.coder import EscapeReader, GaussianDecoder, GaussianEncoder, GaussianModels
+from lightning_modules.entropy.coder import (
+    MAX_SYMBOL,
+    EscapeReader,
+    GaussianDecoder,
+    GaussianEncoder,
+    GaussianModels,
+)
 from lightning_modules.entropy.context import ContextModel, interpolate
 from lightning_modules.entropy.gaussian import GaussianTables, gaussian_bits
-from lightning_modules.entropy.grid import GridModule, exact_copy
+from lightning_modules.entropy.grid import STEPS, GridModule, exact_copy
 from lightning_modules.entropy.layers import GridConv3x3
-from lightning_modules.entropy.wavefront import Span, Wavefront
+from lightning_modules.entropy.wavefront import Wavefront
 
-ENCODE_BLOCK = 16
+ENCODE_BLOCK = 8
 """Diagonals that the encoder evaluates at once; bounds its memory, cannot change its result."""
 
 
@@ -71,9 +77,17 @@ class ChannelPrior(GridModule):
         self.mu = nn.Parameter(torch.zeros(levels, channels))
         self.scale_index = nn.Parameter(torch.full((levels, channels), 24.0))
 
+    def make_exact(self) -> None:
+        super().make_exact()
+        self.mu.data *= self.unit
+        self.scale_index.data *= self.unit
+
     def forward(self, z_h: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
         """``level`` [B] -> μ and s of the shape of ``z_h`` [B, R, C, channels]."""
-        mu, index = (self.snap(interpolate(p, level))[:, None, None].expand_as(z_h) for p in (self.mu, self.scale_index))
+        mu, index = (
+            self.snap(interpolate(p, level))[:, None, None].expand_as(z_h)
+            for p in (self.mu, self.scale_index)
+        )
         return mu, index
 
 
@@ -154,15 +168,13 @@ class LatentCoder:
         hyper.put(z_h_hat, *self._prior(z_h_hat.shape, at))
         latents = GaussianEncoder(self.models, escapes)
         front = self._wavefront(z_h_hat, *z_hat.shape[1:3], at)
-        front.write("z_hat", front.to_skewed(z_hat.to(self.device)), front.whole)
-        symbols = front.read("z_hat", front.whole).cpu()
+        front.write("z_hat", front.to_rows(self._activations(z_hat)), front.whole)
+        symbols = front.to_rows(z_hat.to(self.device)).cpu()
         for t0 in range(0, front.diagonals, ENCODE_BLOCK):
-            span = Span(t0, min(t0 + ENCODE_BLOCK, front.diagonals), 0, front.height)
-            block = self.estimator.context.predict(front, span, known=True).cpu()
-            for t in range(span.t0, span.t1):
-                one = front.diagonal(t)
-                mu, index = block[:, t - t0, one.i0 : one.i1].chunk(2, -1)
-                latents.put(symbols[:, t, one.i0 : one.i1], mu, index)
+            t1 = min(t0 + ENCODE_BLOCK, front.diagonals)
+            rows = front.block(t0, t1)
+            mu, index = self.estimator.context.predict(front, rows, known=True).cpu().chunk(2, -1)
+            latents.put(symbols[rows], mu, index, front.lengths(t0, t1))
         parameters = bytes([round(8 * level)]) + _check(z_h_hat, z_hat)
         sections = {"parameters": parameters, "hyper_latents": hyper.finish(), "latents": latents.finish()}
         return sections | ({"escapes": bytes(escapes)} if escapes else {})
@@ -182,7 +194,10 @@ class LatentCoder:
             SymbolMismatchError: the symbols fail the encoder's check.
             DamagedFileError: the streams are not those of an encoder.
         """
-        parameters, escapes = container.section("parameters"), EscapeReader(container.sections.get("escapes", b""))
+        parameters, escapes = (
+            container.section("parameters"),
+            EscapeReader(container.sections.get("escapes", b"")),
+        )
         if len(parameters) != 5 or parameters[0] > 8 * (self.levels - 1):
             raise DamagedFileError("the parameters are not a rate level and a check of the symbols")
         at = torch.tensor([parameters[0] / 8])
@@ -193,14 +208,18 @@ class LatentCoder:
         context, front = self.estimator.context, self._wavefront(z_h_hat, height, width, at)
         latents = GaussianDecoder(self.models, container.section("latents"), escapes)
         for t in range(front.diagonals):
-            span = front.diagonal(t)
-            mu, index = context.predict(front, span, known=False).cpu().chunk(2, -1)
-            context.observe(front, latents.get(mu, index).to(self.device), span)
+            rows = front.block(t, t + 1)
+            mu, index = context.predict(front, rows, known=False).cpu().chunk(2, -1)
+            context.observe(front, self._activations(latents.get(mu, index)), rows)
         latents.close()
         escapes.close()
-        z_hat = front.to_grid(front.read("z_hat", front.whole)).cpu()
+        z_hat = self._symbols(front.to_grid(front.read("z_hat", front.whole)))
+        if max(z.abs().max() for z in (z_hat, z_h_hat)) > MAX_SYMBOL:
+            raise DamagedFileError(f"a symbol lies beyond ±{MAX_SYMBOL}")
         if _check(z_h_hat, z_hat) != parameters[1:]:
-            raise SymbolMismatchError("the decoded symbols fail the encoder's check: the file is altered; fetch it again")
+            raise SymbolMismatchError(
+                "the decoded symbols fail the encoder's check: the file is altered; fetch it again"
+            )
         return z_hat[0].permute(2, 0, 1).float(), parameters[0] / 8
 
     @property
@@ -208,19 +227,27 @@ class LatentCoder:
         """Number of rate levels; quality runs from 0 to levels − 1."""
         return self.estimator.prior.mu.shape[0]
 
+    def _activations(self, symbols: Tensor) -> Tensor:
+        """Integers as inputs of the exact networks."""
+        return symbols.to(self.device, torch.float64) * STEPS
+
+    def _symbols(self, activations: Tensor) -> Tensor:
+        """The inverse of `_activations`, int64 on the CPU."""
+        return (activations / STEPS).to("cpu", torch.int64)
+
     def _prior(self, shape: tuple[int, ...], level: Tensor) -> tuple[Tensor, Tensor]:
         like = torch.empty(shape, dtype=torch.float64, device=self.device)
         mu, index = self.estimator.prior(like, level.to(self.device))
         return mu.cpu(), index.cpu()
 
     def _wavefront(self, z_h_hat: Tensor, height: int, width: int, level: Tensor) -> Wavefront:
-        psi = self.estimator.H_d(z_h_hat.to(self.device), height, width)
+        psi = self.estimator.H_d(self._activations(z_h_hat), height, width)
         return self.estimator.context.wavefront(psi, level.to(self.device), incremental=True)
 
 
 def _channels_last(x: Tensor) -> Tensor:
-    """[ch, H, W] -> float64 [1, H, W, ch] on the CPU."""
-    return x.detach().cpu().double().permute(1, 2, 0)[None].contiguous()
+    """[ch, H, W] -> int64 [1, H, W, ch] on the CPU."""
+    return x.detach().cpu().to(torch.int64).permute(1, 2, 0)[None].contiguous()
 
 
 def _check(*symbols: Tensor) -> bytes:

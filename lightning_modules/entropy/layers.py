@@ -1,7 +1,7 @@
 """Layers of the exact networks: linear maps over neighbourhoods, and windowed attention.
 
-Feature maps are channels-last, [B, R, C, channels]: R rows, C columns. In the causal networks a row is one
-anti-diagonal (see `wavefront`); in hyper decoders it is a row of the latent grid.
+Feature maps are channels-last: [B, H, W, channels] in hyper decoders, [rows, channels] with one row a position in the
+causal networks (see `wavefront`).
 """
 
 from __future__ import annotations
@@ -13,9 +13,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_modules.entropy.grid import GridModule, check_sums
-
-Offset = tuple[int, int]
-SQUARE_3X3: tuple[Offset, ...] = tuple((r, c) for r in (-1, 0, 1) for c in (-1, 0, 1))
 
 
 class GridLinear(GridModule):
@@ -31,32 +28,33 @@ class GridLinear(GridModule):
         self.weight = nn.Parameter(torch.randn(in_features, out_features) * gain / math.sqrt(in_features))
         self.bias = nn.Parameter(torch.zeros(out_features))
 
-    def check_headroom(self) -> None:
+    def make_exact(self) -> None:
+        super().make_exact()
         check_sums(type(self).__name__, self.weight)
+        self.bias.data *= self.unit
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., in] -> [..., out]."""
         shape = x.shape
-        y = torch.addmm(self.bias, x.reshape(-1, shape[-1]), self.weight) if self.exact else x @ self.weight + self.bias
+        y = (
+            torch.addmm(self.bias, x.reshape(-1, shape[-1]), self.weight)
+            if self.exact
+            else x @ self.weight + self.bias
+        )
         return self.snap(y).reshape(*shape[:-1], -1)
 
 
-def gather(x: Tensor, offsets: tuple[Offset, ...]) -> Tensor:
-    """Neighbours side by side: [B, R, C, ch] -> [B, R, C, len(offsets)·ch], zeros beyond the border."""
-    rows, columns = x.shape[1:3]
-    m = max(max(abs(r), abs(c)) for r, c in offsets)
-    padded = F.pad(x, (0, 0, m, m, m, m))
-    return torch.cat([padded[:, m + r : m + r + rows, m + c : m + c + columns] for r, c in offsets], -1)
-
-
 class GridConv3x3(GridLinear):
-    """3×3 convolution with zero padding on [B, R, C, in]."""
+    """3×3 convolution with zero padding on [B, H, W, in]."""
 
     def __init__(self, in_channels: int, out_channels: int, gain: float = 1.0) -> None:
         super().__init__(9 * in_channels, out_channels, gain)
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(gather(x, SQUARE_3X3))
+        height, width = x.shape[1:3]
+        padded = F.pad(x, (0, 0, 1, 1, 1, 1))
+        shifted = [padded[:, r : r + height, c : c + width] for r in range(3) for c in range(3)]
+        return super().forward(torch.cat(shifted, -1))
 
 
 class GatedResidual(GridModule):
@@ -74,11 +72,11 @@ class GatedResidual(GridModule):
     def forward(self, x: Tensor, a: Tensor) -> Tensor:
         """[..., channels], [..., aux_channels] -> [..., channels]."""
         u, g = self.out(F.relu(self.hidden(torch.cat((x, a), -1)))).chunk(2, -1)
-        return self.snap(x + u * (g * 0.25 + 0.5).clamp(0, 1))
+        return self.snap(x + u * (g * (0.25 / self.unit) + 0.5).clamp(0, 1))
 
 
 class WindowAttention(GridModule):
-    """Attention of each position over a fixed set of neighbours, with a null key.
+    """Attention of each position over a fixed set of neighbours, the last of which is a null key.
 
     Scores are q·(k + p)/√d with a learned p per neighbour and head, and d = 16, so that 1/√d = ¼ is exact.
     The null key (score 0, value 0) makes the first position, which sees nothing, well defined. On an exact
@@ -87,7 +85,7 @@ class WindowAttention(GridModule):
 
     Args:
         heads: number of heads, of 16 channels each.
-        window: number of neighbours.
+        window: number of neighbours without the null key.
     """
 
     head_channels = 16
@@ -99,31 +97,39 @@ class WindowAttention(GridModule):
         steps = torch.arange(4096, dtype=torch.float64) / 256
         self.register_buffer("exp_table", torch.round(65536 * torch.exp(-steps)).to(torch.int32))
 
-    def forward(self, q: Tensor, k: Tensor, v: Tensor, valid: Tensor) -> Tensor:
+    def make_exact(self) -> None:
+        super().make_exact()
+        self.offset_key.data = self._with_null(self.offset_key.data * self.unit)
+        self.exp_table = self.exp_table.double()
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, border: Tensor) -> Tensor:
         """Attend.
 
         Args:
-            q: [B, R, C, heads·16].
-            k, v: [B, R, C, window, heads·16].
-            valid: bool [R, C, window]; whether that neighbour lies inside the picture.
+            q: [rows, heads·16].
+            k, v: [rows, window + 1, heads·16], zeros for the null key.
+            border: [rows, window + 1, 1], added to the scores: `wavefront.BEYOND` where a neighbour lies beyond the
+                border of the picture, 0 elsewhere.
 
         Returns:
-            [B, R, C, heads·16].
+            [rows, heads·16].
         """
-        b, r, c, n, _ = k.shape
-        split = (b, r, c, n, self.heads, self.head_channels)
-        q = q.reshape(b, r, c, 1, self.heads, self.head_channels)
-        score = (q * (k.reshape(split) + self.offset_key)).sum(-1) * 0.25  # [B, R, C, window, heads]
-        score = score.masked_fill(~valid[..., None], -4096.0)
-        top = score.amax(3, keepdim=True).clamp_min(0)
-        if self.exact:
-            e, null = self._exp_steps(top - score), self._exp_steps(top)
-        else:
-            e, null = torch.exp(score - top), torch.exp(-top)
-        total = e.sum(3) + null[:, :, :, 0]
-        y = (e[..., None] * v.reshape(split)).sum(3) / total[..., None]
-        return self.snap(y.reshape(b, r, c, -1))
+        split = (-1, k.shape[1], self.heads, self.head_channels)
+        p = self.offset_key if self.exact else self._with_null(self.offset_key)
+        product = ((k.reshape(split) + p) * q.reshape(-1, 1, *split[2:])).sum(-1)
+        # On an exact copy scores are counted in 1/256, the steps of the table.
+        scale = 0.25 * 256 / self.unit**2 if self.exact else 0.25
+        score = torch.add(border, product, alpha=scale)  # [rows, window + 1, heads]
+        e = self._exp(score.amax(1, keepdim=True) - score)
+        y = (e[..., None] * v.reshape(split)).sum(1) / e.sum(1)[..., None]
+        return self.snap(y.flatten(1))
 
-    def _exp_steps(self, a: Tensor) -> Tensor:
-        """exp(−a)·2¹⁶ as integers, a ≥ 0."""
-        return self.exp_table[torch.round(a * 256).clamp_(max=4095).int()].to(a.dtype)
+    @staticmethod
+    def _with_null(p: Tensor) -> Tensor:
+        return F.pad(p, (0, 0, 0, 0, 0, 1))
+
+    def _exp(self, a: Tensor) -> Tensor:
+        """exp(−a), a ≥ 0; on an exact copy 2¹⁶·exp(−a/256) as integers."""
+        if not self.exact:
+            return torch.exp(-a)
+        return self.exp_table.take(a.round_().clamp_(max=len(self.exp_table) - 1).long())

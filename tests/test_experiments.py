@@ -1,0 +1,149 @@
+"""Every experiment, at its ``nano`` preset: trains, alone and on two processes, resumes, and is a codec."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("omegaconf")
+pytest.importorskip("pytorch_lightning")
+
+import torch
+
+from datamodules import make_datamodule
+from datamodules.images import read_image
+from eval.schema import CodecResult
+from experiments.config import load_config
+from experiments.registry import EXPERIMENTS
+from experiments.run import Run, train
+from experiments.training.checkpoint import read_checkpoint
+from experiments.training.devices import Placement
+from experiments.training.loggers import read_metrics
+from lightning_modules.codec.container import Container
+from lightning_modules.codec.registry import LEARNED, open_codec
+from lightning_modules.codec.weights import load_weights, weights_identity
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def run_nano(experiment: str, out: Path, *settings: str, **options) -> Run:
+    config = load_config(experiment, ["preset=nano", *settings])
+    return train(config, out=out, placement=Placement("cpu", 1), **options)
+
+
+@pytest.fixture(scope="module", params=EXPERIMENTS)
+def experiment(request) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def alone(experiment, tmp_path_factory) -> Run:
+    """A whole run in this process."""
+    return run_nano(experiment, tmp_path_factory.mktemp(experiment))
+
+
+def picture(height: int, width: int) -> np.ndarray:
+    data = load_config("selective_detail", ["preset=nano"]).data
+    image = read_image(make_datamodule(data).evaluation_images()[0].path)
+    return np.ascontiguousarray(image[100 : 100 + height, 150 : 150 + width])
+
+
+def test_it_trains(alone):
+    assert alone.reason == "finished"
+    lines = read_metrics(alone.folder / "metrics.jsonl")
+    losses = [line["loss/total"] for line in lines if "loss/total" in line]
+    assert len(losses) == alone.batches and np.isfinite(losses).all()
+    assert any(name.startswith("validation/") for line in lines for name in line)
+    assert list((alone.folder / "panels").glob("*.png"))
+
+
+def test_every_parameter_has_one_optimiser_or_is_frozen(experiment):
+    config = load_config(experiment, ["preset=nano"])
+    module = EXPERIMENTS[experiment].module_class()(config.model, config.seed)
+    owners = {name: 0 for name, _ in module.named_parameters()}
+    names = {id(parameter): name for name, parameter in module.named_parameters()}
+    for optimiser in module.configure_optimizers():
+        for group in optimiser.param_groups:
+            for parameter in group["params"]:
+                owners[names[id(parameter)]] += 1
+    trained = {name for name, parameter in module.named_parameters() if parameter.requires_grad}
+    assert {name: count for name, count in owners.items() if count != (name in trained)} == {}
+
+
+def test_every_trained_parameter_moves(alone, experiment):
+    """Within the few batches of the preset, unless its gradient is exactly zero: then something is unconnected."""
+    config = load_config(experiment, ["preset=nano"])
+    torch.manual_seed(config.seed)
+    fresh = EXPERIMENTS[experiment].module_class()(config.model, config.seed)
+    after = dict(alone.module.named_parameters())
+    still = [n for n, p in fresh.named_parameters() if p.requires_grad and torch.equal(p, after[n])]
+    assert not still
+
+
+def test_it_resumes_to_the_same_weights(alone, experiment, tmp_path):
+    half = run_nano(experiment, tmp_path, f"train.batches={alone.batches // 2}")
+    rest = run_nano(experiment, tmp_path, resume="auto")
+    assert rest.folder == half.folder and rest.batches == alone.batches
+    state = alone.module.state_dict()
+    changed = [
+        name for name, tensor in rest.module.state_dict().items() if not torch.equal(tensor, state[name])
+    ]
+    assert not changed
+    assert (rest.folder / "last.safetensors").read_bytes() == (alone.folder / "last.safetensors").read_bytes()
+
+
+def test_it_trains_on_two_processes(experiment, tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "experiments.run",
+        experiment,
+        "preset=nano",
+        "--cpus",
+        "2",
+        "--logger",
+        "csv",
+    ]
+    done = subprocess.run(
+        [*command, "--out", str(tmp_path)],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "nused parameters" not in done.stderr
+    folder = tmp_path / experiment / "nano"
+    state = read_checkpoint(folder / "last.ckpt")["state_dict"]
+    batches = load_config(experiment, ["preset=nano"]).train.batches
+    assert state["batches_seen"] == batches
+    losses = [line["loss/total"] for line in read_metrics(folder / "metrics.jsonl") if "loss/total" in line]
+    assert len(losses) == batches and np.isfinite(losses).all()
+
+
+def test_its_weights_are_a_codec(alone, experiment):
+    path = alone.folder / "last.safetensors"
+    codec = open_codec(f"{experiment}:{path}")
+    tensors, metadata = load_weights(path)
+    assert codec.weights_id == weights_identity(tensors, metadata) == alone.module.codec().weights_id
+    assert codec.id == LEARNED[experiment][0]
+    image = picture(45, 70)
+    for quality in (codec.qualities[0], codec.qualities[-1]):
+        data = codec.encode(image, quality)
+        decoded = codec.decode(data)
+        assert decoded.shape == image.shape and decoded.dtype == np.uint8
+        assert Container.from_bytes(data).weights == codec.weights_id
+        assert np.array_equal(decoded, codec.decode(data))
+
+
+def test_a_run_ends_with_its_rate_distortion_result(experiment, tmp_path):
+    run = run_nano(experiment, tmp_path, "train.batches=1", "train.evaluate=sample", "train.validate_every=0")
+    result = CodecResult.from_json((run.folder / "rd" / "sample.json").read_text())
+    assert result.codec == f"{experiment}:{run.folder / 'last.safetensors'}" and result.data == "sample"
+    assert len(result.points) == len(open_codec(result.codec).qualities)
+    assert all(len(point.images) == 3 and point.mean.bpp > 0 for point in result.points)
+    assert "evaluate: sample" in (run.folder / "config.yaml").read_text()

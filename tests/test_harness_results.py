@@ -1,0 +1,237 @@
+"""Results: schema, CompressAI's form, curves, BD-rate, plots and tables, on figures written by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from eval import compressai
+from eval.compressai import from_compressai, to_compressai
+from eval.curves import Curve, bd_rate, curve_of, load_reference, load_results
+from eval.provenance import git_commit, provenance, versions
+from eval.schema import CodecResult, ImageResult, Means, Point
+from eval.tables import number, table
+from experiments import rd_curves
+from lightning_modules.codec.errors import ConfigError, DataError
+
+RATES = (0.1, 0.2, 0.4, 0.8)
+
+
+def _image(name: str, bpp: float, psnr: float, ms_ssim: float | None = 0.95) -> ImageResult:
+    return ImageResult(
+        name=name,
+        bytes=round(1000 * bpp),
+        bpp=bpp,
+        ledger={"header": 20, "payload": round(1000 * bpp) - 20},
+        psnr_rgb=psnr,
+        ssim=0.9,
+        ms_ssim=ms_ssim,
+        ms_ssim_db=None if ms_ssim is None else -10 * math.log10(1 - ms_ssim),
+        encode_seconds=0.5,
+        decode_seconds=0.25,
+    )
+
+
+def _result(codec: str = "jpeg", factor: float = 1.0) -> CodecResult:
+    """Two pictures at four rates; ``factor`` scales the rates only."""
+    points = []
+    for k, bpp in enumerate(RATES):
+        images = [
+            _image("a.png", factor * bpp, 28 + 3 * k, 0.90 + 0.02 * k),
+            _image("b.png", factor * bpp * 3, 30 + 3 * k, 0.92 + 0.02 * k),
+        ]
+        points.append(Point(float(k), Means.of(images), images))
+    return CodecResult(codec, "tiny", "ab" * 32, points, provenance=provenance(1, 2))
+
+
+class TestMeans:
+    def test_each_figure_is_averaged_over_pictures(self):
+        mean = Means.of([_image("a", 0.2, 30, 0.9), _image("b", 0.4, 40, 0.99)])
+        assert mean.bpp == pytest.approx(0.3) and mean.psnr_rgb == pytest.approx(35)
+        assert mean.ms_ssim == pytest.approx(0.945)
+        # Of the mean, not the mean of 10 and 20 dB.
+        assert mean.ms_ssim_db == pytest.approx(-10 * math.log10(0.055))
+
+    def test_one_undefined_figure_leaves_the_mean_undefined(self):
+        mean = Means.of([_image("a", 0.2, 30), _image("b", 0.4, 40, None)])
+        assert mean.ms_ssim is None and mean.ms_ssim_db is None and mean.ssim == pytest.approx(0.9)
+
+
+class TestSchema:
+    def test_there_and_back(self):
+        result = _result()
+        assert CodecResult.from_json(result.to_json()) == result
+
+    def test_infinite_and_absent_figures(self):
+        images = [dataclasses.replace(_image("a", 0.2, math.inf, None), ssim=None)]
+        result = CodecResult("kmeans", "tiny", "00", [Point(2.0, Means.of(images), images)])
+        text = result.to_json()
+        assert "Infinity" not in text and json.loads(text)["points"][0]["mean"]["psnr_rgb"] == "inf"
+        assert CodecResult.from_json(text) == result
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda d: d.pop("codec"),
+            lambda d: d.update(schema=99),
+            lambda d: d.update(extra=1),
+            lambda d: d["points"][0]["images"][0].update(bytes="many"),
+            lambda d: d["points"][0]["mean"].update(psnr_rgb="high"),
+            lambda d: d.update(points=3),
+        ],
+    )
+    def test_what_does_not_fit_is_refused(self, change):
+        content = json.loads(_result().to_json())
+        change(content)
+        with pytest.raises(DataError, match="evaluate again"):
+            CodecResult.from_json(json.dumps(content))
+
+    def test_not_json(self):
+        with pytest.raises(DataError):
+            CodecResult.from_json("{")
+
+    def test_provenance_names_what_ran(self):
+        found = versions()
+        assert found["numpy"] == np.__version__ and found["libwebp"] and found["libjxl"]
+        commit = git_commit()
+        assert commit is None or len(commit.rstrip("+")) == 40
+
+
+class TestCompressAI:
+    def test_there_and_back_keeps_the_means(self):
+        result = _result()
+        again = from_compressai(to_compressai(result), "tiny")
+        assert [point.mean for point in again.points] == [point.mean for point in result.points]
+        assert again.codec == "jpeg" and again.points[0].images == []
+        assert to_compressai(again)["results"] == to_compressai(result)["results"]
+
+    def test_a_file_of_theirs(self):
+        theirs = {
+            "name": "mbt2018",
+            "description": "PyTorch",
+            "results": {"bpp": [0.5, 0.2], "psnr": [33.0, 29.0], "ms-ssim": [0.97, 0.9]},
+        }
+        result = from_compressai(theirs, "kodak")
+        assert [point.mean.bpp for point in result.points] == [0.2, 0.5]
+        assert result.points[0].mean.ms_ssim_db == pytest.approx(10)
+        assert result.points[0].mean.ssim is None
+
+    @pytest.mark.parametrize(
+        "bad", [{}, {"name": "x", "results": {}}, {"name": "x", "results": {"bpp": [1, "a"]}}]
+    )
+    def test_something_else(self, bad):
+        with pytest.raises(DataError, match="CompressAI"):
+            from_compressai(bad, "kodak")
+
+    def test_the_command(self, tmp_path, capsys):
+        _result().save(tmp_path / "jpeg.json")
+        assert compressai.main([str(tmp_path / "jpeg.json")]) == 0
+        printed = json.loads(capsys.readouterr().out)
+        assert printed["results"]["bpp"] == pytest.approx([2 * bpp for bpp in RATES])
+        assert set(printed["results"]) >= {"psnr-rgb", "ms-ssim-rgb"}
+        assert compressai.main([str(tmp_path / "none.json")]) == 2
+        assert "error: no file" in capsys.readouterr().err
+
+
+class TestBdRate:
+    def test_a_fifth_less_at_every_distortion(self):
+        found = bd_rate(curve_of(_result()), curve_of(_result("other", 0.8)), "psnr_rgb")
+        assert found.percent == pytest.approx(-20, abs=1e-6)
+        assert (found.low, found.high) == (pytest.approx(29), pytest.approx(38))
+
+    def test_curves_that_are_straight_in_log_rate(self):
+        """PSNR = 30 + 3·log2(R) and 31 + 3·log2(R): by hand, 2^(−1/3) of the rate."""
+        rate = np.array([0.1, 0.2, 0.4, 0.8, 1.6])
+        a, b = (
+            Curve(n, {"psnr_rgb": np.stack([rate, c + 3 * np.log2(rate)], 1)})
+            for n, c in (("a", 30), ("b", 31))
+        )
+        assert bd_rate(a, b, "psnr_rgb").percent == pytest.approx(100 * (2 ** (-1 / 3) - 1), abs=1e-6)
+        assert bd_rate(b, a, "psnr_rgb").percent == pytest.approx(100 * (2 ** (1 / 3) - 1), abs=1e-6)
+
+    def test_where_it_is_not_defined(self):
+        def curve(*points: tuple[float, float]) -> Curve:
+            return Curve("c", {"psnr_rgb": np.array(points)})
+
+        anchor = curve((0.1, 28), (0.2, 30), (0.4, 33))
+        assert bd_rate(anchor, curve((0.1, 40), (0.2, 42), (0.4, 44)), "psnr_rgb") is None  # no overlap
+        assert bd_rate(anchor, curve((0.1, 28), (0.2, 27), (0.4, 33)), "psnr_rgb") is None  # falls
+        assert bd_rate(anchor, curve((0.1, 28), (0.2, 30)), "psnr_rgb") is None  # two points
+        assert bd_rate(anchor, anchor, "ssim") is None
+
+    def test_at_a_rate(self):
+        curve = Curve("c", {"psnr_rgb": np.array([[0.1, 28.0], [0.4, 32.0]])})
+        assert curve.at("psnr_rgb", 0.2) == pytest.approx(30)
+        assert curve.at("psnr_rgb", 0.09) is None and curve.at("psnr_rgb", 0.41) is None
+        assert curve.at("ssim", 0.2) is None
+
+
+@pytest.fixture
+def results(tmp_path) -> Path:
+    """Two codecs, one curve in CompressAI's form, and a file of published ones beside them."""
+    folder = tmp_path / "results"
+    _result("hevc").save(folder / "tiny" / "hevc.json")
+    _result("paper:small", 0.8).save(folder / "tiny" / "paper-small.json")
+    theirs = {"name": "theirs", "results": {"bpp": [0.2, 0.5, 0.9], "psnr-rgb": [29, 33, 36]}}
+    (folder / "tiny" / "theirs.json").write_text(json.dumps(theirs))
+    points = {"bpp": [0.2, 0.4, 0.9], "psnr_rgb": [29, 33, 36], "ms_ssim_db": [9, 12, 14]}
+    published = {"curves": {"HiFiC": {"points": points}, "another": {"points": points}}}
+    (tmp_path / "published.json").write_text(json.dumps(published))
+    return folder
+
+
+class TestRdCurves:
+    def test_plots_and_table(self, results, capsys):
+        reference = results.parent / "published.json"
+        arguments = ["--data", "tiny", "--results", str(results), "--reference", str(reference)]
+        assert rd_curves.main(arguments) == 0
+        printed = capsys.readouterr().out.split()
+        for metric in ("psnr_rgb", "ms_ssim_db", "ssim"):
+            png, svg = (results / "tiny" / f"rd_{metric}.{suffix}" for suffix in ("png", "svg"))
+            assert png.read_bytes().startswith(b"\x89PNG") and "<svg" in svg.read_text()
+            assert {str(png), str(svg)} <= set(printed)
+        text = (results / "tiny" / "rd.md").read_text()
+        rows = {line.split("|")[1].strip(): line for line in text.splitlines() if line.startswith("|")}
+        assert "BD-rate against hevc" in text
+        assert "| paper:small | -20.0 | 29.0 … 38.0 | -20.0 |" in text
+        assert "*HiFiC*" in rows and "*another*" in rows and "theirs" in rows
+
+    def test_drawing_twice_gives_the_same_files(self, results):
+        first = {path: path.read_bytes() for path in rd_curves.draw(results, "tiny")}
+        again = {path: path.read_bytes() for path in rd_curves.draw(results, "tiny")}
+        assert first.keys() == again.keys()
+        assert all(first[path] == again[path] for path in first if path.suffix != ".svg")
+
+    def test_an_anchor_of_choice(self, results):
+        rd_curves.draw(results, "tiny", anchor="paper:small")
+        assert "| hevc | +25.0 |" in (results / "tiny" / "rd.md").read_text()
+        with pytest.raises(ConfigError, match="did you mean 'hevc'"):
+            rd_curves.draw(results, "tiny", anchor="hevx")
+
+    def test_what_is_missing_or_damaged(self, results, capsys):
+        assert rd_curves.main(["--data", "absent", "--results", str(results)]) == 2
+        assert "experiments.evaluate" in capsys.readouterr().err
+        (results / "tiny" / "broken.json").write_text("{")
+        assert rd_curves.main(["--data", "tiny", "--results", str(results)]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("error: ") and "broken.json" in error and error.count("\n") == 1
+        with pytest.raises(DataError, match="--reference"):
+            load_reference(results / "nowhere.json")
+        (results / "other.json").write_text("[1]")
+        with pytest.raises(DataError, match="--reference"):
+            load_reference(results / "other.json")
+
+    def test_loading_keeps_what_was_saved(self, results):
+        loaded = {result.codec: result for result in load_results(results, "tiny")}
+        assert loaded["hevc"].points == _result("hevc").points
+        assert set(loaded) == {"hevc", "paper:small", "theirs"}
+
+
+def test_tables():
+    assert table(["a", "b"], [["x", "1"]]) == "| a | b |\n| --- | ---: |\n| x | 1 |"
+    assert number(None, 2) == "–" and number(1.005, 1) == "1.0"
