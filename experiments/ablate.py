@@ -18,7 +18,7 @@ import multiprocessing
 import sys
 import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -82,30 +82,34 @@ def train_variant(
 
 
 def measure_row(
-    parts: tuple[bool, bool, bool], folder: Path, items: Sequence[ImageItem], bpp: float, threads: int
+    parts: tuple[bool, bool, bool],
+    folder: Path,
+    items: Sequence[ImageItem],
+    bpp: float,
+    threads: int,
+    decoder: Executor,
 ) -> Row:
-    """Files of at most ``bpp`` bits per pixel, decoded in another process."""
+    """Files of at most ``bpp`` bits per pixel, decoded in the other process ``decoder``."""
     codec = f"{'gdae_sprc' if parts[2] else 'gdae'}:{folder}"
     encoder, results = open_codec(codec), []
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as decoder:
-        decoder.submit(worker.start, codec, None, threads).result()
-        for item in items:
-            image = item.read()
-            begin = time.perf_counter()
-            data = encoder.encode(image, target_bpp=bpp)
-            seconds = time.perf_counter() - begin
-            decoded, decode_seconds = decoder.submit(worker.decode, data).result()
-            results.append(
-                ImageResult(
-                    item.name,
-                    len(data),
-                    bits_per_pixel(data, image),
-                    Container.from_bytes(data).ledger(),
-                    **measure(image, decoded)._asdict(),
-                    encode_seconds=seconds,
-                    decode_seconds=decode_seconds,
-                )
+    decoder.submit(worker.start, codec, None, threads).result()
+    for item in items:
+        image = item.read()
+        begin = time.perf_counter()
+        data = encoder.encode(image, target_bpp=bpp)
+        seconds = time.perf_counter() - begin
+        decoded, decode_seconds = decoder.submit(worker.decode, data).result()
+        results.append(
+            ImageResult(
+                item.name,
+                len(data),
+                bits_per_pixel(data, image),
+                Container.from_bytes(data).ledger(),
+                **measure(image, decoded)._asdict(),
+                encode_seconds=seconds,
+                decode_seconds=decode_seconds,
             )
+        )
     return Row(*parts, Means.of(results))
 
 
@@ -157,10 +161,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for gan in (False, True)
         }
         rows = []
-        for parts in PUBLISHED:
-            row = measure_row(parts, folders[parts[:2]], items, options.bpp, options.threads)
-            print(f"{row.name}: {row.mean.bpp:.3f} bpp, {row.mean.psnr_rgb:.2f} dB", flush=True)
-            rows.append(row)
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as decoder:
+            for parts in PUBLISHED:
+                row = measure_row(parts, folders[parts[:2]], items, options.bpp, options.threads, decoder)
+                print(f"{row.name}: {row.mean.bpp:.3f} bpp, {row.mean.psnr_rgb:.2f} dB", flush=True)
+                rows.append(row)
     except GenicError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
