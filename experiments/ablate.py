@@ -74,7 +74,9 @@ def train_variant(
 ) -> Path:
     """The run's folder of one network; trained to its end unless it is already, or out of time."""
     off = [] if gan else ["model.lambda_gan=0"]
-    config = load_config("gdae_sprc", [*settings, f"model.dense={str(dense).lower()}", *off])
+    config = load_config(
+        "gdae_sprc", [*settings, f"model.dense={str(dense).lower()}", "train.evaluate=null", *off]
+    )
     name = "-".join(["ae", *(["dc"] if dense else []), *(["gan"] if gan else [])])
     run = train(config, out=runs / name, placement=choose_devices(), resume="auto", max_time=max_time)
     print(f"{name}: {run.batches} batches, {run.reason}, {run.folder}", flush=True)
