@@ -457,7 +457,7 @@ class TestCommands:
         text = (tmp_path / "results/tiny/ablation_gdae_sprc.md").read_text()
         rows = [line for line in text.splitlines() if line.startswith("| ✓")]
         assert len(rows) == 8 and "(33.77)" in rows[-1]
-        assert text.count("AE < AE+DC") == 1 and text.count("SPRC: ") == 4
+        assert text.count("AE < AE+DC") == 1 and text.count("\n- SPRC: ") == 4
         assert "found" in text or "refuted" in text
         assert len(list((tmp_path / "runs").glob("*/gdae_sprc/nano/last.safetensors"))) == 4
 
