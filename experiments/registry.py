@@ -40,6 +40,11 @@ EXPERIMENTS = {
     experiment.name: experiment
     for experiment in (
         Experiment(
+            "gdae_sprc",
+            "lightning_modules.gdae_sprc.module:GdaeSprc",
+            "lightning_modules.gdae_sprc.config:GdaeSprcConfig",
+        ),
+        Experiment(
             "selective_detail",
             "lightning_modules.selective_detail.module:SelectiveDetail",
             "lightning_modules.selective_detail.config:SelectiveDetailConfig",

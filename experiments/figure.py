@@ -1,0 +1,220 @@
+"""Figures of the papers from real files.
+
+::
+
+    python -m experiments.figure gdae_sprc --picture kodim23 --bpp 0.5
+
+``gdae_sprc``, as on the slide "GDAE+SPRC": original, GDAE, heat map and GDAE+SPRC, each with crops where the heat is
+highest and lowest; and, over the whole data set, PSNR inside and outside the hot region (heat of ½ or more) against
+uniform residual quality. GDAE and uniform quality are at the same budget of bytes; the adaptive file is at most as
+large as the uniform one, picture by picture.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from scipy.ndimage import uniform_filter
+
+from datamodules.images import ImageItem, write_atomic
+from eval.metrics import psnr_rgb
+from experiments.evaluate import pictures
+from lightning_modules.codec.contract import Image, bits_per_pixel
+from lightning_modules.codec.errors import ConfigError, GenicError
+from lightning_modules.codec.registry import open_codec
+from lightning_modules.gdae_sprc.codec import STRENGTH, GdaeSprcCodec
+from lightning_modules.gdae_sprc.heat import open_classifier
+
+HOT = 0.5
+CROP = 96
+
+
+class Regions(NamedTuple):
+    """PSNR in dB of one file; a region without pixels has None."""
+
+    bytes: int
+    whole: float
+    hot: float | None
+    cold: float | None
+
+
+class Comparison(NamedTuple):
+    """One picture: residual quality by heat, and uniform."""
+
+    name: str
+    hot_share: float
+    adaptive: Regions
+    uniform: Regions
+
+
+def compare_regions(
+    codec: GdaeSprcCodec, item: ImageItem, bpp: float, strength: float
+) -> tuple[Comparison, np.ndarray, Image]:
+    """The comparison, the heat map and the adaptive picture.
+
+    Raises:
+        ConfigError: there is no classifier, so no hot region.
+    """
+    image = item.read()
+    heat = codec.heat(image)
+    if heat is None:
+        raise ConfigError("a classifier is needed: set GENIC_DATA, or give --classifier vgg16")
+    uniform = codec.encode(image, target_bpp=bpp, strength=0.0)
+    adaptive = codec.encode(image, target_bpp=bits_per_pixel(uniform, image), heat=heat, strength=strength)
+    shown = codec.decode(adaptive)
+    hot = heat >= HOT
+    regions = (
+        _regions(image, shown, hot, len(adaptive)),
+        _regions(image, codec.decode(uniform), hot, len(uniform)),
+    )
+    return Comparison(item.name, float(hot.mean()), *regions), heat, shown
+
+
+def summary(comparisons: Sequence[Comparison], bpp: float, strength: float) -> str:
+    """Markdown: means over the pictures that have both regions."""
+    both = [c for c in comparisons if c.adaptive.hot is not None and c.adaptive.cold is not None]
+    lines = [
+        f"Means of {len(both)} pictures at {bpp} bpp, {strength} QP between coldest and hottest; "
+        f"hot: heat of {HOT} or more, {100 * np.mean([c.hot_share for c in both]):.0f} % of the pixels.",
+        "",
+        "| residual quality | bytes | PSNR, dB | hot, dB | cold, dB |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for name in ("adaptive", "uniform"):
+        values = np.mean([getattr(c, name) for c in both], axis=0)
+        lines.append(f"| {name} | {values[0]:.0f} | {values[1]:.2f} | {values[2]:.2f} | {values[3]:.2f} |")
+    better = sum(c.adaptive.hot > c.uniform.hot for c in both)
+    return "\n".join(
+        [*lines, "", f"The hot region is better with the adaptive file on {better} of {len(both)}."]
+    )
+
+
+def draw(image: Image, gdae: Image, heat: np.ndarray, sprc: Image, titles: Sequence[str], path: Path) -> None:
+    """The figure: a row of pictures, a row of crops at the hottest place, a row at the coldest."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    hottest, coldest = _extremes(heat)
+    figure, axes = plt.subplots(
+        3, 4, figsize=(16, 10), layout="constrained", gridspec_kw={"height_ratios": [2, 1, 1]}
+    )
+    for column, (title, picture) in enumerate(zip(titles, (image, gdae, None, sprc), strict=True)):
+        for row, window in enumerate((None, hottest, coldest)):
+            axis = axes[row, column]
+            axis.set_axis_off()
+            axis.imshow(_cut(image if picture is None else picture, window))
+            if picture is None:
+                axis.imshow(_cut(heat, window), cmap="jet", alpha=0.5, vmin=0, vmax=1)
+        axes[0, column].set_title(title)
+        for window, colour in ((hottest, "red"), (coldest, "deepskyblue")):
+            corner = (window[1].start, window[0].start)
+            sides = (window[1].stop - window[1].start, window[0].stop - window[0].start)
+            axes[0, column].add_patch(plt.Rectangle(corner, *sides, fill=False, color=colour))
+    axes[1, 0].set_title("where the heat is highest", color="red")
+    axes[2, 0].set_title("where it is lowest", color="deepskyblue")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=100)
+    plt.close(figure)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        which = options.codec.partition(":")[2] or "small"
+        if options.codec.partition(":")[0] != "gdae_sprc":
+            raise ConfigError(f"no figure of {options.codec!r}: there is gdae_sprc")
+        codec, alone = open_codec(f"gdae_sprc:{which}"), open_codec(f"gdae:{which}")
+        if options.classifier is not None:
+            name, _, weights = options.classifier.partition(":")
+            codec.classifier = open_classifier(name, weights or None, options.top_k)
+        data, items = pictures(options.data, options.root, options.limit)
+        folder, comparisons = options.out / data, []
+        chosen = options.picture or items[0].name
+        if not any(Path(item.name).stem == Path(chosen).stem for item in items):
+            raise ConfigError(f"{data} has no picture {chosen!r}; the first is {items[0].name}")
+        for item in items:
+            found, heat, sprc = compare_regions(codec, item, options.bpp, options.strength)
+            comparisons.append(found)
+            print(f"{item.name}: hot {found.adaptive.hot}, uniform {found.uniform.hot} dB", flush=True)
+            if Path(item.name).stem == Path(chosen).stem:
+                image = item.read()
+                data_alone = alone.encode(image, target_bpp=options.bpp)
+                gdae = alone.decode(data_alone)
+                titles = (
+                    f"{item.name}, original",
+                    f"GDAE, {len(data_alone)} bytes, {psnr_rgb(image, gdae):.2f} dB",
+                    "heat map",
+                    f"GDAE+SPRC, {found.adaptive.bytes} bytes, {found.adaptive.whole:.2f} dB",
+                )
+                draw(image, gdae, heat, sprc, titles, folder / "figure_gdae_sprc.png")
+        text = summary(comparisons, options.bpp, options.strength)
+        write_atomic(folder / "hot_region_gdae_sprc.md", text.encode() + b"\n")
+        record = [
+            c._asdict() | {k: getattr(c, k)._asdict() for k in ("adaptive", "uniform")} for c in comparisons
+        ]
+        write_atomic(folder / "hot_region_gdae_sprc.json", json.dumps(record, indent=1).encode() + b"\n")
+        print(f"{text}\n\n{folder}/figure_gdae_sprc.png")
+    except GenicError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _regions(image: Image, decoded: Image, hot: np.ndarray, size: int) -> Regions:
+    error = (image.astype(np.float64) - decoded) ** 2
+
+    def psnr(where: np.ndarray) -> float | None:
+        mse = error[where].mean() if where.any() else None
+        return None if mse is None else math.inf if mse == 0 else 10 * math.log10(255**2 / mse)
+
+    return Regions(size, psnr_rgb(image, decoded), psnr(hot), psnr(~hot))
+
+
+def _extremes(heat: np.ndarray) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """Windows of at most `CROP` pixels a side where the mean heat is highest and lowest."""
+    sides = [min(CROP, side) for side in heat.shape]
+    means = uniform_filter(heat.astype(np.float64), sides)
+    # Centres whose windows lie inside the picture.
+    inside = means[tuple(slice(s // 2, n - s + s // 2 + 1) for s, n in zip(sides, heat.shape, strict=True))]
+    windows = []
+    for flat in (inside.argmax(), inside.argmin()):
+        corner = np.unravel_index(flat, inside.shape)
+        windows.append(tuple(slice(int(c), int(c) + s) for c, s in zip(corner, sides, strict=True)))
+    return windows[0], windows[1]
+
+
+def _cut(picture: np.ndarray, window: tuple[slice, slice] | None) -> np.ndarray:
+    return picture if window is None else picture[window]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.figure", description=__doc__.partition("\n")[0]
+    )
+    parser.add_argument("codec", metavar="PAPER[:PRESET or checkpoint]", help="gdae_sprc")
+    parser.add_argument("--picture", metavar="NAME", help="the one to draw (default: the first)")
+    parser.add_argument("--bpp", type=float, default=0.5, help="the budget (default: 0.5)")
+    parser.add_argument("--strength", type=float, default=STRENGTH, metavar="QP", help="coldest to hottest")
+    parser.add_argument(
+        "--classifier", metavar="NAME[:FILE]", help="e.g. vgg16, with weights from timm's hub"
+    )
+    parser.add_argument("--top-k", type=int, default=1, metavar="K", help="classes of the heat map")
+    parser.add_argument("--data", default="kodak", help="data set (default: kodak)")
+    parser.add_argument("--root", metavar="DIR", help="folder of the data sets (default: $GENIC_DATA)")
+    parser.add_argument("--limit", type=int, metavar="K", help="the first K pictures only")
+    parser.add_argument("--out", type=Path, default=Path("results"), metavar="DIR", help="default: results")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

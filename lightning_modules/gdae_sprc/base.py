@@ -1,0 +1,160 @@
+"""GDAE's transforms and the lossless coding of its latents, behind both codecs."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lightning_modules.codec.container import Container
+from lightning_modules.codec.contract import Codec, Image
+from lightning_modules.codec.errors import ConfigError, DamagedFileError, SymbolMismatchError, WeightsError
+from lightning_modules.codec.weights import find_weights, load_weights, weights_identity
+from lightning_modules.entropy.gaussian import GaussianTables
+from lightning_modules.entropy.hyperprior import LatentCoder
+from lightning_modules.gdae_sprc.config import GdaeSprcConfig
+from lightning_modules.gdae_sprc.mosaic import decode_mosaic, encode_mosaic
+from lightning_modules.gdae_sprc.system import System
+
+LATENT_CODERS = ("best", "jpeg_xl", "learned")
+
+
+class Latents(NamedTuple):
+    """What a file carries of x̂.
+
+    Attributes:
+        index: whole numbers, float32 [latents, ⌈H/stride⌉, ⌈W/stride⌉].
+        level: of the gains, a multiple of ⅛.
+    """
+
+    index: Tensor
+    level: float
+
+
+class GdaeBase(Codec):
+    """E, Q and G, and the latents as bytes.
+
+    Args:
+        tensors, metadata: of a weights file.
+        device: of the transforms and the exact networks.
+    """
+
+    def __init__(
+        self, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], device: str = "cpu"
+    ) -> None:
+        self.config = GdaeSprcConfig(**json.loads(metadata["config"]))
+        system = System(self.config)
+        tables = {name: t for name, t in tensors.items() if name.startswith("gaussian_tables.")}
+        try:
+            system.load_state_dict({n: t for n, t in tensors.items() if n not in tables})
+            self.coder = LatentCoder(system.H, GaussianTables.from_state(tables), device)
+        except (RuntimeError, KeyError) as error:
+            raise WeightsError(f"the weights do not fit their own configuration: {error}") from error
+        del system.H
+        self.system = system.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
+        self.device = device
+        self.identity = weights_identity(tensors, metadata)
+        self.levels = len(self.config.lambda_rate)
+
+    @classmethod
+    def load(cls, which: str | bytes | Path) -> Self:
+        """From a preset's name, a path, or the identity in a file; loaded once a process."""
+        path = find_weights("gdae_sprc", which)
+        return _load(cls, path, path.stat().st_mtime_ns)
+
+    @property
+    def weights_id(self) -> bytes:
+        return self.identity
+
+    @torch.inference_mode()
+    def analyse(self, image: Image, level: float) -> Latents:
+        """Encoder and quantiser.
+
+        Raises:
+            ConfigError: the level is out of range.
+        """
+        level = round(8 * level) / 8
+        if not 0 <= level <= self.levels - 1:
+            raise ConfigError(f"latent level {level} is out of range: it goes from 0 to {self.levels - 1}")
+        height, width = image.shape[:2]
+        stride = self.config.stride
+        padded = np.pad(image, ((0, -height % stride), (0, -width % stride), (0, 0)), mode="edge")
+        x = torch.from_numpy(padded).to(self.device).permute(2, 0, 1)[None].float() / 255
+        x = x.contiguous(memory_format=torch.channels_last)
+        z = self.system.latents(x, torch.tensor([level], device=self.device))
+        return Latents(self.system.Q.index(z)[0], level)
+
+    @torch.inference_mode()
+    def synthesise(self, latents: Latents, height: int, width: int) -> Image:
+        """x̂, uint8 height×width×3."""
+        at = torch.tensor([latents.level], device=self.device)
+        z_hat = self.system.Q.values(latents.index[None].to(self.device))
+        x_hat = self.system.reconstruct(z_hat.contiguous(memory_format=torch.channels_last), at)
+        x_hat = x_hat[0, :, :height, :width]
+        return (
+            (x_hat * 255).round_().clamp_(0, 255).to(torch.uint8).permute(1, 2, 0).contiguous().cpu().numpy()
+        )
+
+    @torch.inference_mode()
+    def latent_sections(self, latents: Latents, coder: str = "best") -> dict[str, bytes]:
+        """Sections of the latents by ``jpeg_xl``, by the ``learned`` entropy model, or by the better of the two."""
+        if coder not in LATENT_CODERS:
+            raise ConfigError(f"no coder of latents {coder!r}: there are {', '.join(LATENT_CODERS)}")
+        found = []
+        if coder in ("best", "learned"):
+            hyper = self.system.hyper_latents(latents.index[None].to(self.device))[0]
+            found.append(self.coder.encode(latents.index, hyper, latents.level))
+        if coder in ("best", "jpeg_xl"):
+            index = latents.index.cpu().numpy()
+            parameters = bytes([round(8 * latents.level)]) + _check(index)
+            mosaic = encode_mosaic(index, self.system.Q.middle)
+            found.append({"parameters": parameters, "latents": mosaic})
+        return min(found, key=_size)
+
+    def latent_sizes(self, image: Image, level: float) -> dict[str, int]:
+        """Bytes of the latents' sections by each lossless coder: ``jpeg_xl`` and ``learned``."""
+        latents = self.analyse(image, level)
+        return {coder: _size(self.latent_sections(latents, coder)) for coder in LATENT_CODERS[1:]}
+
+    def read_latents(self, container: Container) -> Latents:
+        """The inverse of `latent_sections`; `DamagedFileError` where they are not such sections."""
+        stride, middle = self.config.stride, self.system.Q.middle
+        h, w = -(-container.height // stride), -(-container.width // stride)
+        if "hyper_latents" in container.sections:
+            index, level = self.coder.decode(container, h, w)
+            if index.abs().max() > middle:
+                raise DamagedFileError(f"an index lies beyond the {self.config.centres} centres")
+            return Latents(index, level)
+        parameters = container.section("parameters")
+        if len(parameters) != 5 or parameters[0] > 8 * (self.levels - 1):
+            raise DamagedFileError("the parameters are not a level and a check of the symbols")
+        index = decode_mosaic(container.section("latents"), (self.config.latents, h, w), middle)
+        if np.abs(index).max() > middle:
+            raise DamagedFileError(f"an index lies beyond the {self.config.centres} centres")
+        if _check(index) != parameters[1:]:
+            raise SymbolMismatchError(
+                "the indices fail the encoder's check: the file is altered; fetch it again"
+            )
+        return Latents(torch.from_numpy(index).float(), parameters[0] / 8)
+
+
+def _check(index: np.ndarray) -> bytes:
+    """CRC-32 of indices as little-endian int16."""
+    return zlib.crc32(np.ascontiguousarray(index).astype("<i2").tobytes()).to_bytes(4, "little")
+
+
+def _size(sections: Mapping[str, bytes]) -> int:
+    return sum(map(len, sections.values()))
+
+
+@lru_cache(maxsize=4)
+def _load(cls: type[GdaeBase], path: Path, mtime_ns: int) -> GdaeBase:
+    del mtime_ns  # part of the cache's key: a run's weights change while it trains
+    return cls(*load_weights(path))

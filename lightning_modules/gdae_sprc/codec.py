@@ -1,0 +1,196 @@
+"""The codecs: GDAE alone, and GDAE with its residual."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+from torch import Tensor
+
+from eval.classical import ycbcr
+from lightning_modules.codec.container import Container
+from lightning_modules.codec.contract import Image
+from lightning_modules.codec.errors import ConfigError
+from lightning_modules.gdae_sprc.base import GdaeBase, Latents
+from lightning_modules.gdae_sprc.heat import SHARED_WEIGHTS, GradCam, open_classifier, shared_weights
+from lightning_modules.gdae_sprc.residual import (
+    MAX_QP,
+    cell_means,
+    decode_residual,
+    encode_residual,
+    qp_map,
+)
+from lightning_modules.gdae_sprc.split import Attempt, Split, best_for_budget, best_for_quality
+
+STRENGTH = 4.0
+"""QP between the coldest and the hottest place. On Kodak the heat's standard deviation is about a quarter, so this is
+one QP of deviation, which costs about 0.1 dB of the whole picture's PSNR."""
+
+
+class GdaeCodec(GdaeBase):
+    """GDAE without residual compensation, the ablation's other half. Quality is the level, 0 to levels − 1."""
+
+    id = "gdae"
+
+    def __init__(
+        self, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], device: str = "cpu"
+    ) -> None:
+        super().__init__(tensors, metadata, device)
+        self.qualities = tuple(float(level) for level in range(self.levels))
+        self.default_quality = float((self.levels - 1) // 2)
+
+    def _encode(
+        self, image: Image, quality: float, *, latents: str = "best", target_bpp: float | None = None
+    ) -> dict[str, bytes]:
+        """
+        Args:
+            latents: the lossless coder, one of `base.LATENT_CODERS`.
+            target_bpp: the highest level whose file is within this, instead of ``quality``.
+        """
+        if target_bpp is None:
+            return self.latent_sections(self.analyse(image, quality), latents)
+        budget = _budget(target_bpp, image)
+        low, high, best = 0, 8 * (self.levels - 1), None
+        while low <= high:
+            middle = (low + high) // 2
+            sections = self.latent_sections(self.analyse(image, middle / 8), latents)
+            if self._file_size(image, sections) <= budget:
+                low, best = middle + 1, sections
+            else:
+                high = middle - 1
+        if best is None:
+            raise ConfigError(f"target_bpp={target_bpp}: the lowest level takes more; give more")
+        return best
+
+    def _decode(self, container: Container) -> Image:
+        return self.synthesise(self.read_latents(container), container.height, container.width)
+
+    def _file_size(self, image: Image, sections: Mapping[str, bytes]) -> int:
+        return len(Container(self.id, *image.shape[:2], dict(sections), self.identity).to_bytes())
+
+
+class GdaeSprcCodec(GdaeBase):
+    """GDAE and the residual x − x̂ in HEVC, better where the heat map is hot.
+
+    Quality is 51 − QP of the residual, 0 to 51. For a given quality or a byte budget (``target_bpp``), the level of
+    the latents is chosen; the slides fix it by hand.
+
+    Attributes:
+        classifier: makes the heat map where `encode` is given none. Found at the first use: ``mobilenetv2_100`` below
+            ``GENIC_DATA``; set another, such as ``open_classifier("vgg16")``, the slides' own. Without any, quality
+            is uniform, and a warning says so.
+    """
+
+    id = "sprc"
+    qualities = (6.0, 9.0, 12.0, 15.0, 18.0, 21.0, 24.0, 27.0, 30.0)
+    default_quality = 15.0
+
+    def __init__(
+        self, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], device: str = "cpu"
+    ) -> None:
+        super().__init__(tensors, metadata, device)
+        self.classifier: GradCam | None = None
+
+    def heat(self, image: Image) -> np.ndarray | None:
+        """The heat map, float32 H×W in [0, 1], or None where no classifier is at hand."""
+        if self.classifier is None and shared_weights() is not None:
+            self.classifier = open_classifier("mobilenetv2_100")
+        return None if self.classifier is None else self.classifier(image)
+
+    def _encode(
+        self,
+        image: Image,
+        quality: float,
+        *,
+        target_bpp: float | None = None,
+        level: float | None = None,
+        heat: np.ndarray | None = None,
+        strength: float = STRENGTH,
+        latents: str = "best",
+        effort: str = "veryslow",
+    ) -> dict[str, bytes]:
+        """
+        Args:
+            target_bpp: bits per pixel that the file may take, instead of ``quality``; the split between latents and
+                residual and the residual's quality are chosen for the least squared error.
+            level: of the latents, instead of the best.
+            heat: H×W, 0 to 1, instead of the classifier's.
+            strength: QP between the coldest and the hottest place; 0 is uniform quality and needs no heat map.
+            latents: the lossless coder, one of `base.LATENT_CODERS`.
+            effort: x265's preset.
+
+        Raises:
+            ConfigError: quality or level is out of range, the heat is not of the picture's size, or the least file is
+                beyond the budget.
+        """
+        if not 0 <= quality <= MAX_QP:
+            raise ConfigError(f"quality {quality} is out of range: it is 51 − QP, 0 to 51")
+        cells = cell_means(self._heat(image, heat, strength))
+        split = Split(
+            height=image.shape[0],
+            width=image.shape[1],
+            candidates=lambda: self._bases(image, latents, level),
+            attempt=lambda base, q: self._attempt(image, base, qp_map(q, cells, strength), effort),
+        )
+        if target_bpp is None:
+            return best_for_quality(split, quality).sections
+        return best_for_budget(split, _budget(target_bpp, image)).sections
+
+    def _decode(self, container: Container) -> Image:
+        height, width = container.height, container.width
+        # The residual first: it is where a false size shows before anything large is allocated.
+        stream = container.sections.get("residual")
+        residual = None if stream is None else decode_residual(stream, height, width)
+        x_hat = self.synthesise(self.read_latents(container), height, width)
+        return x_hat if residual is None else _add(x_hat, residual)
+
+    def _heat(self, image: Image, heat: np.ndarray | None, strength: float) -> np.ndarray:
+        if heat is None and strength != 0:
+            heat = self.heat(image)
+            if heat is None:
+                warnings.warn(
+                    "no classifier for the heat map, so the residual's quality is uniform: set GENIC_DATA to a folder "
+                    f"with {SHARED_WEIGHTS}, or codec.classifier = open_classifier('vgg16')",
+                    stacklevel=4,
+                )
+        if heat is None:
+            return np.zeros(image.shape[:2], np.float32)
+        if heat.shape != image.shape[:2] or not (heat.min() >= 0 and heat.max() <= 1):
+            raise ConfigError(
+                f"heat is {image.shape[0]}×{image.shape[1]} numbers from 0 to 1, not {heat.shape}"
+            )
+        return heat
+
+    def _bases(
+        self, image: Image, coder: str, level: float | None
+    ) -> Iterator[tuple[dict[str, bytes], Image]]:
+        """Sections and x̂ of every level, ascending; of one where it is given."""
+        for at in range(self.levels) if level is None else [level]:
+            found: Latents = self.analyse(image, at)
+            yield self.latent_sections(found, coder), self.synthesise(found, *image.shape[:2])
+
+    def _attempt(
+        self, image: Image, base: tuple[dict[str, bytes], Image], qp: np.ndarray, effort: str
+    ) -> Attempt:
+        sections, x_hat = base
+        height, width = image.shape[:2]
+        difference = ycbcr.from_rgb(image).astype(np.int16) - ycbcr.from_rgb(x_hat)
+        stream = encode_residual(difference, qp, effort)
+        decoded = _add(x_hat, decode_residual(stream, height, width))
+        sections = sections | {"residual": stream}
+        size = len(Container(self.id, height, width, sections, self.identity).to_bytes())
+        error = image.astype(np.int32) - decoded
+        return Attempt(sections, size, float(np.sum(error * error, dtype=np.int64)))
+
+
+def _add(x_hat: Image, residual: np.ndarray) -> Image:
+    planes = ycbcr.from_rgb(x_hat) + residual
+    return ycbcr.to_rgb(np.clip(planes, 0, 255).astype(np.uint8))
+
+
+def _budget(target_bpp: float, image: Image) -> int:
+    """Bytes of a picture at that rate; `ConfigError` unless it is positive."""
+    if not target_bpp > 0:
+        raise ConfigError(f"target_bpp={target_bpp}: a positive number of bits per pixel is needed")
+    return int(target_bpp * image.shape[0] * image.shape[1] / 8)

@@ -1,0 +1,141 @@
+"""Grad-CAM: where a classifier sees its class (Selvaraju et al., ICCV 2017, equations 1 and 2).
+
+Used by the encoder only: the heat map sets the residual's quality and is not sent.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from datamodules.config import ROOT_VARIABLE
+from lightning_modules.codec.contract import Image, check_image
+from lightning_modules.codec.errors import ConfigError, WeightsError
+from losses.perceptual import FrozenFeatures
+
+SHARED_WEIGHTS = "weights/mobilenetv2_100_imagenet.safetensors"
+VGG16_LAYER = "features.29"
+"""The last convolution's ReLU, 14×14 for a picture of 224×224."""
+_MULTIPLE = 32
+
+
+class GradCam:
+    """Heat maps of any timm classifier.
+
+    α_k = mean over positions of ∂y_c/∂A_k, heat = ReLU(Σ_k α_k A_k), scaled to [0, 1]. The slides use the most
+    prominent class and name MS-ROI (several classes) as future work: here the greatest heat over the ``top_k``
+    classes, each scaled on its own. MS-ROI proper needs a network trained for it.
+
+    Args:
+        name, weights, mean, std, **options: of `FrozenFeatures`.
+        top_k: number of classes.
+        layer: name of the module whose output is A; None for the classifier's last features.
+        side: the picture's shorter side is scaled to about this, sides to multiples of 32.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        weights: str | Path | None,
+        top_k: int = 1,
+        layer: str | None = None,
+        side: int = 320,
+        mean: tuple[float, ...] | None = None,
+        std: tuple[float, ...] | None = None,
+        **options: object,
+    ) -> None:
+        if top_k < 1 or side < _MULTIPLE:
+            raise ConfigError(
+                f"top_k={top_k}, side={side}: at least 1 class and {_MULTIPLE} pixels are needed"
+            )
+        self.classifier = FrozenFeatures(name, weights, mean=mean, std=std, **options)
+        self.top_k, self.side = top_k, side
+        modules = dict(self.classifier.network.named_modules())
+        if layer is not None and layer not in modules:
+            raise ConfigError(f"{name} has no layer {layer!r}: choose one of network.named_modules()")
+        self.layer = None if layer is None else modules[layer]
+
+    def __call__(self, image: Image) -> np.ndarray:
+        """Heat of a uint8 H×W×3 picture: float32 H×W, 0 to 1; all 0 where no position speaks for a class."""
+        check_image(image)
+        x = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float() / 255
+        x = F.interpolate(x, self._input_size(*image.shape[:2]), mode="bilinear", antialias=True)
+        heat = F.interpolate(self.map(x)[None, None], image.shape[:2], mode="bilinear")
+        return heat[0, 0].numpy()
+
+    def map(self, x: Tensor) -> Tensor:
+        """Heat [h, w] at the features' resolution, of a picture [1, 3, H, W] in [0, 1]."""
+        with torch.inference_mode(False), torch.enable_grad():
+            features, scores = self._features_and_scores(x.clone())
+            top = scores.topk(self.top_k, dim=1).indices[0]
+            gradients = [torch.autograd.grad(scores[0, c], features, retain_graph=True)[0] for c in top]
+        maps = [(g.mean((2, 3), keepdim=True) * features).sum(1)[0].detach().relu() for g in gradients]
+        return torch.stack([_to_unit(m) for m in maps]).amax(0)
+
+    def _features_and_scores(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        network = self.classifier.network
+        x = (x - self.classifier.mean) / self.classifier.std
+        if self.layer is None:
+            features = network.forward_features(x).detach().requires_grad_()
+            return features, network.forward_head(features)
+        seen: list[Tensor] = []
+
+        def keep(_module: object, _inputs: object, output: Tensor) -> Tensor:
+            # A copy, since an in-place ReLU may follow; from here on there is a gradient.
+            seen.append(output.detach().clone().requires_grad_())
+            return seen[0].clone()
+
+        handle = self.layer.register_forward_hook(keep)
+        try:
+            scores = network(x)
+        finally:
+            handle.remove()
+        return seen[0], scores
+
+    def _input_size(self, height: int, width: int) -> tuple[int, int]:
+        scale = self.side / min(height, width)
+        # Extreme shapes are squeezed: no side beyond four times the shorter one.
+        sides = (min(max(s * scale, _MULTIPLE), 4 * self.side) for s in (height, width))
+        height, width = (max(round(s / _MULTIPLE), 1) * _MULTIPLE for s in sides)
+        return height, width
+
+
+def open_classifier(name: str, weights: str | Path | None = None, top_k: int = 1) -> GradCam:
+    """Grad-CAM by name.
+
+    Args:
+        name: timm's; ``vgg16`` is the slides' choice.
+        weights: a safetensors file; by default timm's hub, and for ``mobilenetv2_100`` the file below
+            ``GENIC_DATA``.
+        top_k: see `GradCam`.
+
+    Raises:
+        WeightsError: the weights are not there.
+    """
+    if name == "mobilenetv2_100" and (weights is None or Path(weights).name == Path(SHARED_WEIGHTS).name):
+        path = Path(weights) if weights is not None else shared_weights()
+        if path is None:
+            raise WeightsError(
+                f"set {ROOT_VARIABLE} to a folder with {SHARED_WEIGHTS}, or name another classifier"
+            )
+        half = (0.5, 0.5, 0.5)
+        return GradCam(name, path, top_k, mean=half, std=half, pad_type="same")
+    layer = VGG16_LAYER if name == "vgg16" else None
+    return GradCam(name, "hub" if weights is None else weights, top_k, layer)
+
+
+def shared_weights() -> Path | None:
+    """``mobilenetv2_100``'s file below the folder ``GENIC_DATA``, if it is there."""
+    root = os.environ.get(ROOT_VARIABLE)
+    path = Path(root).expanduser() / SHARED_WEIGHTS if root else None
+    return path if path is not None and path.is_file() else None
+
+
+def _to_unit(heat: Tensor) -> Tensor:
+    heat = heat - heat.min()
+    return heat / heat.max().clamp_min(1e-7)

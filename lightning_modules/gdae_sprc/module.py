@@ -1,0 +1,122 @@
+"""GDAE: one training step. The residual's codec is not trained; see `gdae_sprc.system` for sources and deviations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from datamodules.batch import Batch
+from lightning_modules.base import CompressionModule
+from lightning_modules.codec.weights import as_stored
+from lightning_modules.entropy.gaussian import build_tables
+from lightning_modules.gdae_sprc.codec import GdaeSprcCodec
+from lightning_modules.gdae_sprc.config import GdaeSprcConfig
+from lightning_modules.gdae_sprc.networks import Discriminator
+from lightning_modules.gdae_sprc.system import System
+from losses.gan import gan_loss
+from losses.ssim import ssim
+
+
+class GdaeSprc(CompressionModule):
+    """λ1·MSE + λ2·GAN + λ3·SSIM (slide "Loss function"), pictures in [0, 1], L_SSIM = −I·C·S."""
+
+    paper = "gdae_sprc"
+
+    def __init__(self, config: GdaeSprcConfig, seed: int = 0) -> None:
+        super().__init__(config, seed)
+        self.system = System(config)
+        self.D = Discriminator(config) if config.lambda_gan > 0 else None
+        self.gan_loss = gan_loss(config.gan_loss)
+        self.register_buffer("lambda_rate", torch.tensor(config.lambda_rate), persistent=False)
+
+    @property
+    def sigma(self) -> float:
+        """Of the soft assignment, at this batch."""
+        c = self.config
+        done = min(int(self.batches_seen) / c.anneal_batches, 1.0)
+        return c.sigma + (c.sigma_to - c.sigma) * done
+
+    def optimiser_groups(self) -> dict[str, tuple[Iterable[nn.Parameter], float]]:
+        groups = {"generator": (self.system.parameters(), self.config.learning_rate)}
+        if self.D is not None:
+            groups["discriminator"] = (self.D.parameters(), self.config.learning_rate)
+        return groups
+
+    def learning_rate_factor(self, batch: int) -> float:
+        """1, then a straight line to ``decay_factor`` between batches ``decay_from`` and ``decay_to``."""
+        c = self.config
+        done = min(max((batch - c.decay_from) / max(c.decay_to - c.decay_from, 1), 0.0), 1.0)
+        return 1.0 + (c.decay_factor - 1.0) * done
+
+    def loss_step(self, batch: Batch) -> None:
+        c, x = self.config, batch.image.contiguous(memory_format=torch.channels_last)
+        level = torch.rand(len(x), device=x.device) * (len(c.lambda_rate) - 1)
+        adversarial = self.D is not None and int(self.batches_seen) >= c.adversarial_from
+        lambda_rate = self._lambda_rate(level)
+        scale = torch.where(lambda_rate > 0, lambda_rate, 1.0).sqrt()
+        x_hat, rate = self.system(x, level, self.sigma, lambda_rate / scale)
+
+        # Discriminator: scores of originals up, of reconstructions down.
+        if adversarial:
+            loss_d = self.gan_loss.discriminator(self.D(x).float(), self.D(x_hat.detach()).float())
+            self.update("discriminator", loss_d, c.clip)
+            self.log("loss/discriminator", loss_d)
+
+        # Auto-encoder and entropy model. The rate's weight for the encoder is in its gradient (`System.forward`).
+        mse, similarity = (x_hat - x).square().mean((1, 2, 3)), -ssim(x, x_hat)  # −I·C·S
+        bpp = (rate.latents + rate.hyper_latents) / (x.shape[2] * x.shape[3])
+        # Levels' weights differ a hundredfold; divided by their roots, all levels have about an equal say.
+        distortion = ((c.lambda_mse * mse + c.lambda_ssim * similarity) / scale).mean()
+        if adversarial:
+            loss_g = self.gan_loss.generator(self.D(x_hat).float())
+            distortion = distortion + c.lambda_gan * loss_g
+            self.log("loss/generator", loss_g)
+        norm = self.update("generator", distortion + bpp.mean(), c.clip)
+
+        self.log_dict(
+            {
+                "loss/total": distortion,
+                "loss/mse": mse.mean(),
+                "loss/ssim": similarity.mean(),
+                "rate/bpp_estimated": bpp.mean(),
+                "gradient/generator": norm,
+            }
+        )
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        x = batch.image.contiguous(memory_format=torch.channels_last)
+        for k in range(len(self.config.lambda_rate)):
+            level = torch.full((len(x),), float(k), device=x.device)
+            x_hat, rate = self.system(x, level, self.sigma, 0.0)
+            bpp = (rate.latents + rate.hyper_latents) / (x.shape[2] * x.shape[3])
+            psnr = -10 * torch.log10((x_hat.clamp(0, 1) - x).square().mean((1, 2, 3)))
+            for name, value in {"bpp_estimated": bpp, "psnr": psnr}.items():
+                self.log(f"validation/{name}_{k}", value.mean(), batch_size=len(x), sync_dist=True)
+
+    def panels(self, batch: Batch) -> dict[str, Tensor]:
+        x = batch.image.contiguous(memory_format=torch.channels_last)
+        level = torch.full((len(x),), (len(self.config.lambda_rate) - 1) / 2, device=x.device)
+        x_hat = self.system(x, level, self.sigma, 0.0).x_hat.float().clamp(0, 1)
+        return {"x": x, "x_hat": x_hat, "residual": (x - x_hat + 0.5).clamp(0, 1)}
+
+    def export_weights(self) -> dict[str, Tensor]:
+        return dict(self.system.state_dict()) | build_tables().state()
+
+    def initialise_from(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take over the tensors that fit."""
+        own = self.system.state_dict()
+        fitting = {n: t.to(own[n].dtype) for n, t in tensors.items() if n in own and t.shape == own[n].shape}
+        self.system.load_state_dict(own | fitting)
+
+    def codec(self) -> GdaeSprcCodec:
+        return GdaeSprcCodec(as_stored(self.export_weights()), self.metadata())
+
+    def _lambda_rate(self, level: Tensor) -> Tensor:
+        """λ_rate [B] of ``level`` [B]: geometric between whole levels, as the gains are; linear where one is 0."""
+        low = level.floor().long().clamp(0, len(self.lambda_rate) - 1)
+        high = (low + 1).clamp(max=len(self.lambda_rate) - 1)
+        a, b, fraction = self.lambda_rate[low], self.lambda_rate[high], level - low
+        geometric = torch.exp(torch.lerp(a.clamp_min(1e-30).log(), b.clamp_min(1e-30).log(), fraction))
+        return torch.where((a > 0) & (b > 0), geometric, torch.lerp(a, b, fraction))

@@ -1,0 +1,134 @@
+"""Encoder and decoder with dense connections, hyper encoder, discriminator.
+
+The slides draw U-Net-like dense connections and give no widths. Ours, stage by stage::
+
+    encoder  x ─ ↓ ─ f1 ─ ↓ ─ f2 ─ ↓ ─ f3 … ─ 3×3 ─> z        ↓ inverse pixel shuffle (2), ↑ pixel shuffle (2)
+                     └────────┴──────────────┘
+    decoder  ẑ ─ g1 ─ ↑ ─ g2 ─ ↑ ─ g3 … ─ ↑ ─ 3×3 ─> x̂
+                 └─────────┴───────────┘
+
+A connection is a 1×1 convolution to ``growth`` channels, brought to the later stage's resolution by means (encoder)
+or by repetition (decoder), and concatenated to its input. Connections stay inside the encoder and inside the decoder:
+from one to the other nothing passes but ẑ.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lightning_modules.gdae_sprc.config import GdaeSprcConfig
+
+
+class Stage(nn.Module):
+    """3×3 and a residual pair of 3×3: [B, in, H, W] -> [B, out, H, W]."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.residual = nn.Sequential(
+            nn.LeakyReLU(0.1),
+            nn.Conv2d(out_channels, out_channels, 3, padding=1),
+            nn.LeakyReLU(0.1),
+            nn.Conv2d(out_channels, out_channels, 3, padding=1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        return x + self.residual(x)
+
+
+class DenseEncoder(nn.Module):
+    """x [B, 3, H, W] about 0, sides multiples of the stride -> z [B, latents, H/stride, W/stride]."""
+
+    def __init__(self, config: GdaeSprcConfig) -> None:
+        super().__init__()
+        widths, growth = config.E, config.growth if config.dense else 0
+        inputs = [4 * w for w in (3, *widths[:-1])]
+        # Stage k has its predecessor's features as they are, and those of the stages before it by connection.
+        self.stages = nn.ModuleList(
+            Stage(inputs[k] + growth * max(k - 1, 0), widths[k]) for k in range(len(widths))
+        )
+        self.connections = _connections(widths, growth)
+        self.last = nn.Conv2d(widths[-1] + growth * (len(widths) - 1), config.latents, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        carried: list[Tensor] = []  # connections of all stages before the last one
+        for k, stage in enumerate(self.stages):
+            carried = [F.avg_pool2d(c, 2) for c in carried]
+            y = stage(torch.cat((F.pixel_unshuffle(x, 2), *carried), 1))
+            if k > 0 and self.connections:
+                carried.append(F.avg_pool2d(self.connections[k - 1](x), 2))
+            x = y
+        return self.last(torch.cat((x, *carried), 1))
+
+
+class DenseDecoder(nn.Module):
+    """ẑ [B, latents, h, w] -> x̂ [B, 3, h·stride, w·stride] about 0; the encoder's mirror."""
+
+    def __init__(self, config: GdaeSprcConfig) -> None:
+        super().__init__()
+        widths, growth = config.G, config.growth if config.dense else 0
+        self.first = Stage(config.latents, widths[0])
+        self.stages = nn.ModuleList(
+            Stage(widths[k] + growth * (k - 1), widths[k]) for k in range(1, len(widths))
+        )
+        self.up = nn.ModuleList(nn.Conv2d(a, 4 * b, 1) for a, b in pairwise(widths))
+        self.connections = _connections(widths, growth)
+        self.last = nn.Conv2d(widths[-1] + growth * (len(widths) - 1), 12, 3, padding=1)
+
+    def forward(self, z_hat: Tensor) -> Tensor:
+        x = self.first(z_hat)
+        carried: list[Tensor] = []
+        for k, (stage, up) in enumerate(zip(self.stages, self.up, strict=True)):
+            carried = [_repeat(c) for c in carried]
+            y = stage(torch.cat((F.pixel_shuffle(up(x), 2), *carried), 1))
+            if self.connections:
+                carried.append(_repeat(self.connections[k](x)))
+            x = y
+        return F.pixel_shuffle(self.last(torch.cat((x, *carried), 1)), 2)
+
+
+class HyperEncoder(nn.Module):
+    """H_e: latents [B, latents, h, w] -> z_h [B, hyper, ⌈h/4⌉, ⌈w/4⌉]."""
+
+    def __init__(self, config: GdaeSprcConfig) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(config.latents, config.psi, 3, stride=2, padding=1),
+            nn.LeakyReLU(0.1),
+            nn.Conv2d(config.psi, config.hyper, 3, stride=2, padding=1),
+        )
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.body(z)
+
+
+class Discriminator(nn.Module):
+    """D: pictures [B, 3, H, W] in [0, 1] -> patch scores [B, 1, ·, ·]; high means real (`losses.gan`).
+
+    The slides give "a score (0 to 1)"; the sigmoid is part of the loss, and the score is a map, since the decoder is
+    convolutional.
+    """
+
+    def __init__(self, config: GdaeSprcConfig) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for a, b in zip((3, *config.D[:-1]), config.D, strict=True):
+            layers += [nn.Conv2d(a, b, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
+        self.body = nn.Sequential(*layers, nn.Conv2d(config.D[-1], 1, 3, padding=1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(2 * x - 1)
+
+
+def _connections(widths: list[int], growth: int) -> nn.ModuleList:
+    """One 1×1 convolution for every stage but the last; none without growth."""
+    return nn.ModuleList(nn.Conv2d(w, growth, 1) for w in widths[:-1] if growth)
+
+
+def _repeat(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2.0, mode="nearest")

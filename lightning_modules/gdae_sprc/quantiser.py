@@ -1,0 +1,60 @@
+"""Soft-to-hard scalar quantisation with learnable centres.
+
+Agustsson et al., NIPS 2017, which the slides cite, for scalars: the nearest centre forward, the gradient of the
+softmax-weighted mean of all centres backward.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+
+class Quantised(NamedTuple):
+    """All of the input's shape.
+
+    Attributes:
+        z_hat: the nearest centres, with the gradient of the soft assignment, to z and to the centres.
+        index: the nearest centre's number less that of the middle one, whole numbers, no gradient.
+        soft_index: Σ_k q_k·(k − middle); equals ``index`` up to the softness, and carries a gradient.
+    """
+
+    z_hat: Tensor
+    index: Tensor
+    soft_index: Tensor
+
+
+class SoftToHardQuantiser(nn.Module):
+    """L centres, shared by all channels, at first the whole numbers around 0.
+
+    Centres may cross while they learn; they are used in ascending order, so that an index is a magnitude and the
+    entropy model can predict it.
+    """
+
+    def __init__(self, centres: int) -> None:
+        super().__init__()
+        self.middle = centres // 2
+        self.centres = nn.Parameter(torch.arange(centres).float() - self.middle)
+
+    def forward(self, z: Tensor, sigma: float) -> Quantised:
+        """z, any shape, float32; q_k = softmax_k(−σ·(z − c_k)²)."""
+        c = self.centres.sort().values
+        distance = (z[..., None] - c).square()
+        q = torch.softmax(-sigma * distance, -1)
+        nearest = distance.argmin(-1)
+        soft = (q * c).sum(-1)
+        numbers = torch.arange(len(c), device=z.device, dtype=q.dtype) - self.middle
+        hard = c[nearest]
+        return Quantised(soft + (hard - soft).detach(), numbers[nearest], (q * numbers).sum(-1))
+
+    def index(self, z: Tensor) -> Tensor:
+        """The nearest centre's number, less that of the middle one; float32 whole numbers."""
+        c = self.centres.sort().values
+        # Decision thresholds are the midpoints: no tensor of distances for large pictures.
+        return torch.bucketize(z.contiguous(), (c[1:] + c[:-1]) / 2).to(z.dtype) - self.middle
+
+    def values(self, index: Tensor) -> Tensor:
+        """The centres of ``index``, which must lie within ±(L − 1)/2."""
+        return self.centres.sort().values[index.long() + self.middle]

@@ -1,0 +1,101 @@
+"""GDAE: everything that a file's encoder and decoder consist of, but the residual.
+
+Reconstructed from the slides 'Adaptive Image Compression Method Using GAN based Semantic-Perceptual Residual
+Compensation' (Wang, Waseda University), the only source::
+
+                                   ┌─ JPEG XL, or H with H_e ──> bits (exact)
+    x ── E ── gain ── z ── Q ── index
+                                   └─> ẑ ── gain⁻¹ ── G ──> x̂ ─────── D (training)
+                                                             x − x̂ ── SPRC ──> bits (`residual`, `heat`)
+
+Published: an auto-encoder with dense connections, soft quantisation, lossless coding of the quantised latents (FLIF),
+a discriminator on x̂, the three losses, the residual coded by BPG with a quality that follows a Grad-CAM heat map
+linearly. Ours: all sizes (`config`), the wiring of the connections (`networks`), the entropy model, the gain units, the
+rate term, the residual's mapping to pixels, and the choice between latents and residual.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from lightning_modules.entropy.hyperprior import EntropyEstimator, Rate
+from lightning_modules.gdae_sprc.config import GdaeSprcConfig
+from lightning_modules.gdae_sprc.networks import DenseDecoder, DenseEncoder, HyperEncoder
+from lightning_modules.gdae_sprc.quantiser import SoftToHardQuantiser
+from lightning_modules.selective_detail.networks import GainUnits
+
+MAX_HYPER = 511
+
+
+class Output(NamedTuple):
+    """x̂ [B, 3, H, W], about [0, 1] and not clamped, and the estimated rate."""
+
+    x_hat: Tensor
+    rate: Rate
+
+
+class System(nn.Module):
+    """E, Q, G and the entropy model H with its encoder H_e."""
+
+    def __init__(self, config: GdaeSprcConfig) -> None:
+        super().__init__()
+        levels = len(config.lambda_rate)
+        self.E = DenseEncoder(config)
+        self.gain = GainUnits(levels, config.latents)
+        self.Q = SoftToHardQuantiser(config.centres)
+        self.G = DenseDecoder(config)
+        self.H_e = HyperEncoder(config)
+        self.H = EntropyEstimator(
+            config.latents,
+            (config.hyper, config.hyper, config.hyper, config.psi),
+            config.context,
+            config.heads,
+            config.radius,
+            config.skew,
+            levels,
+        )
+
+    def latents(self, x: Tensor, level: Tensor) -> Tensor:
+        """x [B, 3, H, W] in [0, 1], sides multiples of the stride; level [B] -> z [B, latents, ·, ·] before Q."""
+        return self.gain(self.E(x - 0.5).float(), level)
+
+    def hyper_latents(self, index: Tensor) -> Tensor:
+        """ẑ_h of whole-numbered indices, as a file carries it."""
+        return self.H_e(index).float().round().clamp(-MAX_HYPER, MAX_HYPER)
+
+    def reconstruct(self, z_hat: Tensor, level: Tensor) -> Tensor:
+        """ẑ -> x̂ [B, 3, H, W], not clamped."""
+        return self.G(self.gain.inverse(z_hat, level)).float() + 0.5
+
+    def forward(self, x: Tensor, level: Tensor, sigma: float, rate_weight: Tensor | float) -> Output:
+        """Training: hard latents with soft gradients, and the likelihood of the indices.
+
+        Args:
+            sigma: of the soft assignment.
+            rate_weight: [B]; the estimated rate's gradient reaches the encoder multiplied by this, the entropy model
+                as it is. So one loss trains both, and with 0 the encoder knows nothing of the rate, as published.
+        """
+        quantised = self.Q(self.latents(x, level), sigma)
+        x_hat = self.reconstruct(quantised.z_hat, level)
+        # Contexts steer every later symbol: they are estimated in float32, near the exact arithmetic of coding.
+        with torch.autocast(x.device.type, enabled=False):
+            soft = _scale_gradient(quantised.soft_index, rate_weight)
+            index = quantised.index.detach()
+            z_h = self.H_e(soft + (index - soft).detach())
+            z_h_hat = z_h + (z_h.round().clamp(-MAX_HYPER, MAX_HYPER) - z_h).detach()
+            noisy, noisy_h = (soft + _noise(soft), z_h + _noise(z_h)) if self.training else (index, z_h_hat)
+            rate = self.H(noisy, index, noisy_h, z_h_hat, level)
+        return Output(x_hat, rate)
+
+
+def _noise(x: Tensor) -> Tensor:
+    return torch.rand_like(x) - 0.5
+
+
+def _scale_gradient(x: Tensor, factor: Tensor | float) -> Tensor:
+    if isinstance(factor, Tensor):
+        factor = factor[:, None, None, None]
+    return x.detach() + factor * (x - x.detach())

@@ -1,0 +1,511 @@
+"""GDAE + SPRC: the quantiser, the dense auto-encoder, the heat map, the residual, the split, and the codecs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from skimage import data
+
+from datamodules.batch import Batch
+from eval.metrics import psnr_rgb
+from experiments import ablate, figure, timing
+from experiments.config import load_config
+from lightning_modules.codec.container import Container
+from lightning_modules.codec.errors import ConfigError, DamagedFileError, SymbolMismatchError, WeightsError
+from lightning_modules.codec.weights import save_weights
+from lightning_modules.gdae_sprc.codec import GdaeCodec, GdaeSprcCodec
+from lightning_modules.gdae_sprc.heat import SHARED_WEIGHTS, GradCam, open_classifier
+from lightning_modules.gdae_sprc.module import GdaeSprc
+from lightning_modules.gdae_sprc.mosaic import decode_mosaic, encode_mosaic
+from lightning_modules.gdae_sprc.quantiser import SoftToHardQuantiser
+from lightning_modules.gdae_sprc.residual import (
+    cell_means,
+    cell_size,
+    decode_residual,
+    encode_residual,
+    qp_map,
+)
+from lightning_modules.gdae_sprc.split import Attempt, Split, best_for_budget
+from losses.gan import saturating_generator, softplus_discriminator, softplus_generator
+from losses.ssim import ssim
+
+
+def nano(**changes: object) -> GdaeSprc:
+    """A nano module with seeded random weights."""
+    config = load_config("gdae_sprc", ["preset=nano", *(f"model.{k}={v}" for k, v in changes.items())])
+    torch.manual_seed(0)
+    return GdaeSprc(config.model)
+
+
+def photograph(height: int = 128, width: int = 160) -> np.ndarray:
+    return np.ascontiguousarray(data.astronaut()[20 : 20 + height, 130 : 130 + width])
+
+
+def ramp(height: int, width: int) -> np.ndarray:
+    """Heat from 0 at the left to 1 at the right."""
+    return np.repeat(np.linspace(0, 1, width, dtype=np.float32)[None], height, axis=0)
+
+
+@pytest.fixture(scope="module")
+def module() -> GdaeSprc:
+    """Trained on one picture, so that x̂ and the levels mean something."""
+    module = nano()
+    x = torch.from_numpy(photograph()).permute(2, 0, 1)[None].float() / 255
+    optimiser = torch.optim.Adam(module.system.parameters(), lr=5e-3)
+    for _ in range(60):
+        level = torch.rand(1)
+        x_hat, rate = module.system(x, level, 1.0, 0.01)
+        loss = 100 * F.mse_loss(x_hat, x) + (rate.latents + rate.hyper_latents).mean() / x[0, 0].numel()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    return module
+
+
+@pytest.fixture(scope="module")
+def sprc(module: GdaeSprc) -> GdaeSprcCodec:
+    return module.codec()
+
+
+class Recorder:
+    """Stands in for the trainer: plain optimisers, logged values by name."""
+
+    def __init__(self, module: GdaeSprc) -> None:
+        groups = module.optimiser_groups()
+        self.optimisers = [torch.optim.SGD(list(p), lr=0.0) for p, _ in groups.values()]
+        self.logged: dict[str, float] = {}
+        module.optimiser_names = list(groups)
+        module._optimisers = lambda: self.optimisers
+        module.manual_backward = lambda loss, inputs: loss.backward(inputs=inputs, retain_graph=True)
+        module.log = lambda name, value: self.logged.update({name: float(value.detach())})
+        module.log_dict = lambda values: self.logged.update({n: float(v.detach()) for n, v in values.items()})
+
+
+class TestQuantiser:
+    def test_forward_is_the_nearest_centre(self):
+        quantiser = SoftToHardQuantiser(5)
+        with torch.no_grad():
+            quantiser.centres.copy_(torch.tensor([3.0, -2.0, 0.1, 1.0, -0.9]))  # out of order, uneven
+        z = torch.linspace(-4, 4, 101)
+        quantised = quantiser(z, 1.0)
+        c = torch.tensor([-2.0, -0.9, 0.1, 1.0, 3.0])
+        nearest = (z[:, None] - c).abs().argmin(1)
+        torch.testing.assert_close(quantised.z_hat, c[nearest])
+        assert torch.equal(quantised.index, nearest.float() - 2)
+        assert torch.equal(quantiser.index(z), quantised.index)
+        assert torch.equal(quantiser.values(quantised.index), c[nearest])
+
+    def test_backward_is_the_softmax_s_gradient(self):
+        quantiser = SoftToHardQuantiser(3)
+        z = torch.tensor([-0.8, 0.3, 0.45], requires_grad=True)
+        quantiser(z, 2.0).z_hat.square().sum().backward()
+        again, centres = (
+            z.detach().clone().requires_grad_(),
+            torch.tensor([-1.0, 0.0, 1.0], requires_grad=True),
+        )
+        q = torch.softmax(-2.0 * (again[:, None] - centres) ** 2, 1)
+        soft = (q * centres).sum(1)
+        # d(z_hat²) = 2·z_hat·d(soft), with the hard value in front.
+        (soft * 2 * quantiser(again, 2.0).z_hat.detach()).sum().backward()
+        torch.testing.assert_close(z.grad, again.grad)
+        torch.testing.assert_close(quantiser.centres.grad, centres.grad)
+
+    def test_the_temperature_is_annealed_by_batches(self):
+        module = nano(sigma=1.0, sigma_to=5.0, anneal_batches=4)
+        found = []
+        for _ in range(6):
+            found.append(module.sigma)
+            module.batches_seen += 1
+        assert found == [1.0, 2.0, 3.0, 4.0, 5.0, 5.0]
+
+
+class TestDenseAutoEncoder:
+    def test_every_stage_feeds_every_later_one_inside_its_half(self):
+        module = nano()
+        counts = [stage.first.in_channels for stage in module.system.E.stages]
+        assert counts == [12, 16, 32 + 2]  # 4 × predecessor, and 2 from each stage before it
+        assert module.system.E.last.in_channels == 8 + 2 * 2
+        assert [stage.first.in_channels for stage in module.system.G.stages] == [8, 4 + 2]
+        assert module.system.G.last.in_channels == 4 + 2 * 2
+        plain = nano(dense="false")
+        assert len(plain.system.E.connections) == len(plain.system.G.connections) == 0
+        assert plain.system.E.last.in_channels == 8
+        x = torch.rand(1, 3, 24, 40)
+        for each in (module, plain):
+            z = each.system.latents(x, torch.zeros(1))
+            assert z.shape == (1, 6, 3, 5)
+            assert each.system.reconstruct(z, torch.zeros(1)).shape == x.shape
+
+    def test_nothing_passes_the_latents(self, sprc):
+        """The encoder is replaced after `encode`; the picture is the same, the encoding is not."""
+        codec, image = nano().codec(), photograph(40, 56)
+        data = codec.encode(image, 20, level=1, strength=0.0)
+        picture = codec.decode(data)
+        for parameter in codec.system.E.parameters():
+            parameter.fill_(0.3)
+        for parameter in codec.system.H_e.parameters():
+            parameter.fill_(0.1)
+        np.testing.assert_array_equal(codec.decode(data), picture)
+        assert codec.encode(image, 20, level=1, strength=0.0) != data
+
+
+class TestTraining:
+    def test_a_step_s_losses_are_the_slides(self):
+        module = nano(sigma_to=1.0, lambda_rate="[0.0]")
+        recorder = Recorder(module)
+        x = torch.from_numpy(np.stack([photograph(64, 64)] * 2)).permute(0, 3, 1, 2).float() / 255
+        torch.manual_seed(5)
+        module.loss_step(Batch(x))
+        torch.manual_seed(5)
+        level = torch.rand(2) * 0
+        x_hat, rate = module.system(x, level, 1.0, 0.0)
+        real, fake = module.D(x), module.D(x_hat)
+        expected = (
+            10 * F.mse_loss(x_hat, x) + 5 * softplus_generator(fake) - 2 * ssim(x, x_hat, reduction="mean")
+        )
+        assert recorder.logged["loss/total"] == pytest.approx(expected.item(), rel=1e-5)
+        assert recorder.logged["loss/discriminator"] == pytest.approx(
+            softplus_discriminator(real, fake).item(), rel=1e-5
+        )
+        bpp = (rate.latents + rate.hyper_latents).mean().item() / 64**2
+        assert recorder.logged["rate/bpp_estimated"] == pytest.approx(bpp, rel=1e-4)
+        assert all(p.grad is not None for p in [*module.system.parameters(), *module.D.parameters()])
+
+    def test_the_printed_saturating_loss_is_selectable(self):
+        module = nano(gan_loss="saturating")
+        assert module.gan_loss.generator is saturating_generator
+        with pytest.raises(ConfigError, match="softplus"):
+            load_config("gdae_sprc", ["preset=nano", "model.gan_loss=printed"])
+
+    @pytest.mark.parametrize("weight", [0.0, 3.0])
+    def test_the_rate_s_weight_is_the_encoder_s_alone(self, weight):
+        module = nano()
+        x = torch.rand(1, 3, 32, 32)
+        gradients = []
+        for factor in (1.0, weight):
+            module.zero_grad()
+            torch.manual_seed(1)
+            module.system(x, torch.zeros(1), 1.0, factor).rate.latents.sum().backward()
+            gradients.append(
+                (module.system.E.last.weight.grad.clone(), module.system.H.context.out.weight.grad.clone())
+            )
+        (encoder, entropy), (scaled, same) = gradients
+        torch.testing.assert_close(scaled, weight * encoder, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(same, entropy)
+        assert encoder.abs().max() > 0
+
+    def test_without_a_gan_there_is_no_discriminator(self):
+        module = nano(lambda_gan=0)
+        assert module.D is None and list(module.optimiser_groups()) == ["generator"]
+
+
+class TestHeat:
+    @pytest.fixture(scope="class")
+    def classifier(self) -> GradCam:
+        torch.manual_seed(0)
+        return GradCam("resnet10t", None, side=96)
+
+    def test_it_is_grad_cam_as_the_library_has_it(self, classifier):
+        library = pytest.importorskip("pytorch_grad_cam")
+        targets = pytest.importorskip("pytorch_grad_cam.utils.model_targets")
+        _compare_with_library(library, targets, classifier, classifier.classifier.network.layer4[-1])
+
+    def test_on_the_shared_classifier(self):
+        library = pytest.importorskip("pytorch_grad_cam")
+        targets = pytest.importorskip("pytorch_grad_cam.utils.model_targets")
+        path = _shared()
+        classifier = open_classifier("mobilenetv2_100", path)
+        _compare_with_library(library, targets, classifier, classifier.classifier.network.bn2)
+
+    def test_vgg16_s_last_convolution(self):
+        library = pytest.importorskip("pytorch_grad_cam")
+        targets = pytest.importorskip("pytorch_grad_cam.utils.model_targets")
+        torch.manual_seed(0)
+        classifier = GradCam("vgg11", None, layer="features.19", side=224)
+        network = classifier.classifier.network
+        assert isinstance(network.features[19], torch.nn.ReLU)
+        _compare_with_library(library, targets, classifier, network.features[19])
+
+    def test_several_classes_are_their_greatest_heat(self, classifier):
+        x = torch.from_numpy(photograph(96, 128)).permute(2, 0, 1)[None].float() / 255
+        network = classifier.classifier
+        with torch.no_grad():
+            top = network.network((x - network.mean) / network.std).topk(3).indices[0]
+        several = GradCam("resnet10t", None, top_k=3)
+        several.classifier.load_state_dict(network.state_dict())
+        singles = []
+        for c in top:
+            features, scores = several._features_and_scores(x)
+            (g,) = torch.autograd.grad(scores[0, c], features)
+            heat = (g.mean((2, 3), keepdim=True) * features).sum(1)[0].detach().relu()
+            singles.append((heat - heat.min()) / (heat - heat.min()).max())
+        torch.testing.assert_close(several.map(x), torch.stack(singles).amax(0))
+
+    def test_any_shape_of_picture(self, classifier):
+        for height, width in ((1, 1), (3, 700), (150, 90)):
+            heat = classifier(np.full((height, width, 3), 77, np.uint8))
+            assert heat.shape == (height, width) and heat.min() >= 0 and heat.max() <= 1
+
+    def test_errors_name_the_remedy(self, monkeypatch, tmp_path):
+        monkeypatch.setenv("GENIC_DATA", str(tmp_path))
+        with pytest.raises(WeightsError, match="GENIC_DATA"):
+            open_classifier("mobilenetv2_100")
+        with pytest.raises(ConfigError, match="named_modules"):
+            GradCam("resnet10t", None, layer="layer9")
+
+
+class TestResidual:
+    def test_quality_is_linear_in_the_heat(self):
+        heat = np.linspace(0, 1, 64)[None].repeat(64, 0)
+        qp = qp_map(15.0, heat, 8.0)
+        columns = qp.mean(0)  # the dither's mean is the exact value
+        np.testing.assert_allclose(columns, 36 - 8 * (heat[0] - 0.5), atol=0.15)
+        assert qp_map(15.25, heat, 0.0).mean() == pytest.approx(35.75, abs=0.02)
+        assert (qp_map(15.0, heat, 0.0) == 36).all()
+        assert qp_map(0.0, heat, 30.0).max() == 51 and qp_map(51.0, heat, 30.0).min() == 0
+
+    def test_cells(self):
+        assert cell_size(512, 768) == 32 and cell_size(8192, 100) == 256 and cell_size(1025, 3) == 64
+        heat = ramp(40, 70)
+        means = cell_means(heat)
+        assert means.shape == (2, 3)
+        np.testing.assert_allclose(
+            means[1], [heat[0, :32].mean(), heat[0, 32:64].mean(), heat[0, 64:].mean()]
+        )
+
+    @pytest.mark.parametrize("size", [(1, 1), (17, 33), (64, 96)])
+    def test_it_comes_back(self, size):
+        height, width = size
+        residual = np.random.default_rng(0).integers(-40, 40, (3, height, width)).astype(np.int16)
+        cells = cell_means(np.zeros(size))
+        fine, coarse = (encode_residual(residual, qp_map(q, cells, 0.0)) for q in (48.0, 10.0))
+        error = np.abs(decode_residual(fine, height, width) - residual)
+        assert error.mean() < 1.0 and len(coarse) <= len(fine)
+
+    def test_what_lies_beyond_128_is_clipped(self):
+        residual = np.full((3, 32, 32), 200, np.int16)
+        stream = encode_residual(residual, np.full((1, 1), 20))
+        assert np.abs(decode_residual(stream, 32, 32) - 127).max() <= 1
+
+    def test_offsets_reach_their_cells(self):
+        residual = np.random.default_rng(0).normal(0, 20, (3, 128, 256)).astype(np.int16)
+        qp = np.full((4, 8), 38)
+        qp[:, 4:] = 24
+        error = (decode_residual(encode_residual(residual, qp), 128, 256) - residual).astype(float) ** 2
+        assert error[..., 160:].mean() < error[..., :96].mean() / 4
+
+    def test_every_qp_is_reached(self):
+        # Smooth, so that none is as large as the samples themselves (which HEVC then stores).
+        rows, columns = np.indices((64, 64))
+        residual = np.stack([20 * np.sin(rows / 3 + k) * np.cos(columns / 4) for k in range(3)]).astype(
+            np.int16
+        )
+        sizes = [len(encode_residual(residual, np.full((2, 2), qp))) for qp in (0, 5, 12, 30, 51)]
+        assert sizes == sorted(sizes, reverse=True) and len(set(sizes)) == 5
+
+    def test_false_sizes_are_refused(self):
+        stream = encode_residual(np.zeros((3, 40, 40), np.int16), np.full((2, 2), 30))
+        with pytest.raises(DamagedFileError):
+            decode_residual(stream, 80, 40)
+
+
+class TestSplit:
+    """On a made-up world: bytes and error are functions of base and quality."""
+
+    @staticmethod
+    def world(gain: float) -> tuple[Split, list]:
+        tried = []
+
+        def attempt(base: int, quality: float) -> Attempt:
+            tried.append((base, quality))
+            sections = {
+                "latents": bytes(100 * base),
+                "residual": bytes(int(1000 * 2 ** ((quality - 16) / 6))),
+            }
+            # A base of more bytes makes the same quality cheaper by ``gain``.
+            sections["residual"] = sections["residual"][: int(len(sections["residual"]) * (1 - gain) ** base)]
+            size = sum(map(len, sections.values()))
+            return Attempt(sections, size, 1e6 * 2 ** (-quality / 3))
+
+        return Split(100, 100, lambda: iter(range(4)), attempt), tried
+
+    @pytest.mark.parametrize("budget", [500, 1000, 3000])
+    def test_the_budget_is_used_and_never_exceeded(self, budget):
+        split, tried = self.world(0.0)
+        best = best_for_budget(split, budget)
+        assert 0.97 * budget < best.size <= budget
+        assert len(best.sections["latents"]) == 0  # useless latents are not bought
+        assert len(tried) <= 14
+
+    def test_useful_latents_are_bought(self):
+        split, _ = self.world(0.2)
+        assert len(best_for_budget(split, 3000).sections["latents"]) == 300
+
+    def test_too_small_a_budget_is_an_error(self):
+        split, _ = self.world(0.0)
+        with pytest.raises(ConfigError, match="or more"):
+            best_for_budget(split, 20)
+
+
+class TestCodec:
+    def test_both_lossless_coders_carry_the_same_latents(self, sprc):
+        image = photograph()
+        sizes = sprc.latent_sizes(image, 1)
+        assert set(sizes) == {"jpeg_xl", "learned"}
+        files = {
+            coder: sprc.encode(image, level=1, strength=0.0, latents=coder) for coder in ("best", *sizes)
+        }
+        pictures = [sprc.decode(data) for data in files.values()]
+        np.testing.assert_array_equal(pictures[0], pictures[1])
+        np.testing.assert_array_equal(pictures[0], pictures[2])
+        for coder, size in sizes.items():
+            ledger = Container.from_bytes(files[coder]).ledger()
+            assert size == sum(ledger.values()) - ledger["header"] - ledger["residual"]
+        assert len(files["best"]) == min(len(files["jpeg_xl"]), len(files["learned"]))
+        with pytest.raises(ConfigError, match="jpeg_xl"):
+            sprc.encode(image, level=1, strength=0.0, latents="flif")
+
+    def test_the_mosaic_is_lossless(self):
+        index = np.random.default_rng(0).integers(-4, 5, (7, 3, 5))
+        stream = encode_mosaic(index, 4)
+        np.testing.assert_array_equal(decode_mosaic(stream, (7, 3, 5), 4), index)
+        with pytest.raises(DamagedFileError):
+            decode_mosaic(stream, (7, 30, 5), 4)
+
+    def test_altered_latents_are_a_typed_error(self, sprc):
+        container = Container.from_bytes(sprc.encode(photograph(), level=1, strength=0.0, latents="jpeg_xl"))
+        parameters = container.sections["parameters"]
+        container.sections["parameters"] = parameters[:1] + bytes([parameters[1] ^ 1]) + parameters[2:]
+        with pytest.raises(SymbolMismatchError):
+            sprc.decode(container.to_bytes())
+
+    def test_quality_is_one_curve_of_one_model(self, sprc):
+        image = photograph()
+        points = []
+        for quality in (6, 15, 30, 45):
+            data = sprc.encode(image, quality, strength=0.0)
+            points.append((len(data), psnr_rgb(image, sprc.decode(data))))
+        assert points == sorted(points) and points[-1][1] > 38
+        with pytest.raises(ConfigError, match="0 to 51"):
+            sprc.encode(image, 52)
+        with pytest.raises(ConfigError, match="level"):
+            sprc.encode(image, 20, level=7, strength=0.0)
+
+    @pytest.mark.parametrize("bpp", [0.6, 1.5])
+    def test_a_budget_is_kept_and_its_split_beats_the_fixed_ones(self, sprc, bpp):
+        image, codec = photograph(), sprc
+        data = codec.encode(image, target_bpp=bpp, strength=0.0)
+        budget = bpp * image.shape[0] * image.shape[1] / 8
+        assert 0.95 * budget < len(data) <= budget
+        best = psnr_rgb(image, codec.decode(data))
+        for level in (0, 1):
+            fixed = codec.encode(image, target_bpp=bpp, strength=0.0, level=level)
+            assert len(fixed) <= budget and psnr_rgb(image, codec.decode(fixed)) <= best + 1e-9
+        with pytest.raises(ConfigError, match="budget"):
+            codec.encode(image, target_bpp=0.01, strength=0.0)
+        with pytest.raises(ConfigError, match="positive"):
+            codec.encode(image, target_bpp=0.0, strength=0.0)
+
+    def test_hot_places_are_better_at_the_same_bytes(self, sprc):
+        image = photograph()
+        heat = ramp(*image.shape[:2])
+        uniform = sprc.encode(image, target_bpp=1.0, strength=0.0)
+        bpp = 8 * len(uniform) / (image.shape[0] * image.shape[1])
+        adaptive = sprc.encode(image, target_bpp=bpp, heat=heat, strength=10.0)
+        assert len(adaptive) <= len(uniform)
+        hot = heat >= 0.5
+        errors = [((image.astype(float) - sprc.decode(d)) ** 2)[hot].mean() for d in (adaptive, uniform)]
+        assert errors[0] < errors[1]
+        with pytest.raises(ConfigError, match="heat is"):
+            sprc.encode(image, heat=heat[:5])
+
+    def test_without_a_classifier_quality_is_uniform_and_it_says_so(self, module, monkeypatch):
+        monkeypatch.delenv("GENIC_DATA", raising=False)
+        codec, image = module.codec(), photograph(40, 56)
+        with pytest.warns(UserWarning, match="GENIC_DATA"):
+            data = codec.encode(image, 20)
+        assert data == codec.encode(image, 20, strength=0.0)
+
+    def test_gdae_alone(self, module, tmp_path):
+        path = tmp_path / "weights.safetensors"
+        save_weights(path, module.export_weights(), module.metadata())
+        alone, image = GdaeCodec.load(path), photograph()
+        assert alone.weights_id == GdaeSprcCodec.load(path).weights_id
+        low, high = (alone.encode(image, level) for level in alone.qualities)
+        assert len(low) < len(high)
+        assert psnr_rgb(image, alone.decode(low)) < psnr_rgb(image, alone.decode(high))
+        assert "residual" not in Container.from_bytes(high).ledger()
+        between = alone.encode(image, target_bpp=8 * (len(low) + 20) / image[..., 0].size)
+        assert len(low) <= len(between) <= len(low) + 20
+        with pytest.raises(ConfigError, match="lowest level"):
+            alone.encode(image, target_bpp=0.001)
+
+
+class TestCommands:
+    def test_the_ablation_has_eight_rows_and_says_what_it_finds(self, tmp_path, capsys, monkeypatch):
+        monkeypatch.delenv("GENIC_DATA", raising=False)
+        settings = ["preset=nano", "train.batches=1", "train.validate_every=0", "train.panels_every=0"]
+        places = ["--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "results")]
+        monkeypatch.setattr(ablate, "pictures", _pictures(tmp_path))
+        arguments = ["gdae_sprc", *settings, "--bpp", "3", *places]
+        assert ablate.main(arguments) == 0
+        text = (tmp_path / "results/tiny/ablation_gdae_sprc.md").read_text()
+        rows = [line for line in text.splitlines() if line.startswith("| ✓")]
+        assert len(rows) == 8 and "(33.77)" in rows[-1]
+        assert text.count("AE < AE+DC") == 1 and text.count("\n- SPRC: ") == 4
+        assert "found" in text or "refuted" in text
+        assert len(list((tmp_path / "runs").glob("*/gdae_sprc/nano/last.safetensors"))) == 4
+
+    def test_figure_and_timing(self, module, tmp_path, monkeypatch, capsys):
+        path = tmp_path / "weights.safetensors"
+        save_weights(path, module.export_weights(), module.metadata())
+        for command in (figure, timing):
+            monkeypatch.setattr(command, "pictures", _pictures(tmp_path))
+        monkeypatch.setattr(GdaeSprcCodec, "heat", lambda self, image: ramp(*image.shape[:2]))
+        assert figure.main([f"gdae_sprc:{path}", "--bpp", "1.5", "--out", str(tmp_path / "results")]) == 0
+        text = (tmp_path / "results/tiny/hot_region_gdae_sprc.md").read_text()
+        assert "| adaptive |" in text and "of 1." in text
+        assert (tmp_path / "results/tiny/figure_gdae_sprc.png").stat().st_size > 10_000
+        assert timing.main([f"gdae_sprc:{path}", "--limit", "1"]) == 0
+        printed = capsys.readouterr().out
+        for part in ("encoder and quantiser", "decoder", "heat map", "residual to HEVC"):
+            assert f"| {part} |" in printed
+
+
+def _pictures(folder: Path):
+    """A data set of one small picture, in place of `experiments.evaluate.pictures`."""
+    from datamodules.images import ImageItem, write_png
+
+    path = folder / "tiny.png"
+    write_png(path, photograph(64, 80))
+    return lambda data, root, limit: ("tiny", [ImageItem("tiny.png", path)])
+
+
+def _shared() -> Path:
+    for root in (os.environ.get("GENIC_DATA"), Path(__file__).resolve().parents[2] / "shared"):
+        if root is not None and (Path(root) / SHARED_WEIGHTS).is_file():
+            return Path(root) / SHARED_WEIGHTS
+    pytest.skip(f"neither $GENIC_DATA nor ../shared has {SHARED_WEIGHTS}")
+
+
+def _compare_with_library(library, targets, classifier: GradCam, layer: torch.nn.Module) -> None:
+    """Same heat as pytorch-grad-cam's on a photograph, at its size."""
+    x = torch.from_numpy(photograph(224, 224)).permute(2, 0, 1)[None].float() / 255
+    ours = F.interpolate(classifier.map(x)[None, None], (224, 224), mode="bilinear")[0, 0]
+    network = classifier.classifier
+    normalised = (x - network.mean) / network.std
+    with torch.no_grad():
+        c = int(network.network(normalised).argmax())
+    network.requires_grad_(True)
+    with library.GradCAM(model=network.network, target_layers=[layer]) as cam:
+        theirs = cam(input_tensor=normalised, targets=[targets.ClassifierOutputTarget(c)])[0]
+    network.requires_grad_(False)
+    assert theirs.max() > 0.5
+    # The library scales once more after resizing, where bilinear weights have lowered the peak.
+    ours = (ours - ours.min()) / (ours.max() - ours.min())
+    np.testing.assert_allclose(ours.numpy(), theirs, atol=2e-3)
