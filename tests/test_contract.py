@@ -64,7 +64,8 @@ def _classical(name: str) -> Callable[[Path], Subject]:
 def _learned(name: str) -> Callable[[Path], Subject]:
     def make(folder: Path) -> Subject:
         torch.manual_seed(0)
-        module = find_experiment(name).module_class()(load_config(name, ["preset=nano"]).model)
+        paper = LEARNED[name][1].split(".")[1]
+        module = find_experiment(paper).module_class()(load_config(paper, ["preset=nano"]).model)
         path = folder / "nano.safetensors"
         save_weights(path, module.export_weights(), module.metadata())
         return Subject(name, open_codec(f"{name}:{path}"), path)
@@ -131,7 +132,8 @@ class TestEveryCodec:
         picture = pictures["161x163"]
         ends = (subject.codec.qualities[0], subject.codec.qualities[-1])
         small, large = (bits_per_pixel(subject.codec.encode(picture, quality), picture) for quality in ends)
-        assert small < large
+        # Random weights may code next to nothing at either end.
+        assert small <= large if subject.weights else small < large
         assert min(ends) <= subject.codec.default_quality
 
     def test_another_process_decodes_the_same(self, subject, files, tmp_path):
