@@ -1,0 +1,179 @@
+"""Speed beside CompressAI's models, in one process on one machine.
+
+::
+
+    python -m eval.speed            # encoding and decoding, 768×512, by stage
+    python -m eval.speed --train    # the training step
+
+Prints medians and ratios, and writes all times with the machine's name to ``results/speed.json`` (or
+``speed_train.json``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import statistics
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image as PillowImage
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from eval import speed_coding
+from eval.provenance import provenance
+from eval.speed_coding import ANCHOR, BASELINES, Times, median
+from lightning_modules.codec.errors import GenicError
+
+CODECS = ("selective_detail:small", "selective_detail:paper", *BASELINES)
+Figure = tuple[str, Callable[[Times], float | None]]
+ENCODING: tuple[Figure, ...] = (
+    ("encode", lambda t: t.encode),
+    ("transform", lambda t: t.transform),
+    ("entropy coding", lambda t: t.entropy_encode),
+    ("of it the coder", lambda t: t.encode_coder),
+)
+DECODING: tuple[Figure, ...] = (
+    ("decode", lambda t: t.decode),
+    ("entropy decoding", lambda t: t.entropy_decode),
+    ("of it the coder", lambda t: t.decode_coder),
+    ("pixel decoder", lambda t: t.pixels),
+)
+
+
+def photograph(width: int, height: int) -> np.ndarray:
+    """uint8 height×width×3: a photograph that ships with scikit-learn, scaled."""
+    from sklearn.datasets import load_sample_image
+
+    image = PillowImage.fromarray(load_sample_image("china.jpg"))
+    return np.array(image.resize((width, height), PillowImage.Resampling.BICUBIC))
+
+
+def coding(args: argparse.Namespace, console: Console) -> dict:
+    """Measure encoding and decoding, print the table, and return what is to be written."""
+    chosen, notes = speed_coding.subjects(args.only)
+    image = photograph(*args.size)
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("measuring", total=len(chosen) * args.repeats)
+        times = speed_coding.measure(chosen, image, args.repeats, lambda: progress.advance(task))
+    width, height = args.size
+    setting = f"{width}×{height}, {args.threads} threads, medians of {args.repeats}, ms"
+    console.print(stage_table(times, ENCODING, f"Encoding: {setting}"))
+    console.print(stage_table(times, DECODING, f"Decoding: {setting}"))
+    anchor = times.get(ANCHOR)
+    if anchor is not None:
+        console.print(ratio_table(times, anchor))
+    for note in notes:
+        console.print(note)
+    content = {name: [asdict(t) for t in found] for name, found in times.items()}
+    return {"size": [width, height], "repeats": args.repeats, "notes": notes, "seconds": content}
+
+
+def stage_table(times: dict[str, list[Times]], figures: Sequence[Figure], title: str) -> Table:
+    """Medians in milliseconds."""
+    table = _table(figures, title)
+    for codec, found in times.items():
+        values = [median(found, of) for _, of in figures]
+        table.add_row(codec, *("–" if v is None else f"{1e3 * v:.1f}" for v in values))
+    return table
+
+
+def ratio_table(times: dict[str, list[Times]], anchor: list[Times]) -> Table:
+    """How many times as fast as the anchor: medians of the ratios of each round."""
+    figures = (ENCODING[0], DECODING[0], DECODING[1])
+    table = _table(figures, f"Times as fast as {ANCHOR}")
+    for codec, found in times.items():
+        ratios = [
+            statistics.median(of(a) / of(t) for a, t in zip(anchor, found, strict=True)) for _, of in figures
+        ]
+        table.add_row(codec, *(f"{r:.1f}" for r in ratios))
+    return table
+
+
+def _table(figures: Sequence[Figure], title: str) -> Table:
+    table = Table(title=title)
+    table.add_column("codec", no_wrap=True)
+    for name, _ in figures:
+        table.add_column(name, justify="right")
+    return table
+
+
+def training(args: argparse.Namespace, console: Console) -> dict:
+    """Measure training steps, print the table, and return what is to be written."""
+    from eval import speed_training
+
+    rows, notes = {}, []
+    table = Table(
+        "step",
+        title=f"{args.crop}×{args.crop}, batch {args.batch}, {args.threads} threads, {args.repeats} steps",
+    )
+    for column in ("precision", "images/s", "s/step"):
+        table.add_column(column, justify="right")
+    for name in (speed_training.BASELINE, "selective_detail:small"):
+        for bf16 in (False, True):
+            label = "bf16, channels-last" if bf16 else "fp32"
+            try:
+                if name == speed_training.BASELINE:
+                    seconds = speed_training.compressai(args.crop, args.batch, args.repeats, bf16)
+                else:
+                    seconds = speed_training.ours("small", args.crop, args.batch, args.repeats, bf16)
+            except ImportError as error:
+                notes.append(f"{name}, {label}: left out ({error})")
+                continue
+            rows[f"{name}, {label}"] = seconds
+            middle = statistics.median(seconds)
+            table.add_row(name, label, f"{args.batch / middle:.2f}", f"{middle:.2f}")
+    console.print(table, *notes)
+    return {"crop": args.crop, "batch": args.batch, "notes": notes, "seconds": rows}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m eval.speed", description=__doc__.split("\n")[0])
+    parser.add_argument("--train", action="store_true", help="measure the training step")
+    parser.add_argument(
+        "--repeats", type=int, default=5, metavar="N", help="rounds or steps (default: %(default)s)"
+    )
+    parser.add_argument("--threads", type=int, default=2, metavar="N", help="of torch (default: %(default)s)")
+    parser.add_argument(
+        "--size", type=int, nargs=2, default=(768, 512), metavar=("W", "H"), help="of the picture"
+    )
+    parser.add_argument(
+        "--only", nargs="+", choices=CODECS, metavar="CODEC", help=f"some of {', '.join(CODECS)}"
+    )
+    parser.add_argument("--crop", type=int, default=256, metavar="PX", help="side of the crops, with --train")
+    parser.add_argument("--batch", type=int, default=8, metavar="N", help="crops a step, with --train")
+    parser.add_argument(
+        "--out", type=Path, default=Path("results"), metavar="DIR", help="where the JSON goes"
+    )
+    args = parser.parse_args(arguments)
+    if min(args.repeats, args.threads, *args.size, args.crop, args.batch) < 1:
+        parser.error("numbers are at least 1")
+    warnings.filterwarnings("ignore", module="pytorch_lightning|compressai")
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    console, threads = Console(), torch.get_num_threads()
+    torch.set_num_threads(args.threads)
+    try:
+        found = training(args, console) if args.train else coding(args, console)
+    except GenicError as error:
+        print(error, file=sys.stderr)
+        return 1
+    finally:
+        torch.set_num_threads(threads)
+    where = provenance(args.threads, processes=1)
+    path = args.out / ("speed_train.json" if args.train else "speed.json")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"provenance": asdict(where), **found}, indent=1) + "\n")
+    console.print(f"{where.machine}; {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,177 @@
+"""Encoding and decoding times of our learned codec and of CompressAI's models, by stage."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from eval.speed_stages import watch
+from lightning_modules.codec.contract import Image
+from lightning_modules.codec.errors import WeightsError
+from lightning_modules.codec.weights import as_stored
+from lightning_modules.entropy.coder import GaussianDecoder, GaussianEncoder
+from lightning_modules.entropy.gaussian import build_tables
+from lightning_modules.selective_detail.codec import SelectiveDetailCodec
+from lightning_modules.selective_detail.config import SelectiveDetailConfig
+from lightning_modules.selective_detail.system import System
+
+QUALITY = 4
+"""Of CompressAI's models."""
+ANCHOR = "mbt2018"
+BASELINES = (ANCHOR, "cheng2020-attn", "mbt2018-mean")
+
+
+@dataclasses.dataclass(frozen=True)
+class Times:
+    """Seconds of one picture's way to bytes and back.
+
+    Attributes:
+        encode, decode: the whole calls.
+        transform: the encoder's networks. pixels: the decoder's.
+        encode_coder, decode_coder: the range coder alone; None where it cannot be told from what surrounds it.
+    """
+
+    encode: float
+    decode: float
+    transform: float
+    pixels: float
+    encode_coder: float | None = None
+    decode_coder: float | None = None
+
+    @property
+    def entropy_encode(self) -> float:
+        """All of encoding but the transform."""
+        return self.encode - self.transform
+
+    @property
+    def entropy_decode(self) -> float:
+        """All of decoding but the pixel decoder."""
+        return self.decode - self.pixels
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """Something that is measured: ``run`` takes a picture to bytes and back once."""
+
+    name: str
+    run: Callable[[Image], Times]
+
+
+def ours(name: str, codec: SelectiveDetailCodec) -> Subject:
+    """Our codec at its default quality; what is timed are the contract's `encode` and `decode`, container included."""
+
+    def run(image: Image) -> Times:
+        encoding = [
+            (codec, "analyse", "transform"),
+            (GaussianEncoder, "put", "coder"),
+            (GaussianEncoder, "finish", "coder"),
+        ]
+        with watch(encoding) as encoder:
+            data, encode = _seconds(codec.encode, image)
+        with watch([(codec, "synthesise", "pixels"), (GaussianDecoder, "get", "coder")]) as decoder:
+            _, decode = _seconds(codec.decode, data)
+        return Times(
+            encode, decode, encoder["transform"], decoder["pixels"], encoder["coder"], decoder["coder"]
+        )
+
+    return Subject(name, run)
+
+
+def compressai(name: str) -> Subject:
+    """One of CompressAI's models with random weights; `ImportError` where it is not installed."""
+    from compressai.zoo import image_models
+
+    torch.manual_seed(0)
+    net: Any = image_models[name](quality=QUALITY, pretrained=False).eval()
+    net.update()
+
+    @torch.inference_mode()
+    def run(image: Image) -> Times:
+        x = _tensor(image)
+        with watch([(net.g_a, "forward", "transform")]) as encoder:
+            coded, encode = _seconds(net.compress, x)
+        with watch([(net.g_s, "forward", "pixels")]) as decoder:
+            _, decode = _seconds(lambda: net.decompress(coded["strings"], coded["shape"])["x_hat"])
+        return Times(encode, decode, encoder["transform"], decoder["pixels"])
+
+    return Subject(name, run)
+
+
+def subjects(names: Sequence[str] | None = None) -> tuple[list[Subject], list[str]]:
+    """Our presets and the baselines, or those of ``names``; and notes on what is left out or random."""
+    made, notes = [], []
+    for preset in ("small", "paper"):
+        name = f"selective_detail:{preset}"
+        if names is None or name in names:
+            codec, trained = preset_codec(preset)
+            made.append(ours(name, codec))
+            if not trained:
+                notes.append(f"{name}: random weights")
+    for name in BASELINES:
+        if names is None or name in names:
+            try:
+                made.append(compressai(name))
+            except ImportError:
+                notes.append(f"{name}: left out, CompressAI is not installed (pip install compressai)")
+    return made, notes
+
+
+def preset_codec(preset: str) -> tuple[SelectiveDetailCodec, bool]:
+    """The shipped codec of a preset and True; where none is shipped, one of random weights and False."""
+    try:
+        return SelectiveDetailCodec.load(preset), True
+    except WeightsError:
+        from experiments.config import load_config
+
+        return random_codec(load_config("selective_detail", [f"preset={preset}"]).model), False
+
+
+def random_codec(config: SelectiveDetailConfig) -> SelectiveDetailCodec:
+    """A codec of untrained networks."""
+    torch.manual_seed(0)
+    state = System(config).state_dict() | build_tables().state()
+    metadata = {"paper": "selective_detail", "config": json.dumps(dataclasses.asdict(config))}
+    return SelectiveDetailCodec(as_stored(state), metadata)
+
+
+def measure(
+    chosen: Sequence[Subject], image: Image, repeats: int, progress: Callable[[], None]
+) -> dict[str, list[Times]]:
+    """Times of ``repeats`` rounds, in each of which every subject runs once, so that a busy machine slows all alike.
+
+    A round on a small crop comes before, for what is done once a process.
+    """
+    for subject in chosen:
+        subject.run(np.ascontiguousarray(image[:64, :64]))
+    times: dict[str, list[Times]] = {subject.name: [] for subject in chosen}
+    for _ in range(repeats):
+        for subject in chosen:
+            times[subject.name].append(subject.run(image))
+            progress()
+    return times
+
+
+def median(times: Sequence[Times], of: Callable[[Times], float | None]) -> float | None:
+    """The median of a figure; None where there is none."""
+    values = [of(t) for t in times]
+    return None if None in values else statistics.median(values)
+
+
+def _seconds(call: Callable, *args: object) -> tuple[Any, float]:
+    start = time.perf_counter()
+    result = call(*args)
+    return result, time.perf_counter() - start
+
+
+def _tensor(image: Image) -> Tensor:
+    """uint8 H×W×3 -> float32 [1, 3, ⌈H/64⌉·64, ⌈W/64⌉·64] in [0, 1]; CompressAI leaves padding to its caller."""
+    x = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
+    return nn.functional.pad(x, (0, -x.shape[3] % 64, 0, -x.shape[2] % 64), mode="replicate")

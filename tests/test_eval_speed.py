@@ -1,0 +1,80 @@
+"""`python -m eval.speed` runs, its stages add up, its JSON says what was measured. Nothing is timed against a bound."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from eval import speed
+from eval.speed_stages import watch
+
+
+class Clock:
+    """Advances by one second a reading."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        self.now += 1
+        return self.now
+
+
+class Worker:
+    def step(self, x: int) -> int:
+        return x + 1
+
+    def fail(self) -> None:
+        raise ValueError
+
+
+def test_stages_are_timed_and_left_as_they_were() -> None:
+    worker, step = Worker(), Worker.step
+    stages = [(Worker, "step", "a"), (worker, "fail", "b")]
+    with watch(stages, Clock()) as seconds:
+        assert [worker.step(k) for k in range(3)] == [1, 2, 3]
+        with pytest.raises(ValueError):
+            worker.fail()
+    assert seconds == {"a": 3.0, "b": 1.0}
+    assert Worker.step is step and "fail" not in vars(worker)
+
+
+def test_coding_of_a_tiny_picture(tmp_path, capsys) -> None:
+    threads = torch.get_num_threads()
+    names = ["selective_detail:small", "mbt2018-mean"]
+    code = speed.main(
+        ["--size", "64", "48", "--repeats", "2", "--threads", "1", "--out", str(tmp_path), "--only", *names]
+    )
+    assert code == 0 and torch.get_num_threads() == threads
+    content = json.loads((tmp_path / "speed.json").read_text())
+    assert content["size"] == [64, 48] and content["provenance"]["threads"] == 1
+    left_out = {note.split(": ")[0] for note in content["notes"] if "left out" in note}
+    assert set(content["seconds"]) | left_out == set(names)
+    shown = capsys.readouterr().out
+    for name, rounds in content["seconds"].items():
+        assert len(rounds) == 2 and name in shown
+        for times in rounds:
+            assert 0 < times["transform"] < times["encode"] and 0 < times["pixels"] < times["decode"]
+    for times in content["seconds"]["selective_detail:small"]:
+        assert 0 < times["encode_coder"] < times["encode"] - times["transform"]
+        assert 0 < times["decode_coder"] < times["decode"] - times["pixels"]
+
+
+def test_training_steps_are_real(tmp_path, monkeypatch) -> None:
+    pytest.importorskip("omegaconf")
+    from eval import speed_training
+
+    assert len(speed_training.ours("nano", 176, 1, 2, bf16=False)) == 2
+    monkeypatch.setattr(speed_training, "ours", lambda *_: [0.5, 0.25])
+    monkeypatch.setattr(speed_training, "compressai", lambda *_: [1.0, 2.0])
+    assert speed.main(["--train", "--repeats", "2", "--batch", "2", "--out", str(tmp_path)]) == 0
+    content = json.loads((tmp_path / "speed_train.json").read_text())
+    assert content["seconds"]["mbt2018-mean, fp32"] == [1.0, 2.0] and len(content["seconds"]) == 4
+
+
+def test_settings_are_checked(capsys) -> None:
+    with pytest.raises(SystemExit):
+        speed.main(["--repeats", "0"])
+    assert "at least 1" in capsys.readouterr().err
