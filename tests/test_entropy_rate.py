@@ -40,6 +40,7 @@ def test_exactness_costs_at_most_half_a_percent(position: int, capsys: pytest.Ca
     if position:
         with capsys.disabled():
             print(
-                f"\nquality {quality:g}: {real / pixels:.5f} bpp real, {ideal / pixels:.5f} ideal, {real / ideal - 1:+.3%}"
+                f"\nquality {quality:g}: {real / pixels:.5f} bpp real, {ideal / pixels:.5f} ideal, "
+                f"{real / ideal - 1:+.3%}"
             )
     assert abs(real / ideal - 1) <= 0.005

@@ -125,8 +125,11 @@ class GaussianDecoder:
         # What the symbols may cost: the stream's bits, and some for the coder's own rounding.
         self.bits_left = 8.08 * len(stream) + 128
 
-    def get(self, mu: Tensor, index: Tensor) -> Tensor:
+    def get(self, mu: Tensor, index: Tensor, bounded: bool = False) -> Tensor:
         """The next symbols, int64, of the shape of ``mu`` and ``index``.
+
+        ``bounded``: refuse symbols that cost more than the stream holds, for the first array of a file, whose size
+        is the header's claim.
 
         Raises:
             DamagedFileError: the stream decodes to something no encoder wrote.
@@ -141,9 +144,12 @@ class GaussianDecoder:
                 k = self.coder.decode(self.models.family, table)
             except AssertionError as error:  # constriction's word for data that no encoder wrote
                 raise DamagedFileError(f"the entropy coded stream is invalid: {error}") from None
-            self.bits_left += np.log2(table[np.arange(len(k)), k]).sum(dtype=np.float64)
-            if self.bits_left < 0:  # past its end the coder goes on for ever
-                raise DamagedFileError("more symbols are claimed than the stream holds: the file is altered")
+            if bounded:
+                self.bits_left += np.log2(table[np.arange(len(k)), k]).sum(dtype=np.float64)
+                if self.bits_left < 0:  # past its end the coder goes on for ever
+                    raise DamagedFileError(
+                        "more symbols are claimed than the stream holds: the file is altered"
+                    )
             k -= half
             if k.max(initial=0) > half:
                 for at in np.flatnonzero(k > half):

@@ -203,7 +203,7 @@ class LatentCoder:
         at = torch.tensor([parameters[0] / 8])
         channels = self.estimator.prior.mu.shape[1]
         hyper = GaussianDecoder(self.models, container.section("hyper_latents"), escapes)
-        z_h_hat = hyper.get(*self._prior((1, -(-height // 4), -(-width // 4), channels), at))
+        z_h_hat = hyper.get(*self._prior((1, -(-height // 4), -(-width // 4), channels), at), bounded=True)
         hyper.close()
         context, front = self.estimator.context, self._wavefront(z_h_hat, height, width, at)
         latents = GaussianDecoder(self.models, container.section("latents"), escapes)
