@@ -54,6 +54,7 @@ class DenseEncoder(nn.Module):
         )
         self.connections = _connections(widths, growth)
         self.last = nn.Conv2d(widths[-1] + growth * (len(widths) - 1), config.latents, 3, padding=1)
+        _keep_variance(self, self.last)
 
     def forward(self, x: Tensor) -> Tensor:
         carried: list[Tensor] = []  # connections of all stages before the last one
@@ -102,6 +103,7 @@ class HyperEncoder(nn.Module):
             nn.LeakyReLU(0.1),
             nn.Conv2d(config.psi, config.hyper, 3, stride=2, padding=1),
         )
+        _keep_variance(self, self.body[-1])
 
     def forward(self, z: Tensor) -> Tensor:
         return self.body(z)
@@ -128,6 +130,20 @@ class Discriminator(nn.Module):
 def _connections(widths: list[int], growth: int) -> nn.ModuleList:
     """One 1×1 convolution for every stage but the last; none without growth."""
     return nn.ModuleList(nn.Conv2d(w, growth, 1) for w in widths[:-1] if growth)
+
+
+def _keep_variance(network: nn.Module, last: nn.Conv2d) -> None:
+    """First weights that keep a picture's variance, twice its deviation after ``last``.
+
+    PyTorch's own keep a third of it a layer: every latent would begin, and stay for a while, at the middle centre,
+    and what is behind the quantiser would see nothing but zeros.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="linear")
+            nn.init.zeros_(module.bias)
+    with torch.no_grad():
+        last.weight.mul_(2.0)
 
 
 def _repeat(x: Tensor) -> Tensor:
