@@ -9,6 +9,7 @@ each is written whole or not at all, so a stopped run goes on where it was.
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -213,7 +214,9 @@ def _results(work: Callable[[Task], str | None], tasks: list[Task], workers: int
     if workers <= 1:
         yield from map(work, tasks)
         return
-    with ProcessPoolExecutor(workers, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+    # A forked copy of a process whose OpenMP or OpenCV threads have run waits for ever on their locks.
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, spawn, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
         yield from pool.map(work, tasks, chunksize=8)
 
 
