@@ -55,7 +55,7 @@ class DcganGenerator(nn.Module):
         # A row of patches at a time, which bounds the memory.
         for row in range(h):
             patches = self._patches(z[:, :, row].transpose(1, 2).flatten(0, 1)[..., None, None])
-            columns = (patches * self.weight).float().view(b, w, -1).transpose(1, 2)
+            columns = (patches * self.weight).float().reshape(b, w, -1).transpose(1, 2)
             strip = F.fold(columns, (self.side, width), self.side, stride=self.stride)
             top = row * self.stride
             picture[:, :, top : top + self.side] += strip
