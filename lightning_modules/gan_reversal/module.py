@@ -21,12 +21,10 @@ from lightning_modules.entropy.gaussian import build_tables
 from lightning_modules.gan_reversal.augment import augment
 from lightning_modules.gan_reversal.codec import GanReversalCodec
 from lightning_modules.gan_reversal.config import GanReversalConfig
-from lightning_modules.gan_reversal.prior import bits, shifted, step_of
+from lightning_modules.gan_reversal.prior import INDEX_PER_NEPER, bits, shifted, step_of
 from lightning_modules.gan_reversal.system import System, discriminator
 from losses.gan import r1_penalty, softplus_discriminator, softplus_generator
 from losses.ssim import ssim
-
-_INDEX_PER_NEPER = 9.896  # indices by which σ grows by e: 63 / ln(64 / 0.11)
 
 
 class GanReversal(CompressionModule):
@@ -120,7 +118,7 @@ class GanReversal(CompressionModule):
         similarity, error = ssim(x, x_hat), (x - x_hat).square().mean((1, 2, 3))
         bpp = used / x[0, 0].numel()
         # A finer quantiser is for a higher rate, where a bit buys less.
-        weight = c.lambda_rate * torch.exp(-shift / _INDEX_PER_NEPER)
+        weight = c.lambda_rate * torch.exp(-shift / INDEX_PER_NEPER)
         self.log_dict(
             {"loss/ssim": 1 - similarity.mean(), "loss/mse": error.mean(), "rate/bpp_estimated": bpp.mean()}
         )
