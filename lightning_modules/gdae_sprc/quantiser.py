@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
 WINDOW = 7
 """Centres that a soft assignment is over; those farther off would have next to no share."""
 

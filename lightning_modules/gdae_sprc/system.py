@@ -48,7 +48,7 @@ class System(nn.Module):
         self.gain = GainUnits(levels, config.latents)
         self.Q = SoftToHardQuantiser(config.centres)
         self.G = DenseDecoder(config)
-        if config.E == config.G[::-1]:
+        if config.G[::-1] == config.E:
             start_as_transform(self.E, self.G, config.latents)
             start_gains(self.gain)
         self.H_e = HyperEncoder(config)

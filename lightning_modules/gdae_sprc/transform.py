@@ -64,7 +64,9 @@ def stage_bases(widths: list[int]) -> list[torch.Tensor]:
     Rows are in the order of `torch.nn.functional.pixel_unshuffle`. Columns beyond the rank are 0.
     """
     found = []
-    maps = np.eye(widths[0]).reshape(widths[0], widths[0], 1, 1)  # each channel's weights of a block of pixels
+    maps = np.eye(widths[0]).reshape(
+        widths[0], widths[0], 1, 1
+    )  # each channel's weights of a block of pixels
     for a, b in pairwise(widths):
         side = maps.shape[-1]
         placed = np.zeros((a, 2, 2, widths[0], 2 * side, 2 * side))
