@@ -42,7 +42,9 @@ class ExtremeSemanticConfig:
         beta: weight of the entropy of ŵ in bits per pixel for the encoder; with 0 the rate is capped by dim·log2 L
             alone. The entropy model is trained in either case.
         perceptual: timm's name of the backbone; perceptual_weights: ``shared`` (mobilenetv2_100 below GENIC_DATA),
-            ``hub``, a safetensors file, or ``random``. perceptual_layers: which features.
+            ``hub``, a safetensors file, or ``random``. perceptual_layers: which features; layer_weights: of each, by
+            default as pix2pixHD has them for VGG.
+        level_power: a crop's C is number ⌊u^level_power · len(C)⌋, u uniform; below 1 the last C comes oftener.
         adversarial_from: batch from which D takes part.
         context, heads, radius, skew: of the entropy model (`lightning_modules.entropy.context`).
         learning_rate: of Adam; from batch ``decay_from`` to ``decay_to`` it falls linearly to ``decay_factor`` of it.
@@ -76,6 +78,8 @@ class ExtremeSemanticConfig:
     perceptual: str = "vgg16"
     perceptual_weights: str = "hub"
     perceptual_layers: list[int] = field(default_factory=lambda: [0, 1, 2, 3, 4])
+    layer_weights: list[float] = field(default_factory=lambda: [1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0])
+    level_power: float = 1.0
     adversarial_from: int = 0
     context: int = 64
     heads: int = 2
@@ -108,6 +112,8 @@ class ExtremeSemanticConfig:
             raise ConfigError(f"model.F reaches a stride of {self.map_stride * 2 ** (len(self.F) - 1)}, not G's")
         if self.F and self.latent_stride % self.map_stride:
             raise ConfigError(f"model.map_stride is {self.map_stride}: it divides {self.latent_stride}")
+        if len(self.perceptual_layers) != len(self.layer_weights):
+            raise ConfigError("model.perceptual_layers and model.layer_weights need one number for each other's")
         if len(self.classes) > 250:
             raise ConfigError("model.classes has more than 250 names")
 

@@ -54,7 +54,7 @@ class ExtremeSemantic(CompressionModule):
     def loss_step(self, batch: Batch) -> None:
         c = self.config
         x, t_s = self.pictures(batch), self.semantic(batch)
-        level = torch.randint(len(c.C), (len(x),), device=x.device)
+        level = (torch.rand(len(x), device=x.device) ** c.level_power * len(c.C)).long()
         output = self.system(x, level, self.random_maps(t_s), self.noise(x), c.beta)
         adversarial = self.D is not None and int(self.batches_seen) >= c.adversarial_from
 
@@ -156,10 +156,10 @@ class ExtremeSemantic(CompressionModule):
         return (2 * torch.rand(size, device=x.device) - 1) * 3**0.5
 
     def perceptual(self, x: Tensor, x_hat: Tensor) -> Tensor:
-        """Σ over layers of mean |φ(x) − φ(x̂)|; not masked (recalled of Agustsson et al.)."""
+        """Σ over layers of weight · mean |φ(x) − φ(x̂)|; not masked (recalled of Agustsson et al.)."""
         with torch.no_grad():
             target = self.features(x / 2 + 0.5)
-        return feature_distance(target, self.features(x_hat / 2 + 0.5))
+        return feature_distance(target, self.features(x_hat / 2 + 0.5), self.config.layer_weights)
 
 
 def masked_mse(x: Tensor, output: Output, stride: int) -> Tensor:
