@@ -40,7 +40,8 @@ class ExtremeSemanticConfig:
         keep: chance of an instance to be preserved. boxes: share of heat maps that are random boxes.
         lambda_gan, lambda_mse, lambda_features, lambda_perceptual: weights of the losses; 0 leaves one out.
         beta: weight of the entropy of ŵ in bits per pixel for the encoder; with 0 the rate is capped by dim·log2 L
-            alone. The entropy model is trained in either case.
+            alone. The entropy model is trained in either case. beta_from: batch from which β counts; an encoder that
+            saves bits before G can use them ends at no bits.
         perceptual: timm's name of the backbone; perceptual_weights: ``shared`` (mobilenetv2_100 below GENIC_DATA),
             ``hub``, a safetensors file, or ``random``. perceptual_layers: which features; layer_weights: of each, by
             default as pix2pixHD has them for VGG.
@@ -75,6 +76,7 @@ class ExtremeSemanticConfig:
     lambda_features: float = 12.0
     lambda_perceptual: float = 12.0
     beta: float = 0.0
+    beta_from: int = 0
     perceptual: str = "vgg16"
     perceptual_weights: str = "hub"
     perceptual_layers: list[int] = field(default_factory=lambda: [0, 1, 2, 3, 4])

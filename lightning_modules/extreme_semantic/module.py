@@ -39,6 +39,11 @@ class ExtremeSemantic(CompressionModule):
         self.D = Discriminator(config) if adversarial else None
         self.features = open_features(config) if config.lambda_perceptual > 0 else None
 
+    @property
+    def beta(self) -> float:
+        """β at this batch."""
+        return self.config.beta if int(self.batches_seen) >= self.config.beta_from else 0.0
+
     def optimiser_groups(self) -> dict[str, tuple[Iterable[nn.Parameter], float]]:
         groups = {"generator": (self.system.parameters(), self.config.learning_rate)}
         if self.D is not None:
@@ -55,7 +60,7 @@ class ExtremeSemantic(CompressionModule):
         c = self.config
         x, t_s = self.pictures(batch), self.semantic(batch)
         level = (torch.rand(len(x), device=x.device) ** c.level_power * len(c.C)).long()
-        output = self.system(x, level, self.random_maps(t_s), self.noise(x), c.beta)
+        output = self.system(x, level, self.random_maps(t_s), self.noise(x), self.beta)
         adversarial = self.D is not None and int(self.batches_seen) >= c.adversarial_from
 
         # Discriminator: (D(x) − 1)² + D(x̂)² at every scale, real and decoded pictures under the same map.
@@ -81,7 +86,7 @@ class ExtremeSemantic(CompressionModule):
             distortion = distortion + c.lambda_gan * loss_g + c.lambda_features * matching
             logged |= {"loss/generator": loss_g, "loss/features": matching}
         norm = self.update("generator", distortion + bpp, c.clip)
-        self.log_dict({"loss/total": distortion + c.beta * bpp, **logged, "gradient/generator": norm})
+        self.log_dict({"loss/total": distortion + self.beta * bpp, **logged, "gradient/generator": norm})
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Everything preserved, at every C."""
