@@ -97,7 +97,9 @@ class ExtremeSemanticCodec(Codec):
         labels = np.minimum(labels, self.system.classes - 1)
         if isinstance(preserve, np.ndarray):
             if preserve.shape != size or preserve.dtype != bool:
-                raise ConfigError(f"a heat map is bool {size[0]}×{size[1]}, not {preserve.dtype} {preserve.shape}")
+                raise ConfigError(
+                    f"a heat map is bool {size[0]}×{size[1]}, not {preserve.dtype} {preserve.shape}"
+                )
         else:
             names = preserve if synthesise is None else synthesise
             preserve = np.isin(labels, class_numbers(names, self.config.classes)) ^ (synthesise is not None)
@@ -160,7 +162,9 @@ class ExtremeSemanticCodec(Codec):
             raise DamagedFileError("the parameters are not a number of channels and a check of two bytes")
         # Before anything is allocated for the size that the header claims.
         if parameters[-2:] != _check(parameters[:-2], stream, section, *size):
-            raise DamagedFileError("the latents are not those of a picture of this size: fetch the file again")
+            raise DamagedFileError(
+                "the latents are not those of a picture of this size: fetch the file again"
+            )
         level, rows, columns = parameters[0], *(-(-side // c.stride) for side in size)
         found = None
         if section:
@@ -180,7 +184,9 @@ class ExtremeSemanticCodec(Codec):
         pixels = ((x_hat + 1) * 127.5).round_().clamp_(0, 255).to(torch.uint8)
         return pixels.permute(1, 2, 0).contiguous().cpu().numpy()
 
-    def _side(self, level: int, found: np.ndarray | None, like: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
+    def _side(
+        self, level: int, found: np.ndarray | None, like: Tensor
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
         """Level [1], map [1, ·, ·] and heat map [1, h, w] on the device."""
         indexed = None
         if found is not None:

@@ -28,7 +28,7 @@ class ExtremeSemanticConfig:
         F: widths of the semantic encoder, c7s1-F[0], then d's; none in GC.
         G: widths of the generator: c3s1-G[0], residual blocks, then u's, then c7s1-3.
         blocks: number of residual blocks.
-        fold_E, fold_G: side of the squares of pixels that become channels before the first and after the last
+        fold_in, fold_out: side of the squares of pixels that become channels before the first and after the last
             convolution. 1 is the publication; more spares the layers at full resolution (whose 7×7 is then a 3×3).
         map_stride: side in pixels of the label map's cells, as G and the file have it; 1 is the publication.
         norm: ``instance``, or ``channel`` (over the channels at each position, Mentzer et al. 2020), by which what is
@@ -44,7 +44,7 @@ class ExtremeSemanticConfig:
             saves bits before G can use them ends at no bits.
         perceptual: timm's name of the backbone; perceptual_weights: ``shared`` (mobilenetv2_100 below GENIC_DATA),
             ``hub``, a safetensors file, or ``random``. perceptual_layers: which features; layer_weights: of each, by
-            default as pix2pixHD has them for VGG.
+            default as pix2pixHD has them for VGG. perceptual_from: batch from which this loss counts.
         level_power: a crop's C is number ⌊u^level_power · len(C)⌋, u uniform; below 1 the last C comes oftener.
         adversarial_from: batch from which D takes part.
         context, heads, radius, skew: of the entropy model (`lightning_modules.entropy.context`).
@@ -59,8 +59,8 @@ class ExtremeSemanticConfig:
     F: list[int] = field(default_factory=list)
     G: list[int] = field(default_factory=lambda: [960, 480, 240, 120, 60])
     blocks: int = 9
-    fold_E: int = 1
-    fold_G: int = 1
+    fold_in: int = 1
+    fold_out: int = 1
     map_stride: int = 1
     norm: str = "instance"
     noise: int = 0
@@ -81,6 +81,7 @@ class ExtremeSemanticConfig:
     perceptual_weights: str = "hub"
     perceptual_layers: list[int] = field(default_factory=lambda: [0, 1, 2, 3, 4])
     layer_weights: list[float] = field(default_factory=lambda: [1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0])
+    perceptual_from: int = 0
     level_power: float = 1.0
     adversarial_from: int = 0
     context: int = 64
@@ -111,20 +112,24 @@ class ExtremeSemanticConfig:
                 "model.selective is 0 without and more than 0 (to 1) with a semantic encoder model.F"
             )
         if self.F and self.map_stride * 2 ** (len(self.F) - 1) != self.stride:
-            raise ConfigError(f"model.F reaches a stride of {self.map_stride * 2 ** (len(self.F) - 1)}, not G's")
+            raise ConfigError(
+                f"model.F reaches a stride of {self.map_stride * 2 ** (len(self.F) - 1)}, not G's"
+            )
         if self.F and self.latent_stride % self.map_stride:
             raise ConfigError(f"model.map_stride is {self.map_stride}: it divides {self.latent_stride}")
         if len(self.perceptual_layers) != len(self.layer_weights):
-            raise ConfigError("model.perceptual_layers and model.layer_weights need one number for each other's")
+            raise ConfigError(
+                "model.perceptual_layers and model.layer_weights need one number for each other's"
+            )
         if len(self.classes) > 250:
             raise ConfigError("model.classes has more than 250 names")
 
     @property
     def latent_stride(self) -> int:
         """Pixels a side of one position of ŵ."""
-        return self.fold_E * 2 ** (len(self.E) - 1)
+        return self.fold_in * 2 ** (len(self.E) - 1)
 
     @property
     def stride(self) -> int:
         """Pixels a side of one position at G's start; pictures are padded to multiples of it."""
-        return self.fold_G * 2 ** (len(self.G) - 1)
+        return self.fold_out * 2 ** (len(self.G) - 1)

@@ -56,7 +56,9 @@ def _streams(labels: np.ndarray, alphabet: int) -> dict[str, bytes]:
     rgb[..., 1] = labels
     return {
         "context": _ContextCoder(alphabet).encode(labels),
-        "jpeg_xl": imagecodecs.jpegxl_encode(labels, lossless=True, effort=9, usecontainer=False, numthreads=1),
+        "jpeg_xl": imagecodecs.jpegxl_encode(
+            labels, lossless=True, effort=9, usecontainer=False, numthreads=1
+        ),
         "webp": imagecodecs.webp_encode(rgb, lossless=True, level=100, method=6),
     }
 
@@ -114,7 +116,9 @@ class _ContextCoder:
         if counts is None:
             # Neighbours first: a prior that a few observations overcome.
             ranks = np.arange(self.alphabet)
-            counts = self.counts[context] = np.maximum(1, 3 * _WEIGHT >> 2 * ranks.clip(max=8)).astype(np.int64)
+            counts = self.counts[context] = np.maximum(1, 3 * _WEIGHT >> 2 * ranks.clip(max=8)).astype(
+                np.int64
+            )
         total = int(counts.sum())
         scaled = 1 + counts * ((1 << 20) - self.alphabet) // total
         scaled[scaled.argmax()] += (1 << 20) - int(scaled.sum())

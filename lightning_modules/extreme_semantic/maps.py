@@ -40,7 +40,9 @@ def class_numbers(names: str | Sequence[str], classes: Sequence[str]) -> list[in
     return [list(classes).index(n) for n in names]
 
 
-def merge(labels: np.ndarray, preserved: np.ndarray, classes: int, map_stride: int, stride: int) -> np.ndarray:
+def merge(
+    labels: np.ndarray, preserved: np.ndarray, classes: int, map_stride: int, stride: int
+) -> np.ndarray:
     """The indexed picture of a file.
 
     Args:

@@ -75,7 +75,7 @@ class ExtremeSemantic(CompressionModule):
         bpp = output.bits.mean() / x[0, 0].numel()
         logged = {"loss/mse": mse, "rate/bpp_estimated": bpp, "heat/mean": output.heat.float().mean()}
         distortion = c.lambda_mse * mse
-        if self.features is not None:
+        if self.features is not None and int(self.batches_seen) >= c.perceptual_from:
             perceptual = self.perceptual(x, output.x_hat)
             distortion = distortion + c.lambda_perceptual * perceptual
             logged["loss/perceptual"] = perceptual
@@ -133,7 +133,9 @@ class ExtremeSemantic(CompressionModule):
         if not (self.config.conditional and self.D is not None) and self.system.F is None:
             return None
         if batch.semantic is None:
-            raise ConfigError("label maps are needed: data.labels=[semantic], or model.conditional=false for GC")
+            raise ConfigError(
+                "label maps are needed: data.labels=[semantic], or model.conditional=false for GC"
+            )
         return batch.semantic
 
     def random_maps(self, t_s: Tensor | None) -> Tensor | None:

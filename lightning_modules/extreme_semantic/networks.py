@@ -61,7 +61,9 @@ class Conv(nn.Module):
 
 def block(norm: str, in_channels: int, out_channels: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
     """c k s1 (``stride`` 1) or d (2)."""
-    return nn.Sequential(Conv(in_channels, out_channels, kernel, stride), make_norm(norm, out_channels), nn.ReLU())
+    return nn.Sequential(
+        Conv(in_channels, out_channels, kernel, stride), make_norm(norm, out_channels), nn.ReLU()
+    )
 
 
 class Up(nn.Module):
@@ -97,22 +99,23 @@ def downwards(norm: str, in_channels: int, widths: list[int], kernel: int) -> li
 class Encoder(nn.Module):
     """E: x [B, 3, H, W] in [−1, 1] -> w [B, C, H/stride, W/stride].
 
-    The last convolution has neither norm nor ReLU: the quantiser has negative centres.
+    Behind the last convolution there is no ReLU, since the quantiser has negative centres, and its norm is over the
+    batch: w keeps to the centres' range, beyond which the quantiser has no gradient, and keeps a picture's means, which
+    an instance norm would lose.
     """
 
     def __init__(self, config: ExtremeSemanticConfig) -> None:
         super().__init__()
-        fold = config.fold_E
+        fold = config.fold_in
         layers: list[nn.Module] = [nn.PixelUnshuffle(fold)] if fold > 1 else []
         layers += downwards(config.norm, 3 * fold**2, config.E, 7 if fold == 1 else 3)
         self.body = nn.Sequential(*layers)
         self.last = Conv(config.E[-1], config.C[-1], 3)
-        # A deviation of about 1.3 in front of the quantiser, so that all centres are in use from the start.
-        nn.init.normal_(self.last.conv.weight, std=1.3 / (0.5 * 9 * config.E[-1]) ** 0.5)
-        nn.init.zeros_(self.last.conv.bias)
+        self.norm = nn.BatchNorm2d(config.C[-1])
+        nn.init.constant_(self.norm.weight, 1.2)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.last(self.body(x))
+        return self.norm(self.last(self.body(x)).float())
 
 
 class Generator(nn.Module):
@@ -124,7 +127,7 @@ class Generator(nn.Module):
 
     def __init__(self, config: ExtremeSemanticConfig, in_channels: int) -> None:
         super().__init__()
-        norm, fold, widths = config.norm, config.fold_G, config.G
+        norm, fold, widths = config.norm, config.fold_out, config.G
         self.first = Conv(in_channels, widths[0], 3)
         layers: list[nn.Module] = [make_norm(norm, widths[0]), nn.ReLU()]
         layers += [Residual(norm, widths[0]) for _ in range(config.blocks)]
@@ -147,9 +150,7 @@ class ScaleDiscriminator(nn.Module):
         for k, (a, b) in enumerate(pairwise([in_channels, *widths])):
             stride = 2 if k < max(len(widths) - 1, 1) else 1
             norm = [InstanceNorm(b)] if k else []
-            layers.append(
-                nn.Sequential(nn.Conv2d(a, b, 4, stride, padding=2), *norm, nn.LeakyReLU(0.2))
-            )
+            layers.append(nn.Sequential(nn.Conv2d(a, b, 4, stride, padding=2), *norm, nn.LeakyReLU(0.2)))
         self.layers = nn.ModuleList([*layers, nn.Conv2d(widths[-1], 1, 4, padding=2)])
 
     def forward(self, x: Tensor) -> list[Tensor]:

@@ -59,7 +59,9 @@ def build_tables() -> Tensor:
     sigma = sigma_of(torch.arange(_INDEX_ROWS).double() / _INDEX_FRACTIONS)
     edges = torch.tensor([-math.inf, *_EDGES, math.inf], dtype=torch.float64)
     x = ((edges - mu[:, None, None]) / sigma[:, None]).reshape(-1, LEVELS + 1).numpy()
-    p = torch.from_numpy(np.where(x[:, :-1] > 0, ndtr(-x[:, :-1]) - ndtr(-x[:, 1:]), ndtr(x[:, 1:]) - ndtr(x[:, :-1])))
+    p = torch.from_numpy(
+        np.where(x[:, :-1] > 0, ndtr(-x[:, :-1]) - ndtr(-x[:, 1:]), ndtr(x[:, 1:]) - ndtr(x[:, :-1]))
+    )
     counts = 1 + torch.floor(p * (TOTAL - LEVELS)).to(torch.int64)
     counts[torch.arange(len(counts)), counts.argmax(1)] += TOTAL - counts.sum(1)
     return counts.to(torch.int32)
@@ -138,7 +140,9 @@ class SymbolCoder:
         """float32 [n, 5] probabilities for μ and s in whole steps of the activation grid: integer arithmetic."""
         mu, s = (t.numpy().astype(np.int64) for t in (mu, s))
         mu_step, s_step = STEPS // _MU_FRACTIONS, STEPS // _INDEX_FRACTIONS
-        at_mu = ((mu + mu_step // 2 >> _shift(_MU_FRACTIONS)) + _MU_LIMIT * _MU_FRACTIONS).clip(0, _MU_ROWS - 1)
+        at_mu = ((mu + mu_step // 2 >> _shift(_MU_FRACTIONS)) + _MU_LIMIT * _MU_FRACTIONS).clip(
+            0, _MU_ROWS - 1
+        )
         s = s + START_INDEX * STEPS
         at_s = (s + s_step // 2 >> _shift(_INDEX_FRACTIONS)).clip(0, _INDEX_ROWS - 1)
         return self.tables.take(at_mu * _INDEX_ROWS + at_s, 0)

@@ -49,7 +49,9 @@ class System(nn.Module):
         self.config, self.classes = config, len(config.classes)
         self.E = Encoder(config)
         norm, channels = config.norm, config.C[-1]
-        self.after = nn.Sequential(*downwards(norm, channels, config.after, 3)) if config.after else nn.Identity()
+        self.after = (
+            nn.Sequential(*downwards(norm, channels, config.after, 3)) if config.after else nn.Identity()
+        )
         kernel = 7 if config.map_stride == 1 else 3
         self.F = nn.Sequential(*downwards(norm, self.classes + 1, config.F, kernel)) if config.F else None
         width = (config.after or [channels])[-1] + (config.F[-1] if config.F else 0) + config.noise
@@ -61,7 +63,7 @@ class System(nn.Module):
 
     def latents(self, x: Tensor) -> Tensor:
         """x [B, 3, H, W] in [−1, 1], sides multiples of the stride -> w [B, C, h, w] before the quantiser."""
-        return self.E(x).float()
+        return self.E(x)
 
     def wanted(self, level: Tensor, heat: Tensor) -> Tensor:
         """What is coded: bool [B, C, h, w] for ``level`` [B] (which C) and ``heat`` bool [B, h, w]."""
@@ -86,7 +88,9 @@ class System(nn.Module):
             grid = labels[:, ratio // 2 :: ratio, ratio // 2 :: ratio]
         return one_hot(grid, self.classes + 1).permute(0, 2, 3, 1)
 
-    def reconstruct(self, w_hat: Tensor, level: Tensor, labels: Tensor | None, noise: Tensor | None) -> Tensor:
+    def reconstruct(
+        self, w_hat: Tensor, level: Tensor, labels: Tensor | None, noise: Tensor | None
+    ) -> Tensor:
         """x̂ of ŵ [B, C, h, w], zero where not coded.
 
         Args:
