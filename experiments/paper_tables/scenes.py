@@ -16,7 +16,7 @@ from lightning_modules.codec.errors import DataError
 from lightning_modules.codec.registry import open_codec
 
 # Ascending in rate; what a classical codec may be asked for at these rates.
-QUALITIES = {"hevc": range(51, 20, -1), "avif": range(0, 50), "webp": range(0, 50)}
+QUALITIES = {"hevc": range(51, 20, -1), "avif": range(0, 50, 2), "webp": range(0, 50)}
 
 
 @dataclass(frozen=True)
@@ -51,15 +51,15 @@ class Pictures:
         return self.encoded(scheme, lambda name, _: self._within(codec, name, limits[name]))
 
     def _within(self, codec: str, name: str, limit: int) -> bytes:
-        qualities = QUALITIES[codec]
-        low, high, best = 0, len(qualities) - 1, self._classical(codec, qualities[0], name)
-        while low <= high:
-            middle = (low + high) // 2
-            data = self._classical(codec, qualities[middle], name)
-            if len(data) <= limit:
-                best, low = data, middle + 1
-            else:
-                high = middle - 1
+        # From the coarsest up: at these rates it is among the first few.
+        best = self._classical(codec, QUALITIES[codec][0], name)
+        for quality in QUALITIES[codec][1:]:
+            if len(best) > limit:
+                break
+            data = self._classical(codec, quality, name)
+            if len(data) > limit:
+                break
+            best = data
         return best
 
     def _classical(self, codec: str, quality: int, name: str) -> bytes:

@@ -5,6 +5,8 @@ A section is one byte, the coder's number, and its stream.
 
 from __future__ import annotations
 
+import math
+
 import constriction
 import imagecodecs
 import numpy as np
@@ -92,10 +94,19 @@ class _ContextCoder:
         words = np.frombuffer(stream + bytes(-len(stream) % 4), "<u4").astype(np.uint32)
         coder = constriction.stream.queue.RangeDecoder(words)
         padded = _padded(shape)
+        # What the labels may cost: the stream's bits, and some for the coder's own rounding. Past its end the coder
+        # would go on for ever.
+        bits_left = 8.08 * len(stream) + 128
         try:
             for i, j in np.ndindex(shape):
                 context, candidates = self._candidates(padded, i, j)
-                rank = int(coder.decode(self.family, self._probabilities(context))[0])
+                probabilities = self._probabilities(context)
+                rank = int(coder.decode(self.family, probabilities)[0])
+                bits_left += math.log2(probabilities[0, rank])
+                if bits_left < 0:
+                    raise DamagedFileError(
+                        "more labels are claimed than the stream holds: the file is altered"
+                    )
                 self._learn(context, rank, candidates[rank])
                 padded[i + 1, j + 1] = candidates[rank]
         except AssertionError as error:  # constriction's word for data that no encoder wrote
