@@ -325,8 +325,8 @@ def _rates_text(found: Sequence[Mapping[str, object]], sweep: Sequence[Row]) -> 
     ]
     lines = [
         "### The rate at which HEVC reaches the same",
-        "By curves through HEVC's points at fixed QPs; the first point's rate is the least that counts. The publication "
-        "claims that half of the bitrate is saved at equal quality: 2 times or more.",
+        "By curves through HEVC's points at fixed QPs; the first point's rate is the least that counts. The "
+        "publication claims that half of the bitrate is saved at equal quality: 2 times or more.",
         table(["", "bpp", *measures], body),
         table(["HEVC's QP", "bpp", "PSNR", "Fréchet", *(f"mIoU {kind}" for kind in kinds)], curve),
     ]
