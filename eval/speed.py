@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import statistics
 import sys
 import warnings
@@ -109,7 +108,9 @@ def _table(figures: Sequence[Figure], title: str) -> Table:
 def training(args: argparse.Namespace, console: Console) -> dict:
     """Measure training steps, print the table, and return what is to be written."""
     from eval import speed_training
+    from experiments.run import quieten
 
+    quieten()
     rows, notes = {}, []
     table = Table(
         "step",
@@ -156,8 +157,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     if min(args.repeats, args.threads, *args.size, args.crop, args.batch) < 1:
         parser.error("numbers are at least 1")
-    warnings.filterwarnings("ignore", module="pytorch_lightning|compressai")
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module="compressai")
     console, threads = Console(), torch.get_num_threads()
     torch.set_num_threads(args.threads)
     try:

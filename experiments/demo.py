@@ -30,7 +30,7 @@ from datamodules.images import read_image, write_png
 from eval.metrics import measure
 from experiments import decompress, evaluate, rd_curves
 from experiments.config import load_config
-from experiments.run import Run, train
+from experiments.run import Run, quieten, train
 from lightning_modules.codec.contract import Codec, Image
 from lightning_modules.codec.errors import DataError, GenicError
 from lightning_modules.codec.registry import open_codec
@@ -60,6 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=2.0, metavar="M", help="of training (default: 2)")
     options = parser.parse_args(arguments)
     try:
+        quieten()
         print("1/3  training selective_detail on the bundled photographs", flush=True)
         run = _train(options.out, options.minutes)
         data = _data()

@@ -165,7 +165,7 @@ def train(
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
     options = _parser().parse_intermixed_args(arguments)
-    _quieten()
+    quieten()
     pairs = [*options.settings, *([f"train.precision={options.precision}"] if options.precision else [])]
     try:
         config = load_config(options.experiment, pairs)
@@ -211,7 +211,7 @@ def _parse_time(text: str | None) -> timedelta | None:
     return timedelta(hours=int(hours), minutes=int(minutes))
 
 
-def _quieten() -> None:
+def quieten() -> None:
     """Leave out Lightning's greetings, and advice that does not apply here."""
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)

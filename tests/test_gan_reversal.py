@@ -27,10 +27,12 @@ from lightning_modules.gan_reversal.augment import augment
 from lightning_modules.gan_reversal.codec import GanReversalCodec
 from lightning_modules.gan_reversal.config import GanReversalConfig
 from lightning_modules.gan_reversal.dcgan import DcganGenerator
+from lightning_modules.gan_reversal.lanes import run_lanes
 from lightning_modules.gan_reversal.module import GanReversal
 from lightning_modules.gan_reversal.networks import Guess, ResidualGenerator
+from lightning_modules.gan_reversal.pictures import guess
 from lightning_modules.gan_reversal.prior import PriorCoder, bits, shifted, step_of
-from lightning_modules.gan_reversal.reversal import Reversal, Search, distortion
+from lightning_modules.gan_reversal.reversal import Reversal, Search, annealed, distortion, fitting_shift
 from lightning_modules.gan_reversal.tiles import tiled, tiles
 from losses.ssim import ssim
 
@@ -191,7 +193,7 @@ class TestSearch:
         found = []
         for steps in (0, 8, 60):
             search = self.search(steps=steps, continuous=0.2)
-            k, shift = Reversal(G, codec.index, x, codec._guess(x), budget, search).run()
+            k, shift = Reversal(G, codec.index, x, guess(codec.system, x), budget, search).run()
             index = shifted(codec.index, shift)
             assert (bits(k, index) <= budget).all() and torch.equal(k, k.round())
             found.append(distortion(x, G(k * step_of(index)), search))
@@ -222,6 +224,28 @@ class TestSearch:
         both = Reversal(codec.system.G, codec.index, x, None, budget, search).starts
         alone = Reversal(codec.system.G, codec.index, x[1:], None, budget[1:], search).starts
         assert torch.equal(both[:, 1], alone[:, 0])
+
+    def test_annealing_ends_at_the_neighbours(self):
+        y = torch.tensor([[-1.8, 0.1, 0.5, 2.2, 3.45]]).repeat(400, 1).flatten()[None].requires_grad_()
+        hot, cold = (annealed(y, progress, torch.Generator().manual_seed(0)) for progress in (0.0, 1.0))
+        assert ((cold - y).abs() < 1).all() and ((hot - y).abs() < 1).all()
+        assert (cold - cold.round()).abs().mean() < 0.02 < (hot - hot.round()).abs().mean()
+        early, late = ((k.round() > y).view(400, 5).float().mean(0) for k in (hot, cold))
+        assert late[1] < 0.02 < early[1], "the closer neighbour is the likelier, in the end almost surely"
+        assert 0.4 < late[2] < 0.6 and late[4] < 0.15 and 0.3 < early[4] < 0.55
+        (gradient,) = torch.autograd.grad(hot.sum(), y)
+        assert (gradient >= 0).all() and (gradient > 0.1).float().mean() > 0.5
+
+    def test_the_shift_is_the_finest_that_fits(self):
+        torch.manual_seed(0)
+        z, index = torch.randn(3, 4, 5, 6), torch.tensor([10.0, 20.0, 30.0, 40.0])
+        budget = torch.tensor([100.0, 400.0, 900.0])
+        shift = fitting_shift(z, index, budget)
+        for step, fits in ((0, True), (1, False)):
+            at = shifted(index, shift + step)
+            assert ((bits((z / step_of(at)).round(), at) <= budget) == fits).all()
+        none = fitting_shift(z, index, torch.zeros(3))
+        assert none.tolist() == [-40.0] * 3
 
     def test_losses(self):
         torch.manual_seed(0)
@@ -367,16 +391,43 @@ class TestCodec:
         assert Container.from_bytes(codec.encode(x, target_bytes=900)).ledger()["residual"] > 100
 
     def test_large_pictures_are_searched_in_tiles(self, codec, monkeypatch):
-        for module in ("tiles", "codec"):
+        for module in ("tiles", "pictures"):
             monkeypatch.setattr(f"lightning_modules.gan_reversal.{module}.CORE", 32)
         image = photograph(70, 110)
         data_ = codec.encode(image, target_bytes=300, steps=20)
         assert len(data_) <= 300
-        guess = codec.decode(codec.encode(image, target_bytes=300, steps=0))
+        guessed = codec.decode(codec.encode(image, target_bytes=300, steps=0))
         decoded = codec.decode(data_)
         search = Search(0, 0, 0, 0, 0, 0, mse=4.0)
-        x, before, after = (codec._tensor(picture[None]) for picture in (image, guess, decoded))
+        x, before, after = (codec._tensor(picture[None]) for picture in (image, guessed, decoded))
         assert distortion(x, after, search) < distortion(x, before, search)
+
+    def test_lanes_keep_the_order_and_the_number_of_threads(self):
+        before = torch.get_num_threads()
+        torch.set_num_threads(2)
+        try:
+            found = run_lanes(lambda task: (task, torch.get_num_threads()), list(range(5)))
+            assert found == [(task, 1) for task in range(5)] and torch.get_num_threads() == 2
+            with pytest.raises(ZeroDivisionError):
+                run_lanes(lambda task: 1 // task, [1, 0, 2])
+            assert torch.get_num_threads() == 2
+        finally:
+            torch.set_num_threads(before)
+
+    def test_large_pictures_of_dcgan_are_searched_in_tiles(self, monkeypatch):
+        network, image = dcgan(widths=[8, 4, 4]), photograph(70, 110)
+        for layer in network.system.G.layers.modules():
+            if isinstance(layer, torch.nn.ConvTranspose2d):
+                layer.weight.data.mul_(20)  # as initialised, every z gives grey
+        codec = network.codec()
+        for module in ("tiles", "pictures"):
+            monkeypatch.setattr(f"lightning_modules.gan_reversal.{module}.CORE", 48)
+        found = []
+        for steps in (0, 12):
+            data_ = codec.encode(image, target_bytes=120, steps=steps, loss="mse")
+            assert len(data_) <= 120
+            found.append(np.square(codec.decode(data_).astype(float) - image).mean())
+        assert found[1] < found[0]
 
     def test_dcgan_codes_any_size(self):
         codec = dcgan().codec()
@@ -432,7 +483,7 @@ class TestTable:
         weights = tmp_path / "nano.safetensors"
         save_weights(weights, trained.export_weights(), trained.metadata())
         monkeypatch.setattr("experiments.paper_tables.gan_reversal.SPEED_STEPS", 3)
-        options = ["--limit", "1", "--steps", "3", "--effort", "0,5", "--root", str(root)]
+        options = ["--limit", "1", "--steps", "3", "--seed", "7", "--effort", "0,5", "--root", str(root)]
         out = tmp_path / "out"
         assert tables.main(["gan_reversal", "--weights", str(weights), *options, "--out", str(out)]) == 0
         content = json.loads((out / "table.json").read_text())
@@ -440,5 +491,8 @@ class TestTable:
         ours = content["rows"]["unseen"][-1]
         assert ours["scheme"] == "GAN reversal" and ours["largest"] <= LIMIT and 0 < ours["ssim"] < 1
         assert [row["scheme"] for row in content["effort"]] == ["0 steps", "5 steps"]
+        (record,) = ours["files"]
+        assert record["seed"] == 7 and record["steps"] == 3 and record["seconds"] > 0
+        assert record["bytes"] == ours["largest"]
         assert (out / "effort.png").stat().st_size > 5000
         assert "published +0.1793" in capsys.readouterr().out

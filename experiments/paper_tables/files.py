@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +32,7 @@ class Row:
         psnr: dB, of each picture, then the mean. mse: on the scale 0 to 255. ssim: see `eval.metrics`.
         seconds: of encoding, a picture; None where it was not timed.
         largest: bytes of the largest file.
+        files: what is known of each file: name, bytes, psnr, ssim and the row's `Encoded.record`.
     """
 
     scheme: str
@@ -43,16 +44,21 @@ class Row:
     ssim: float
     seconds: float | None = None
     largest: int = 0
+    files: tuple[dict[str, object], ...] = ()
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """A row to be measured: pictures and their files by the same names, and seconds of encoding a picture."""
+    """A row to be measured: pictures and their files by the same names, and seconds of encoding a picture.
+
+    ``record`` is what a file does not say of its making: seed and steps of a search, for instance.
+    """
 
     scheme: str
     images: Mapping[str, Image]
     files: Mapping[str, bytes]
     seconds: float | None = None
+    record: Mapping[str, object] = field(default_factory=dict)
 
 
 def png_size(image: Image) -> int:
@@ -109,15 +115,17 @@ def decoded_elsewhere(
 
 
 def _row(entry: Encoded, paths: Sequence[Path]) -> Row:
-    figures, sizes = [], []
-    for path, image in zip(paths, entry.images.values(), strict=True):
+    figures, sizes, files = [], [], []
+    for path, (name, image) in zip(paths, entry.images.items(), strict=True):
         found = measure(image, read_image(path.with_suffix(".png")))
         sizes.append(path.stat().st_size)
         mse = 255**2 / 10 ** (found.psnr_rgb / 10)
         bpp = 8 * sizes[-1] / (image.shape[0] * image.shape[1])
+        own = {"name": name, "bytes": sizes[-1], "psnr": found.psnr_rgb, "ssim": found.ssim}
+        files.append(own | dict(entry.record))
         figures.append((bpp, png_size(image) / sizes[-1], found.psnr_rgb, mse, found.ssim))
     means = (float(value) for value in np.mean(figures, 0))
-    return Row(entry.scheme, len(figures), *means, entry.seconds, max(sizes))
+    return Row(entry.scheme, len(figures), *means, entry.seconds, max(sizes), tuple(files))
 
 
 def within(codec: Codec, image: Image, limit: int, qualities: Sequence[float]) -> bytes:

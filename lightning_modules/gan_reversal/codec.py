@@ -18,18 +18,20 @@ from lightning_modules.codec.errors import ConfigError, WeightsError
 from lightning_modules.codec.weights import find_weights, load_weights, weights_identity
 from lightning_modules.entropy.gaussian import GaussianTables
 from lightning_modules.gan_reversal.config import GanReversalConfig
-from lightning_modules.gan_reversal.prior import PriorCoder, bits, shifted, step_of
+from lightning_modules.gan_reversal.lanes import run_lanes
+from lightning_modules.gan_reversal.pictures import generate, search_latents
+from lightning_modules.gan_reversal.prior import PriorCoder, shifted, step_of
 from lightning_modules.gan_reversal.residual import add_residual, encode_residual
-from lightning_modules.gan_reversal.reversal import Loss, Reversal, Search, distortion, fitting_shift
+from lightning_modules.gan_reversal.reversal import Loss, Search, distortion
 from lightning_modules.gan_reversal.system import System
-from lightning_modules.gan_reversal.tiles import CORE, tiled, tiles
 
+PIXELS = 1 << 22
+"""Most pixels, over all pictures and starts, of one search."""
 BATCH = 16
-"""Most pictures of one search."""
+"""Most pictures of one search on a CPU: more of them no longer share overhead, but leave the cache."""
 _FLUSH = 24  # bits that the range coder's end may take
 _LEAST = 24  # bytes of latents that even the smallest picture may take at a quality
 _SHARES = (0.5,)  # of the bytes that the latents get when a residual is coded
-_MARGIN = 2  # cells around a tile that are searched with it
 
 
 class GanReversalCodec(Codec):
@@ -86,17 +88,36 @@ class GanReversalCodec(Codec):
         for image in images:
             check_image(image)
         quality = self.default_quality if quality is None else quality
+        restarts = options.get("restarts")
+        parts = self._parts(images, self.config.restarts if restarts is None else restarts)
+
+        def encode(part: list[int]) -> list[bytes]:
+            stack = np.stack([images[at] for at in part])
+            return [
+                Container(self.id, *stack.shape[1:3], sections, self.weights_id).to_bytes()
+                for sections in self._sections(stack, quality, **options)
+            ]
+
+        found = run_lanes(encode, parts) if self.device == "cpu" else list(map(encode, parts))
+        files = {
+            at: data
+            for part, those in zip(parts, found, strict=True)
+            for at, data in zip(part, those, strict=True)
+        }
+        return [files[at] for at in range(len(images))]
+
+    def _parts(self, images: Sequence[Image], restarts: int) -> list[list[int]]:
+        """Numbers of the pictures that are searched together: of one size, in parts that fit memory and lanes."""
         groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
         for at, image in enumerate(images):
             groups[image.shape].append(at)
-        files: dict[int, bytes] = {}
+        parts = []
         for (height, width, _), places in groups.items():
-            for start in range(0, len(places), BATCH):
-                part = places[start : start + BATCH]
-                stack = np.stack([images[at] for at in part])
-                for at, sections in zip(part, self._sections(stack, quality, **options), strict=True):
-                    files[at] = Container(self.id, height, width, sections, self.weights_id).to_bytes()
-        return [files[at] for at in range(len(images))]
+            size = max(1, PIXELS // (height * width * (restarts + 1)))
+            if self.device == "cpu":
+                size = min(size, BATCH, -(-len(places) // torch.get_num_threads()))
+            parts += [places[start : start + size] for start in range(0, len(places), size)]
+        return parts
 
     def _encode(self, image: Image, quality: float, **options: object) -> dict[str, bytes]:
         return self._sections(image[None], quality, **options)[0]
@@ -160,7 +181,7 @@ class GanReversalCodec(Codec):
         """Latents alone within ``limit`` bytes a file; unless ``strict``, at least the empty file's size."""
         height, width = images.shape[1:3]
         budget = max(0, 8 * (limit - self._overhead(height, width)) - _FLUSH)
-        k, shift = self._search(self._tensor(images), float(budget), search)
+        k, shift = search_latents(self.system, self.index, self._tensor(images), float(budget), search)
         return [self._fit(k[n], int(shift[n]), height, width, limit, strict) for n in range(len(images))]
 
     def _layered_sections(
@@ -201,50 +222,9 @@ class GanReversalCodec(Codec):
         k, shift = self.coder.decode(container, G.grid(*size))
         index = shifted(self.index, torch.tensor([float(shift)], device=self.device))
         z = k[None].to(self.device) * step_of(index)
-        x_hat = self._generate(z)[0, :, : size[0], : size[1]]
+        x_hat = generate(self.system, z)[0, :, : size[0], : size[1]]
         pixels = (x_hat.float() * 255).round_().clamp_(0, 255).to(torch.uint8)
         return pixels.permute(1, 2, 0).contiguous().cpu().numpy()
-
-    def _generate(self, z: Tensor) -> Tensor:
-        G = self.system.G
-        if max(z.shape[2:]) * G.stride <= CORE or self.config.generator == "dcgan":
-            return G(z)
-        return tiled(G, z, z.shape[2:], G.stride, G.reach, up=True)
-
-    def _guess(self, x: Tensor) -> Tensor | None:
-        """E's z of pictures whose sides E takes whole."""
-        E, G = self.system.E, self.system.G
-        if E is None:
-            return None
-        with torch.no_grad():
-            grid = G.grid(*x.shape[2:])
-            pad = (0, grid[1] * G.stride - x.shape[3], 0, grid[0] * G.stride - x.shape[2])
-            padded = torch.nn.functional.pad(x, pad, mode="replicate")
-            if max(padded.shape[2:]) <= CORE:
-                return E(padded)
-            return tiled(E, padded, grid, G.stride, G.reach, up=False)
-
-    def _search(self, x: Tensor, budget: float, search: Search) -> tuple[Tensor, Tensor]:
-        """k [B, latents, h, w] and shifts [B], tile by tile where the pictures are large."""
-        G, guess = self.system.G, self._guess(x)
-        budgets = torch.full((len(x),), budget, device=x.device)
-        grid = G.grid(*x.shape[2:])
-        if max(grid) * G.stride <= CORE or guess is None:
-            return Reversal(G, self.index, x, guess, budgets, search).run()
-        # One quantiser a file; each tile may take what the guess takes there.
-        shift = fitting_shift(guess, self.index, budgets)
-        index = shifted(self.index, shift)
-        k = torch.empty_like(guess)
-        for tile in tiles(*grid, G.stride, _MARGIN):
-            top, bottom, left, right = tile.whole
-            z = guess[..., top:bottom, left:right]
-            share = bits((z / step_of(index)).round(), index) + 1
-            s = G.stride
-            piece = x[..., s * top : s * bottom, s * left : s * right]
-            found, _ = Reversal(G, self.index, piece, z, share, search, shift).run()
-            a, b, c, d = tile.core
-            k[..., a:b, c:d] = found[(..., *tile.inner())]
-        return k, shift
 
     def _fit(
         self, k: Tensor, shift: int, height: int, width: int, limit: int, strict: bool

@@ -39,7 +39,7 @@ class GanReversalConfig:
         clip: bound on the norm of each network's gradient.
         rates: bits per pixel that the codec offers as qualities, ascending; default_rate: one of them.
         steps: gradient steps of the search. restarts: draws from the prior beside E's guess, all searched in one batch.
-        continuous: share of the steps before quantisation; the rest are straight-through.
+        continuous: share of the steps before quantisation; the rest are in symbols, annealed and then straight-through.
         search_rate: of Adam in the search, in prior deviations before and in quantiser steps after quantisation.
         box: components beyond ±box prior deviations are drawn anew (stochastic clipping, Lipton and Tripathi 2017).
         layer_from: bits per pixel from which a coded residual is tried beside the latent alone.

@@ -36,6 +36,7 @@ class DcganGenerator(nn.Module):
         self.stride = self.side - config.overlap
         self.reach = 1
         ramp = torch.arange(1, config.overlap + 1) / (config.overlap + 1)
+        self.register_buffer("ramp", ramp, persistent=False)
         weight = torch.cat((ramp, torch.ones(self.side - 2 * config.overlap), ramp.flip(0)))
         self.register_buffer("weight", weight[:, None] * weight, persistent=False)
 
@@ -46,16 +47,34 @@ class DcganGenerator(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """[B, latents, h, w] -> [B, 3, (h − 1)·stride + side, (w − 1)·stride + side], in [0, 1]."""
-        b, c, h, w = z.shape
-        patches = self.layers(z.permute(0, 2, 3, 1).reshape(b * h * w, c, 1, 1)) * 0.5 + 0.5
+        b, _, h, w = z.shape
         if h == w == 1:
-            return patches
-        size = ((h - 1) * self.stride + self.side, (w - 1) * self.stride + self.side)
-        weight = self.weight.expand(h * w, self.side, self.side).reshape(1, h * w, -1).transpose(1, 2)
-        columns = (patches * self.weight).reshape(b, h * w, -1).transpose(1, 2).float()
-        return F.fold(columns, size, self.side, stride=self.stride) / F.fold(
-            weight.float(), size, self.side, stride=self.stride
-        )
+            return self._patches(z)
+        height, width = self.span(h), self.span(w)
+        picture = z.new_zeros(b, 3, height, width, dtype=torch.float32)
+        # A row of patches at a time, which bounds the memory.
+        for row in range(h):
+            patches = self._patches(z[:, :, row].transpose(1, 2).flatten(0, 1)[..., None, None])
+            columns = (patches * self.weight).float().reshape(b, w, -1).transpose(1, 2)
+            strip = F.fold(columns, (self.side, width), self.side, stride=self.stride)
+            top = row * self.stride
+            picture[:, :, top : top + self.side] += strip
+        return picture / self._total(height)[:, None] / self._total(width)
+
+    def span(self, cells: int) -> int:
+        """Pixels that a row of patches covers."""
+        return (cells - 1) * self.stride + self.side
+
+    def _patches(self, z: Tensor) -> Tensor:
+        """[N, latents, 1, 1] -> [N, 3, side, side]."""
+        return self.layers(z) * 0.5 + 0.5
+
+    def _total(self, length: int) -> Tensor:
+        """Sum of the patches' weights along a side: 1 but for the picture's border."""
+        total = torch.ones(length, device=self.ramp.device)
+        total[: len(self.ramp)] = self.ramp
+        total[length - len(self.ramp) :] = self.ramp.flip(0)
+        return total
 
 
 class DcganDiscriminator(nn.Module):

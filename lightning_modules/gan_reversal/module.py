@@ -21,12 +21,10 @@ from lightning_modules.entropy.gaussian import build_tables
 from lightning_modules.gan_reversal.augment import augment
 from lightning_modules.gan_reversal.codec import GanReversalCodec
 from lightning_modules.gan_reversal.config import GanReversalConfig
-from lightning_modules.gan_reversal.prior import bits, shifted, step_of
+from lightning_modules.gan_reversal.prior import INDEX_PER_NEPER, bits, shifted, step_of
 from lightning_modules.gan_reversal.system import System, discriminator
 from losses.gan import r1_penalty, softplus_discriminator, softplus_generator
 from losses.ssim import ssim
-
-_INDEX_PER_NEPER = 9.896  # indices by which σ grows by e: 63 / ln(64 / 0.11)
 
 
 class GanReversal(CompressionModule):
@@ -53,12 +51,6 @@ class GanReversal(CompressionModule):
         if self.D is not None:
             groups["discriminator"] = (self.D.parameters(), self.config.learning_rate)
         return groups
-
-    def learning_rate_factor(self, batch: int) -> float:
-        """1, then a straight line to ``decay_factor`` between batches ``decay_from`` and ``decay_to``."""
-        c = self.config
-        done = min(max((batch - c.decay_from) / max(c.decay_to - c.decay_from, 1), 0.0), 1.0)
-        return 1.0 + (c.decay_factor - 1.0) * done
 
     def loss_step(self, batch: Batch) -> None:
         c, x, clock = self.config, batch.image, int(self.batches_seen)
@@ -126,7 +118,7 @@ class GanReversal(CompressionModule):
         similarity, error = ssim(x, x_hat), (x - x_hat).square().mean((1, 2, 3))
         bpp = used / x[0, 0].numel()
         # A finer quantiser is for a higher rate, where a bit buys less.
-        weight = c.lambda_rate * torch.exp(-shift / _INDEX_PER_NEPER)
+        weight = c.lambda_rate * torch.exp(-shift / INDEX_PER_NEPER)
         self.log_dict(
             {"loss/ssim": 1 - similarity.mean(), "loss/mse": error.mean(), "rate/bpp_estimated": bpp.mean()}
         )

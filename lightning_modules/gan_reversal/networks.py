@@ -48,6 +48,10 @@ class ResidualGenerator(nn.Module):
         """Size of the latent grid that covers a picture."""
         return -(-height // self.stride), -(-width // self.stride)
 
+    def span(self, cells: int) -> int:
+        """Pixels that a row of cells covers."""
+        return cells * self.stride
+
     def forward(self, z: Tensor) -> Tensor:
         return self.layers(z) * 0.5 + 0.5
 

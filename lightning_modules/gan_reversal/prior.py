@@ -29,6 +29,8 @@ from lightning_modules.entropy.grid import STEPS
 
 SHIFTS = range(-40, 41)
 STRIP_SYMBOLS = 1 << 16
+INDEX_PER_NEPER = 9.896
+"""Indices by which σ grows by e: 63 / ln(64 / 0.11)."""
 _PACE = 50.0  # indices a unit of the parameter, so that one learning rate suits it and the networks
 
 

@@ -2,9 +2,9 @@
 
 ::
 
-    E's guess ─┐                    best start           Adam on z,               best within
-    prior  ────┴─ Adam on z, all ──────────────── k = round(z/Δ) straight through ──────────── k
-                  starts in one batch                     λ follows the bits          the bits
+    E's guess ─┐                   best start             annealed, then                best within
+    prior ─────┴─ Adam on z, all ──────────── Adam on z/Δ, rounded straight through ─────────────── k
+                 starts in one batch                     λ follows the bits              the bits
 
 All pictures and starts of a call are one batch; each has its own λ, so that none depends on another.
 """
@@ -17,10 +17,24 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from lightning_modules.gan_reversal.prior import SHIFTS, bits, clamp_symbols, shifted, step_of
+from lightning_modules.gan_reversal.prior import (
+    INDEX_PER_NEPER,
+    SHIFTS,
+    bits,
+    clamp_symbols,
+    shifted,
+    step_of,
+)
 from losses.ssim import WINDOW, ssim
 
 Loss = Literal["ssim", "mse"]
+START = 0.95
+"""Share of the budget that the quantiser is chosen for; the search in symbols adds more than it removes."""
+ANNEALED = 0.6
+"""Share of the steps in symbols that are annealed, before the straight-through ones."""
+RESERVE = 0.01
+"""Share of the budget that λ aims to leave, so that most steps keep to it."""
+_HOT, _COLD = 0.5, 0.05
 
 
 @dataclass(frozen=True)
@@ -31,9 +45,9 @@ class Search:
         steps: gradient steps; 0 quantises the guess as it is.
         restarts: draws from the prior beside the guess.
         continuous: share of the steps before quantisation.
-        rate: of Adam.
+        rate: of Adam, in prior deviations before and in quantiser steps after quantisation.
         box: bound on |z|.
-        lambda_rate: λ's start.
+        lambda_rate: λ's start, for shift 0.
         mse: weight of MSE beside 1 − SSIM.
         loss: ``ssim`` (1 − SSIM + mse·MSE), for unseen pictures; ``mse``, for pictures trained on.
         seed: of the prior's draws and of clipping.
@@ -93,7 +107,7 @@ class Reversal:
         if search.steps and (before or len(self.starts) > 1):
             z = self._continuous(before)
         best = self._quantised(z)
-        return best if search.steps == before else self._straight_through(z, search.steps - before, *best)
+        return best if search.steps == before else self._in_symbols(z, search.steps - before, *best)
 
     def picture(self, z: Tensor) -> Tensor:
         """G's picture of z, cut to the size of x."""
@@ -128,35 +142,43 @@ class Reversal:
             found = distortion(x, self._cut(z), self.search).view(r, b).argmin(0)
         return z.detach().view(r, b, *z.shape[1:])[found, torch.arange(b, device=found.device)]
 
-    def _straight_through(
-        self, z: Tensor, steps: int, best_k: Tensor, best_shift: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Search in symbols: rounded on the way forward, the identity backward; λ follows the bits."""
-        # A step finer than what fits at once: the search itself saves bits.
-        shift = self._fitting_shift(z, 1.15 * self.budget)
+    def _in_symbols(self, z: Tensor, steps: int, best_k: Tensor, best_shift: Tensor) -> tuple[Tensor, Tensor]:
+        """Search in quantiser steps, y = z/Δ; the best symbols within the budget.
+
+        First between the neighbouring whole numbers, ever more surely one of them (`annealed`), then rounded on the way
+        forward, the identity backward. Straight-through steps alone end further off.
+        """
+        shift = self._fitting_shift(z, START * self.budget)
         index = shifted(self.index, shift)
         delta = step_of(index)
         y = (z / delta).requires_grad_()
         adam = torch.optim.Adam([y], lr=self.search.rate, betas=(0.9, 0.99))
-        rate_weight = torch.full_like(self.budget, self.search.lambda_rate or 1.0)
+        # As in training: with finer steps a bit buys less.
+        base = (self.search.lambda_rate or 1.0) * torch.exp(-shift / INDEX_PER_NEPER)
+        gathered = torch.zeros_like(base)
         with torch.no_grad():
             least = distortion(
                 self.x, self._cut(best_k * step_of(shifted(self.index, best_shift))), self.search
             )
         best_k, best_shift = best_k.clone(), best_shift.clone()
+        soft_steps = round(ANNEALED * steps)
         for step in range(steps):
-            self._pace(adam, step, steps, 4 * self.search.rate)
-            k = y + (clamp_symbols(y) - y).detach()
-            used = bits(k, index)
+            self._pace(adam, step, steps, self.search.rate)
+            rounded = clamp_symbols(y.detach())
+            used = bits(rounded, index)
+            soft = step < soft_steps
+            k = annealed(y, step / soft_steps, self.random) if soft else y + (rounded - y.detach())
             found = distortion(self.x, self._cut(k * delta), self.search)
-            with torch.no_grad():
-                better = (found < least) & (used <= self.budget)
-                least = torch.where(better, found, least)
-                best_k[better], best_shift[better] = k.detach()[better], shift[better]
-                excess = (used / self.budget.clamp_min(1) - 1).clamp(-1, 1)
-                rate_weight = rate_weight * torch.exp(0.3 * excess)
-            loss = found + rate_weight * used / self.x[0, 0].numel()
-            (y.grad,) = torch.autograd.grad(loss.sum(), y)
+            if not soft:
+                better = (found.detach() < least) & (used <= self.budget)
+                least = torch.where(better, found.detach(), least)
+                best_k[better], best_shift[better] = rounded[better], shift[better]
+            excess = (used / self.budget.clamp_min(1) - 1 + RESERVE).clamp(-1, 1)
+            gathered = gathered + 0.1 * excess
+            rate_weight = base * torch.exp(gathered + 2 * excess)
+            # Not of rounded symbols: their rate is flat at 0, and every one of them would drift over the edge.
+            rate = bits(k if soft else y, index) / self.x[0, 0].numel()
+            (y.grad,) = torch.autograd.grad((found + rate_weight * rate).sum(), y)
             adam.step()
         return best_k, best_shift
 
@@ -187,10 +209,36 @@ class Reversal:
         adam.param_groups[0]["lr"] = rate * (1 - 0.9 * step / steps)
 
 
+def annealed(y: Tensor, progress: float, random: torch.Generator) -> Tensor:
+    """Stochastic Gumbel annealing: a random point between y's neighbouring whole numbers, close to one of them.
+
+    After Yang, Bamler and Mandt 2020 ('Improving inference for neural image compression', section 3.2). The closer
+    neighbour is the likelier.
+
+    Args:
+        y: [B, …]; gradients flow to it. All pictures get the same draws, so that none depends on its batch.
+        progress: 0 to 1; the temperature falls from 0.5 to 0.05.
+    """
+    temperature = _HOT * (_COLD / _HOT) ** progress
+    low = y.detach().floor()
+    above = (y - low).clamp(1e-4, 1 - 1e-4)
+    # Log-odds of the upper neighbour, with the difference of two Gumbel draws, which is logistic.
+    odds = (torch.atanh(above) - torch.atanh(1 - above)) / temperature
+    u = torch.rand(y.shape[1:], generator=random).clamp(1e-6, 1 - 1e-6).to(y.device)
+    return low + torch.sigmoid((odds + torch.logit(u)) / temperature)
+
+
 def fitting_shift(z: Tensor, index: Tensor, budget: Tensor) -> Tensor:
-    """[B]: the finest shift at which rounding z takes no more than ``budget`` bits; the coarsest if none."""
-    found = torch.full_like(budget, SHIFTS.start)
-    for shift in SHIFTS:
-        at = shifted(index, torch.full_like(budget, shift))
-        found = torch.where(bits(clamp_symbols(z / step_of(at)), at) <= budget, shift, found)
-    return found
+    """[B]: the finest shift at which rounding z takes no more than ``budget`` bits; the coarsest if none.
+
+    By bisection, as if bits never fell with finer steps. Where rounding makes them fall somewhere, the shift found
+    still fits.
+    """
+    low = torch.full_like(budget, SHIFTS.start)
+    high = torch.full_like(budget, SHIFTS.stop - 1)
+    while (low < high).any():
+        middle = ((low + high) / 2).ceil()
+        at = shifted(index, middle)
+        fits = bits(clamp_symbols(z / step_of(at)), at) <= budget
+        low, high = torch.where(fits, middle, low), torch.where(fits, high, middle - 1)
+    return low

@@ -25,7 +25,7 @@ from lightning_modules.entropy.hyperprior import EntropyEstimator, Rate
 from lightning_modules.gdae_sprc.config import GdaeSprcConfig
 from lightning_modules.gdae_sprc.networks import DenseDecoder, DenseEncoder, HyperEncoder
 from lightning_modules.gdae_sprc.quantiser import SoftToHardQuantiser
-from lightning_modules.selective_detail.networks import GainUnits
+from lightning_modules.layers.gain_units import GainUnits
 
 MAX_HYPER = 511
 

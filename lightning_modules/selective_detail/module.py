@@ -45,12 +45,6 @@ class SelectiveDetail(CompressionModule):
             groups["discriminator"] = (self.D.parameters(), self.config.learning_rate)
         return groups
 
-    def learning_rate_factor(self, batch: int) -> float:
-        """1, then a straight line to ``decay_factor`` between batches ``decay_from`` and ``decay_to``."""
-        c = self.config
-        done = min(max((batch - c.decay_from) / max(c.decay_to - c.decay_from, 1), 0.0), 1.0)
-        return 1.0 + (c.decay_factor - 1.0) * done
-
     def loss_step(self, batch: Batch) -> None:
         c, x = self.config, batch.image.contiguous(memory_format=torch.channels_last)
         level = torch.rand(len(x), device=x.device) ** c.level_power * (len(c.lambda_e) - 1)

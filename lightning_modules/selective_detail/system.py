@@ -21,8 +21,9 @@ import torch
 from torch import Tensor, nn
 
 from lightning_modules.entropy.hyperprior import EntropyEstimator, Rate
+from lightning_modules.layers.gain_units import GainUnits
 from lightning_modules.selective_detail.config import SelectiveDetailConfig
-from lightning_modules.selective_detail.networks import GainUnits, HyperEncoder, decoder, encoder
+from lightning_modules.selective_detail.networks import HyperEncoder, decoder, encoder
 
 
 class Reconstruction(NamedTuple):
