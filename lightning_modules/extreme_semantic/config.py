@@ -33,6 +33,8 @@ class ExtremeSemanticConfig:
         map_stride: side in pixels of the label map's cells, as G and the file have it; 1 is the publication.
         norm: ``instance``, or ``channel`` (over the channels at each position, Mentzer et al. 2020), by which what is
             preserved does not depend on statistics of the whole picture.
+        freeze_from: batch from which the norm in front of the quantiser keeps its statistics. Until then each batch is
+            normalised by its own, which costs G the absolute brightness.
         noise: channels of r, uniform noise of variance 1 concatenated to ŵ; 0 for none.
         sigma: of the soft assignment softmax(−σ·(w − c)²) behind the quantiser's gradient.
         conditional: D sees the label map. scales: of D, each at half the resolution of the one before. D: widths.
@@ -63,6 +65,7 @@ class ExtremeSemanticConfig:
     fold_out: int = 1
     map_stride: int = 1
     norm: str = "instance"
+    freeze_from: int = 1000
     noise: int = 0
     sigma: float = 1.0
     conditional: bool = True

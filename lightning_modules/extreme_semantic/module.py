@@ -59,6 +59,7 @@ class ExtremeSemantic(CompressionModule):
     def loss_step(self, batch: Batch) -> None:
         c = self.config
         x, t_s = self.pictures(batch), self.semantic(batch)
+        self.system.E.norm.train(int(self.batches_seen) < c.freeze_from)
         level = (torch.rand(len(x), device=x.device) ** c.level_power * len(c.C)).long()
         output = self.system(x, level, self.random_maps(t_s), self.noise(x), self.beta)
         adversarial = self.D is not None and int(self.batches_seen) >= c.adversarial_from
