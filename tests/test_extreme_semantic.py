@@ -552,27 +552,17 @@ class TestTables:
         for part in ("train", "val", "test"):
             write_png(root / "camvid" / part / "0.png", photograph(208, 224))
             write_png(root / "camvid" / f"{part}annot" / "0.png", scene_labels(208, 224))
-        write_png(root / "kodak" / "kodim01.png", photograph(160, 112))
         model = timm.create_model("mobilenetv2_100", pad_type="same")
         save_file(model.state_dict(), tmp_path / "backbone.safetensors")
         weights, module = tmp_path / "nano.safetensors", nano(C="[1,4]")
         save_weights(weights, module.export_weights(), module.metadata())
-        arguments = ["extreme_semantic", "--weights", str(weights), "--unconditional", str(weights)]
-        arguments += ["--root", str(root), "--backbone", str(tmp_path / "backbone.safetensors")]
-        arguments += [
-            "--segmenters",
-            "scratch",
-            "--segmenter-batches",
-            "1",
-            "--sweep",
-            "51,40",
-            "--limit",
-            "1",
-        ]
+        arguments = ["extreme_semantic", "--weights", str(weights), "--root", str(root), "--data", "camvid"]
+        arguments += ["--backbone", str(tmp_path / "backbone.safetensors"), "--sweep", "51,40"]
+        arguments += ["--segmenters", "scratch", "--segmenter-batches", "1"]
         assert tables.main([*arguments, "--out", str(tmp_path / "out")]) == 0
         text = (tmp_path / "out" / "table.md").read_text()
         for words in (
-            "GC C = 4 |",
+            "| GC C = 4 |",
             "unconditional",
             "HEVC ≤ C = 1",
             "road,building,sky",

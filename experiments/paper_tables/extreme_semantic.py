@@ -46,6 +46,7 @@ from losses.perceptual import FrozenFeatures, Lpips
 BACKBONE = "mobilenetv2_100"
 PATCH = 96
 KNOWN = len(CLASSES) - 1  # unlabelled pixels count for nothing
+SETS = ("camvid", "kodak")
 CLASSICAL = (("HEVC", "hevc"), ("AVIF", "avif"), ("WebP", "webp"))
 
 
@@ -124,7 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     segmenters = {kind: _segmenter(kind, options, backbone_file) for kind in options.segmenters}
     lpips, why_no_lpips = _open_lpips()
     results, lines = {}, ["# Extreme semantic compression", _preamble(options, why_no_lpips)]
-    for data in ("camvid", "kodak"):
+    for data in options.data:
         pictures = load_pictures(data, options.root, options.limit, options.out / "classical")
         judge = Judge(pictures, backbone, segmenters, lpips)
         rows, sweep, best = _generative(pictures, judge, options)
@@ -158,6 +159,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--unconditional", metavar="WEIGHTS", help="GC with an unconditional D (default: left out)"
     )
+    parser.add_argument("--data", nargs="+", default=list(SETS), choices=SETS, help="sets (default: both)")
     parser.add_argument("--root", metavar="DIR", help="folder of the data sets (default: $GENIC_DATA)")
     parser.add_argument(
         "--backbone", type=Path, metavar="FILE", help=f"weights of {BACKBONE} (default: in the root)"
