@@ -55,9 +55,9 @@ class Comparison(NamedTuple):
 
 
 def compare_regions(
-    codec: GdaeSprcCodec, item: ImageItem, bpp: float, strength: float
+    codec: GdaeSprcCodec, item: ImageItem, bpp: float, strength: float, level: float | None = None
 ) -> tuple[Comparison, np.ndarray, Image]:
-    """The comparison, the heat map and the adaptive picture.
+    """The comparison, the heat map and the adaptive picture; ``level`` of the latents is the best by default.
 
     Raises:
         ConfigError: there is no classifier, so no hot region.
@@ -66,8 +66,9 @@ def compare_regions(
     heat = codec.heat(image)
     if heat is None:
         raise ConfigError("a classifier is needed: set GENIC_DATA, or give --classifier vgg16")
-    uniform = codec.encode(image, target_bpp=bpp, strength=0.0)
-    adaptive = codec.encode(image, target_bpp=bits_per_pixel(uniform, image), heat=heat, strength=strength)
+    uniform = codec.encode(image, target_bpp=bpp, strength=0.0, level=level)
+    bpp = bits_per_pixel(uniform, image)
+    adaptive = codec.encode(image, target_bpp=bpp, heat=heat, strength=strength, level=level)
     shown = codec.decode(adaptive)
     hot = heat >= HOT
     regions = (
@@ -143,7 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not any(Path(item.name).stem == Path(chosen).stem for item in items):
             raise ConfigError(f"{data} has no picture {chosen!r}; the first is {items[0].name}")
         for item in items:
-            found, heat, sprc = compare_regions(codec, item, options.bpp, options.strength)
+            found, heat, sprc = compare_regions(codec, item, options.bpp, options.strength, options.level)
             comparisons.append(found)
             print(f"{item.name}: hot {found.adaptive.hot}, uniform {found.uniform.hot} dB", flush=True)
             if Path(item.name).stem == Path(chosen).stem:
@@ -204,6 +205,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("codec", metavar="PAPER[:PRESET or checkpoint]", help="gdae_sprc")
     parser.add_argument("--picture", metavar="NAME", help="the one to draw (default: the first)")
     parser.add_argument("--bpp", type=float, default=0.5, help="the budget (default: 0.5)")
+    parser.add_argument("--level", type=float, help="of the latents (default: the best, or none)")
     parser.add_argument("--strength", type=float, default=STRENGTH, metavar="QP", help="coldest to hottest")
     parser.add_argument(
         "--classifier", metavar="NAME[:FILE]", help="e.g. vgg16, with weights from timm's hub"

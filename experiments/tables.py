@@ -20,6 +20,7 @@ from lightning_modules.codec.errors import ConfigError, GenicError
 TABLES = {
     "gan_reversal": "experiments.paper_tables.gan_reversal:main",
     "extreme_semantic": "experiments.paper_tables.extreme_semantic:main",
+    "gdae_sprc": "experiments.paper_tables.gdae_sprc:main",
 }
 
 

@@ -31,6 +31,7 @@ from lightning_modules.gdae_sprc.residual import (
     qp_map,
 )
 from lightning_modules.gdae_sprc.split import Attempt, Split, best_for_budget
+from lightning_modules.gdae_sprc.transform import stage_bases
 from losses.gan import saturating_generator, softplus_discriminator, softplus_generator
 from losses.ssim import ssim
 
@@ -115,6 +116,17 @@ class TestQuantiser:
         torch.testing.assert_close(z.grad, again.grad)
         torch.testing.assert_close(quantiser.centres.grad, centres.grad)
 
+    def test_the_soft_assignment_is_over_the_centres_nearby(self):
+        quantiser, z = SoftToHardQuantiser(45), torch.linspace(-24, 24, 193, requires_grad=True)
+        quantised = quantiser(z, 1.0)
+        quantised.z_hat.sum().backward()
+        again, c = z.detach().clone().requires_grad_(), torch.arange(45) - 22.0
+        soft = (torch.softmax(-((again[:, None] - c) ** 2), 1) * c).sum(1)
+        soft.sum().backward()
+        torch.testing.assert_close(z.grad, again.grad, atol=2e-3, rtol=0)  # of all 45, to e^−6
+        torch.testing.assert_close(quantised.soft_index, soft, atol=2e-3, rtol=0)
+        assert torch.equal(quantised.index, quantiser.index(z.detach()))
+
     def test_the_temperature_is_annealed_by_batches(self):
         module = nano(sigma=1.0, sigma_to=5.0, anneal_batches=4)
         found = []
@@ -152,6 +164,25 @@ class TestDenseAutoEncoder:
             parameter.fill_(0.1)
         np.testing.assert_array_equal(codec.decode(data), picture)
         assert codec.encode(image, 20, level=1, strength=0.0) != data
+
+
+class TestTransform:
+    def test_it_starts_as_an_orthonormal_transform_and_its_inverse(self):
+        bases = stage_bases([3, 12, 20])
+        torch.testing.assert_close(bases[0] @ bases[0].T, torch.eye(12), atol=1e-5, rtol=0)
+        torch.testing.assert_close(bases[1].T @ bases[1], torch.eye(20), atol=1e-5, rtol=0)
+        system = nano(E="[12,48]", G="[48,12]", latents=48).system
+        x, level = torch.rand(1, 3, 24, 40), torch.tensor([1.5])
+        # As many latents as samples: nothing is lost but by the quantiser.
+        torch.testing.assert_close(system.reconstruct(system.latents(x, level), level), x, atol=1e-4, rtol=0)
+
+    def test_few_latents_keep_most_of_a_picture(self):
+        x = torch.from_numpy(photograph()).permute(2, 0, 1)[None].float() / 255
+        level = torch.ones(1)
+        for dense in ("true", "false"):
+            system = nano(dense=dense).system
+            x_hat = system.reconstruct(system.latents(x, level), level)
+            assert F.mse_loss(x_hat, x) < 0.15 * x.var()  # 6 of 192 numbers
 
 
 class TestTraining:
@@ -376,6 +407,13 @@ class TestCodec:
         np.testing.assert_array_equal(decode_mosaic(stream, (7, 3, 5), 4), index)
         with pytest.raises(DamagedFileError):
             decode_mosaic(stream, (7, 30, 5), 4)
+
+    def test_without_latents_the_residual_is_of_grey(self, sprc):
+        image = np.full((40, 56, 3), 128, np.uint8)  # nothing that latents could help with
+        data = sprc.encode(image, 20, strength=0.0)
+        assert set(Container.from_bytes(data).ledger()) == {"header", "residual"}
+        assert np.abs(sprc.decode(data).astype(int) - image).max() <= 1
+        assert "latents" in Container.from_bytes(sprc.encode(image, 20, level=0, strength=0.0)).ledger()
 
     def test_altered_latents_are_a_typed_error(self, sprc):
         container = Container.from_bytes(sprc.encode(photograph(), level=1, strength=0.0, latents="jpeg_xl"))

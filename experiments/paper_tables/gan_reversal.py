@@ -37,7 +37,7 @@ PUBLISHED = (
 )
 SIDE = 128
 LIMIT = int(0.2176 * SIDE * SIDE / 8)  # 445 bytes
-SPEED_STEPS, SPEED_PICTURES = 100, 16
+SPEED_STEPS, SPEED_PICTURES = 100, 32
 
 
 def square(image: Image, side: int = SIDE) -> Image:

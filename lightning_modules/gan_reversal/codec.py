@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from lightning_modules.codec.container import Container
-from lightning_modules.codec.contract import Codec, Image, check_image
+from lightning_modules.codec.contract import Image, check_image
 from lightning_modules.codec.errors import ConfigError, WeightsError
-from lightning_modules.codec.weights import find_weights, load_weights, weights_identity
+from lightning_modules.codec.learned import LearnedCodec, to_image
+from lightning_modules.codec.weights import weights_identity
 from lightning_modules.entropy.gaussian import GaussianTables
 from lightning_modules.gan_reversal.config import GanReversalConfig
 from lightning_modules.gan_reversal.lanes import run_lanes
@@ -34,7 +33,7 @@ _LEAST = 24  # bytes of latents that even the smallest picture may take at a qua
 _SHARES = (0.5,)  # of the bytes that the latents get when a residual is coded
 
 
-class GanReversalCodec(Codec):
+class GanReversalCodec(LearnedCodec):
     """::
 
         x ── E ──> z ── gradient descent through G ── round(z/Δ) ── range coder under N(0, 1) ──> file
@@ -49,6 +48,7 @@ class GanReversalCodec(Codec):
     """
 
     id = "gr"
+    paper = "gan_reversal"
 
     def __init__(
         self, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], device: str = "cpu"
@@ -67,16 +67,6 @@ class GanReversalCodec(Codec):
         self.identity = weights_identity(tensors, metadata)
         self.qualities = tuple(self.config.rates)
         self.default_quality = self.config.default_rate
-
-    @classmethod
-    def load(cls, which: str | bytes | Path) -> GanReversalCodec:
-        """From a preset's name, a path, or the identity in a file; loaded once a process, on a GPU if there is one."""
-        path = find_weights("gan_reversal", which)
-        return _load(path, path.stat().st_mtime_ns)
-
-    @property
-    def weights_id(self) -> bytes:
-        return self.identity
 
     def encode_batch(
         self, images: Sequence[Image], quality: float | None = None, **options: object
@@ -222,9 +212,7 @@ class GanReversalCodec(Codec):
         k, shift = self.coder.decode(container, G.grid(*size))
         index = shifted(self.index, torch.tensor([float(shift)], device=self.device))
         z = k[None].to(self.device) * step_of(index)
-        x_hat = generate(self.system, z)[0, :, : size[0], : size[1]]
-        pixels = (x_hat.float() * 255).round_().clamp_(0, 255).to(torch.uint8)
-        return pixels.permute(1, 2, 0).contiguous().cpu().numpy()
+        return to_image(generate(self.system, z)[0, :, : size[0], : size[1]])
 
     def _fit(
         self, k: Tensor, shift: int, height: int, width: int, limit: int, strict: bool
@@ -252,9 +240,3 @@ class GanReversalCodec(Codec):
         """uint8 [B, H, W, 3] to [B, 3, H, W] in [0, 1]."""
         x = torch.from_numpy(images.copy()).to(self.device).permute(0, 3, 1, 2)
         return x.float() / 255
-
-
-@lru_cache(maxsize=4)
-def _load(path: Path, mtime_ns: int) -> GanReversalCodec:
-    del mtime_ns  # part of the cache's key: a run's weights change while it trains
-    return GanReversalCodec(*load_weights(path), device="cuda" if torch.cuda.is_available() else "cpu")

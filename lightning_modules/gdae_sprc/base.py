@@ -5,18 +5,17 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Mapping
-from functools import lru_cache
-from pathlib import Path
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from lightning_modules.codec.container import Container
-from lightning_modules.codec.contract import Codec, Image
+from lightning_modules.codec.contract import Image
 from lightning_modules.codec.errors import ConfigError, DamagedFileError, SymbolMismatchError, WeightsError
-from lightning_modules.codec.weights import find_weights, load_weights, weights_identity
+from lightning_modules.codec.learned import LearnedCodec, padded, to_image, to_tensor
+from lightning_modules.codec.weights import weights_identity
 from lightning_modules.entropy.gaussian import GaussianTables
 from lightning_modules.entropy.hyperprior import LatentCoder
 from lightning_modules.gdae_sprc.config import GdaeSprcConfig
@@ -38,13 +37,15 @@ class Latents(NamedTuple):
     level: float
 
 
-class GdaeBase(Codec):
+class GdaeBase(LearnedCodec):
     """E, Q and G, and the latents as bytes.
 
     Args:
         tensors, metadata: of a weights file.
         device: of the transforms and the exact networks.
     """
+
+    paper = "gdae_sprc"
 
     def __init__(
         self, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], device: str = "cpu"
@@ -63,16 +64,6 @@ class GdaeBase(Codec):
         self.identity = weights_identity(tensors, metadata)
         self.levels = len(self.config.lambda_rate)
 
-    @classmethod
-    def load(cls, which: str | bytes | Path) -> Self:
-        """From a preset's name, a path, or the identity in a file; loaded once a process."""
-        path = find_weights("gdae_sprc", which)
-        return _load(cls, path, path.stat().st_mtime_ns)
-
-    @property
-    def weights_id(self) -> bytes:
-        return self.identity
-
     @torch.inference_mode()
     def analyse(self, image: Image, level: float) -> Latents:
         """Encoder and quantiser.
@@ -83,11 +74,7 @@ class GdaeBase(Codec):
         level = round(8 * level) / 8
         if not 0 <= level <= self.levels - 1:
             raise ConfigError(f"latent level {level} is out of range: it goes from 0 to {self.levels - 1}")
-        height, width = image.shape[:2]
-        stride = self.config.stride
-        padded = np.pad(image, ((0, -height % stride), (0, -width % stride), (0, 0)), mode="edge")
-        x = torch.from_numpy(padded).to(self.device).permute(2, 0, 1)[None].float() / 255
-        x = x.contiguous(memory_format=torch.channels_last)
+        x = to_tensor(padded(image, self.config.stride), self.device)
         z = self.system.latents(x, torch.tensor([level], device=self.device))
         return Latents(self.system.Q.index(z)[0], level)
 
@@ -97,10 +84,7 @@ class GdaeBase(Codec):
         at = torch.tensor([latents.level], device=self.device)
         z_hat = self.system.Q.values(latents.index[None].to(self.device))
         x_hat = self.system.reconstruct(z_hat.contiguous(memory_format=torch.channels_last), at)
-        x_hat = x_hat[0, :, :height, :width]
-        return (
-            (x_hat * 255).round_().clamp_(0, 255).to(torch.uint8).permute(1, 2, 0).contiguous().cpu().numpy()
-        )
+        return to_image(x_hat[0, :, :height, :width])
 
     @torch.inference_mode()
     def latent_sections(self, latents: Latents, coder: str = "best") -> dict[str, bytes]:
@@ -152,9 +136,3 @@ def _check(index: np.ndarray) -> bytes:
 
 def _size(sections: Mapping[str, bytes]) -> int:
     return sum(map(len, sections.values()))
-
-
-@lru_cache(maxsize=4)
-def _load(cls: type[GdaeBase], path: Path, mtime_ns: int) -> GdaeBase:
-    del mtime_ns  # part of the cache's key: a run's weights change while it trains
-    return cls(*load_weights(path))

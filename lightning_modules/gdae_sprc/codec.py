@@ -74,7 +74,8 @@ class GdaeSprcCodec(GdaeBase):
     """GDAE and the residual x − x̂ in HEVC, better where the heat map is hot.
 
     Quality is 51 − QP of the residual, 0 to 51. For a given quality or a byte budget (``target_bpp``), the level of
-    the latents is chosen; the slides fix it by hand.
+    the latents is chosen; the slides fix it by hand. Among the choices is a file without latents, whose residual is
+    taken from mid-grey.
 
     Attributes:
         classifier: makes the heat map where `encode` is given none. Found at the first use: ``mobilenetv2_100`` below
@@ -83,8 +84,8 @@ class GdaeSprcCodec(GdaeBase):
     """
 
     id = "sprc"
-    qualities = (6.0, 9.0, 12.0, 15.0, 18.0, 21.0, 24.0, 27.0, 30.0)
-    default_quality = 15.0
+    qualities = (9.0, 12.0, 16.0, 20.0, 24.0, 27.0)
+    default_quality = 16.0
 
     def __init__(
         self, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], device: str = "cpu"
@@ -114,7 +115,7 @@ class GdaeSprcCodec(GdaeBase):
         Args:
             target_bpp: bits per pixel that the file may take, instead of ``quality``; the split between latents and
                 residual and the residual's quality are chosen for the least squared error.
-            level: of the latents, instead of the best.
+            level: of the latents, instead of the best or none.
             heat: H×W, 0 to 1, instead of the classifier's.
             strength: QP between the coldest and the hottest place; 0 is uniform quality and needs no heat map.
             latents: the lossless coder, one of `base.LATENT_CODERS`.
@@ -142,6 +143,8 @@ class GdaeSprcCodec(GdaeBase):
         # The residual first: it is where a false size shows before anything large is allocated.
         stream = container.sections.get("residual")
         residual = None if stream is None else decode_residual(stream, height, width)
+        if residual is not None and set(container.sections) == {"residual"}:
+            return _add(_grey(height, width), residual)
         x_hat = self.synthesise(self.read_latents(container), height, width)
         return x_hat if residual is None else _add(x_hat, residual)
 
@@ -165,7 +168,9 @@ class GdaeSprcCodec(GdaeBase):
     def _bases(
         self, image: Image, coder: str, level: float | None
     ) -> Iterator[tuple[dict[str, bytes], Image]]:
-        """Sections and x̂ of every level, ascending; of one where it is given."""
+        """Sections and x̂ of no latents, then of every level, ascending; of one level where it is given."""
+        if level is None:
+            yield {}, _grey(*image.shape[:2])
         for at in range(self.levels) if level is None else [level]:
             found: Latents = self.analyse(image, at)
             yield self.latent_sections(found, coder), self.synthesise(found, *image.shape[:2])
@@ -182,6 +187,10 @@ class GdaeSprcCodec(GdaeBase):
         size = len(Container(self.id, height, width, sections, self.identity).to_bytes())
         error = image.astype(np.int32) - decoded
         return Attempt(sections, size, float(np.sum(error * error, dtype=np.int64)))
+
+
+def _grey(height: int, width: int) -> Image:
+    return np.full((height, width, 3), 128, np.uint8)
 
 
 def _add(x_hat: Image, residual: np.ndarray) -> Image:

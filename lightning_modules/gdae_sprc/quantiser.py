@@ -9,7 +9,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+WINDOW = 7
+"""Centres that a soft assignment is over; those farther off would have next to no share."""
 
 
 class Quantised(NamedTuple):
@@ -39,15 +43,18 @@ class SoftToHardQuantiser(nn.Module):
         self.centres = nn.Parameter(torch.arange(centres).float() - self.middle)
 
     def forward(self, z: Tensor, sigma: float) -> Quantised:
-        """z, any shape, float32; q_k = softmax_k(−σ·(z − c_k)²)."""
+        """z, any shape, float32; q_k = softmax_k(−σ·(z − c_k)²), over the `WINDOW` centres about the nearest one."""
         c = self.centres.sort().values
-        distance = (z[..., None] - c).square()
-        q = torch.softmax(-sigma * distance, -1)
-        nearest = distance.argmin(-1)
-        soft = (q * c).sum(-1)
-        numbers = torch.arange(len(c), device=z.device, dtype=q.dtype) - self.middle
-        hard = c[nearest]
-        return Quantised(soft + (hard - soft).detach(), numbers[nearest], (q * numbers).sum(-1))
+        width = min(WINDOW, len(c))
+        nearest = self.index(z.detach()).long() + self.middle
+        first = (nearest - width // 2).clamp(0, len(c) - width)
+        window = F.embedding(first, c.unfold(0, width, 1))
+        q = torch.softmax(-sigma * (z[..., None] - window).square(), -1)
+        soft = (q * window).sum(-1)
+        index = (nearest - self.middle).to(z.dtype)
+        steps = torch.arange(width, device=z.device, dtype=q.dtype)
+        soft_index = (q * steps).sum(-1) + (first - self.middle)
+        return Quantised(soft + (c[nearest].detach() - soft).detach(), index, soft_index)
 
     def index(self, z: Tensor) -> Tensor:
         """The nearest centre's number, less that of the middle one; float32 whole numbers."""

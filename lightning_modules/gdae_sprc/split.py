@@ -17,6 +17,8 @@ _STEP = 1 / 8  # of quality
 _OCTAVES_PER_QP = 0.16  # bytes double in about six QP
 _CLOSE = 0.998  # of the budget: near enough
 _MOST = 8  # residuals coded a level
+_ERROR_BY_BYTES = 1.5  # squared error falls with this power of the residual's bytes
+_HOPELESS = 1.03  # times the best error, as foretold from one residual
 
 
 class Attempt(NamedTuple):
@@ -62,10 +64,12 @@ def best_for_budget(split: Split, budget: int) -> Attempt:
 
     def attempts() -> Iterable[Attempt]:
         nonlocal start
+        least = math.inf
         for base in split.candidates():
-            found, start = _within(split, base, budget, start, sizes)
+            found, start = _within(split, base, budget, start, sizes, _HOPELESS * least)
             if found is None:
                 return
+            least = found.error
             yield found
 
     best = _climb(attempts(), lambda attempt: attempt.error)
@@ -78,9 +82,10 @@ def best_for_budget(split: Split, budget: int) -> Attempt:
 
 
 def _within(
-    split: Split, base: Any, budget: int, start: float, sizes: list[int]
+    split: Split, base: Any, budget: int, start: float, sizes: list[int], hopeless: float
 ) -> tuple[Attempt | None, float]:
-    """The best quality of one base whose file fits, and that quality."""
+    """The best quality of one base whose file fits, and that quality; None where none does, or where a
+    residual foretells an error of ``hopeless`` or more."""
     low, high = -_STEP, MAX_QP + _STEP  # fits, does not
     best, quality = None, start
     for _ in range(_MOST):
@@ -97,7 +102,10 @@ def _within(
         # Rate is about exponential in quality, but for the bytes that do not depend on it.
         fixed = sum(len(s) for name, s in attempt.sections.items() if name != "residual")
         residual = max(len(attempt.sections["residual"]), 1)
-        quality += math.log2(max(budget - fixed, 1) / residual) / _OCTAVES_PER_QP
+        room = max(budget - fixed, 1) / residual
+        if attempt.error * room**-_ERROR_BY_BYTES >= hopeless:
+            return None, start
+        quality += math.log2(room) / _OCTAVES_PER_QP
         quality = round(min(max(quality, low + _STEP), high - _STEP) / _STEP) * _STEP
         quality = min(max(quality, 0.0), float(MAX_QP))
         if quality in (low, high):

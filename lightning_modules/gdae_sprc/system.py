@@ -25,6 +25,7 @@ from lightning_modules.entropy.hyperprior import EntropyEstimator, Rate
 from lightning_modules.gdae_sprc.config import GdaeSprcConfig
 from lightning_modules.gdae_sprc.networks import DenseDecoder, DenseEncoder, HyperEncoder
 from lightning_modules.gdae_sprc.quantiser import SoftToHardQuantiser
+from lightning_modules.gdae_sprc.transform import start_as_transform, start_gains
 from lightning_modules.layers.gain_units import GainUnits
 
 MAX_HYPER = 511
@@ -47,6 +48,9 @@ class System(nn.Module):
         self.gain = GainUnits(levels, config.latents)
         self.Q = SoftToHardQuantiser(config.centres)
         self.G = DenseDecoder(config)
+        if config.G[::-1] == config.E:
+            start_as_transform(self.E, self.G, config.latents)
+            start_gains(self.gain)
         self.H_e = HyperEncoder(config)
         self.H = EntropyEstimator(
             config.latents,

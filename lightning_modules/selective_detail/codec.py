@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from functools import lru_cache
-from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from lightning_modules.codec.container import Container
-from lightning_modules.codec.contract import Codec, Image
+from lightning_modules.codec.contract import Image
 from lightning_modules.codec.errors import ConfigError, WeightsError
-from lightning_modules.codec.weights import find_weights, load_weights, weights_identity
+from lightning_modules.codec.learned import LearnedCodec, padded, to_image, to_tensor
+from lightning_modules.codec.weights import weights_identity
 from lightning_modules.entropy.coder import MAX_SYMBOL
 from lightning_modules.entropy.gaussian import GaussianTables
 from lightning_modules.entropy.hyperprior import LatentCoder
@@ -24,7 +22,7 @@ from lightning_modules.selective_detail.system import System
 STRIDE = 16
 
 
-class SelectiveDetailCodec(Codec):
+class SelectiveDetailCodec(LearnedCodec):
     """::
 
         x ── pad to 16 ── E, gain ── round ──> ẑ, ẑ_h ── exact range coder ──> file
@@ -38,6 +36,7 @@ class SelectiveDetailCodec(Codec):
     """
 
     id = "sd"
+    paper = "selective_detail"
 
     def __init__(
         self, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], device: str = "cpu"
@@ -58,16 +57,6 @@ class SelectiveDetailCodec(Codec):
         self.qualities = tuple(float(level) for level in range(levels))
         self.default_quality = float((levels - 1) // 2)
 
-    @classmethod
-    def load(cls, which: str | bytes | Path) -> SelectiveDetailCodec:
-        """From a preset's name, a path, or the identity in a file; loaded once a process."""
-        path = find_weights("selective_detail", which)
-        return _load(path, path.stat().st_mtime_ns)
-
-    @property
-    def weights_id(self) -> bytes:
-        return self.identity
-
     @torch.inference_mode()
     def analyse(self, image: Image, quality: float) -> tuple[Tensor, Tensor, float]:
         """ẑ [latents, ⌈H/16⌉, ⌈W/16⌉], ẑ_h and the level, as a file carries them.
@@ -78,10 +67,7 @@ class SelectiveDetailCodec(Codec):
         level = round(8 * quality) / 8
         if not 0 <= level <= self.qualities[-1]:
             raise ConfigError(f"quality {quality} is out of range: it goes from 0 to {self.qualities[-1]:g}")
-        height, width = image.shape[:2]
-        padded = np.pad(image, ((0, -height % STRIDE), (0, -width % STRIDE), (0, 0)), mode="edge")
-        x = torch.from_numpy(padded).to(self.device).permute(2, 0, 1)[None].float() / 255
-        x = x.contiguous(memory_format=torch.channels_last)
+        x = to_tensor(padded(image, STRIDE), self.device)
         z, z_h = self.system.latents(x, torch.tensor([level], device=self.device))
         z_hat, z_h_hat = (t[0].round().clamp(-MAX_SYMBOL, MAX_SYMBOL) for t in (z, z_h))
         return z_hat, z_h_hat, level
@@ -92,9 +78,7 @@ class SelectiveDetailCodec(Codec):
         at = torch.tensor([level], device=self.device)
         y = z_hat[None].to(self.device).contiguous(memory_format=torch.channels_last)
         x_hat = self.system.reconstruct(y, at).x_hat[0, :, :height, :width]
-        return (
-            (x_hat * 255).round_().clamp_(0, 255).to(torch.uint8).permute(1, 2, 0).contiguous().cpu().numpy()
-        )
+        return to_image(x_hat)
 
     def _encode(self, image: Image, quality: float) -> dict[str, bytes]:
         return self.coder.encode(*self.analyse(image, quality))
@@ -103,9 +87,3 @@ class SelectiveDetailCodec(Codec):
         height, width = container.height, container.width
         z_hat, level = self.coder.decode(container, -(-height // STRIDE), -(-width // STRIDE))
         return self.synthesise(z_hat, level, height, width)
-
-
-@lru_cache(maxsize=4)
-def _load(path: Path, mtime_ns: int) -> SelectiveDetailCodec:
-    del mtime_ns  # part of the cache's key: a run's weights change while it trains
-    return SelectiveDetailCodec(*load_weights(path))
