@@ -54,6 +54,11 @@ EXPERIMENTS = {
             "lightning_modules.gan_reversal.module:GanReversal",
             "lightning_modules.gan_reversal.config:GanReversalConfig",
         ),
+        Experiment(
+            "extreme_semantic",
+            "lightning_modules.extreme_semantic.module:ExtremeSemantic",
+            "lightning_modules.extreme_semantic.config:ExtremeSemanticConfig",
+        ),
     )
 }
 

@@ -85,6 +85,21 @@ def measured(entries: Sequence[Encoded], folder: Path, weights: Path | None = No
     Raises:
         ToolError: the other process failed; the message holds what it said.
     """
+    paths = decoded_elsewhere(entries, folder, weights)
+    return [_row(entry, row) for entry, row in zip(entries, paths, strict=True)]
+
+
+def decoded_elsewhere(
+    entries: Sequence[Encoded], folder: Path, weights: Path | None = None
+) -> list[list[Path]]:
+    """Write all files into ``folder``, emptied first, and decode them in one fresh process.
+
+    Returns:
+        The files' paths, a list an entry; beside each lies the decoded picture as PNG.
+
+    Raises:
+        ToolError: the other process failed; the message holds what it said.
+    """
     shutil.rmtree(folder, ignore_errors=True)
     paths = [[folder / f"{k:02}-{name}.gnc" for name in entry.images] for k, entry in enumerate(entries)]
     for entry, row in zip(entries, paths, strict=True):
@@ -96,7 +111,7 @@ def measured(entries: Sequence[Encoded], folder: Path, weights: Path | None = No
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
         raise ToolError(f"decoding in another process failed: {done.stderr.strip()}")
-    return [_row(entry, row) for entry, row in zip(entries, paths, strict=True)]
+    return paths
 
 
 def _row(entry: Encoded, paths: Sequence[Path]) -> Row:

@@ -1,0 +1,66 @@
+"""The figure of extreme semantic compression: original, maps, GC, SC, and HEVC at equal and at twice the bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from experiments.paper_tables.files import Encoded
+from experiments.paper_tables.scenes import Pictures
+from lightning_modules.codec.errors import ConfigError
+from lightning_modules.codec.registry import open_codec
+from lightning_modules.extreme_semantic.codec import ExtremeSemanticCodec
+
+SYNTHESISED = "road,building,sky"
+
+
+def draw(
+    codec: ExtremeSemanticCodec, pictures: Pictures, name: str | None, best: Mapping[str, Encoded], out: Path
+) -> None:
+    """``figure.png`` in ``out``.
+
+    Args:
+        name: of the picture; None for the one in the middle.
+        best: GC's entry at the largest C, and HEVC's within its bytes, by scheme.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    names = list(pictures.images)
+    name = names[len(names) // 2] if name is None else name
+    if name not in pictures.images:
+        raise ConfigError(f"{pictures.name} has no picture {name!r}; the first is {names[0]}")
+    image, labels = pictures.images[name], pictures.labels[name]
+    gc, hevc = best["GC"].files[name], best["HEVC"].files[name]
+    sc = codec.encode(image, labels=labels, synthesise=SYNTHESISED)
+    twice = pictures.within("hevc", {n: 2 * len(data) for n, data in best["GC"].files.items()}, "").files[
+        name
+    ]
+    found = codec.indexed_map(image, labels, None, SYNTHESISED)
+    stride = codec.config.map_stride
+    heat = np.ones(image.shape[:2], bool)
+    if found is not None:
+        heat = (found == len(codec.config.classes)).repeat(stride, 0).repeat(stride, 1)
+    classical = open_codec("hevc")
+    panels = (
+        ("original", image),
+        ("label map", labels),
+        (f"heat map ({SYNTHESISED} synthesised)", heat[: image.shape[0], : image.shape[1]]),
+        (f"GC, {len(gc)} bytes", codec.decode(gc)),
+        (f"SC, {len(sc)} bytes, map included", codec.decode(sc)),
+        (f"HEVC, {len(hevc)} bytes", classical.decode(hevc)),
+        (f"HEVC, {len(twice)} bytes", classical.decode(twice)),
+    )
+    figure = Figure(figsize=(16, 6.6), facecolor="white", layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(2, 4).flatten()
+    for axis, (title, picture) in zip(axes, panels, strict=False):
+        flat = {"cmap": "tab20" if picture.dtype != bool else "gray", "interpolation": "nearest"}
+        axis.imshow(picture, **(flat if picture.ndim == 2 else {}))
+        axis.set_title(title)
+    for axis in axes:
+        axis.set_axis_off()
+    out.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out / "figure.png", dpi=80)

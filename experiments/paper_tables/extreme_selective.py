@@ -1,0 +1,165 @@
+"""Selective generative compression: bytes against the share of the picture synthesised, and what is preserved."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy import ndimage
+
+from datamodules.images import read_image
+from eval.tables import number, table
+from experiments.paper_tables.files import Encoded, decoded_elsewhere
+from experiments.paper_tables.scenes import Pictures, sizes
+from lightning_modules.codec.container import Container
+from lightning_modules.codec.contract import Image
+from lightning_modules.extreme_semantic.codec import ExtremeSemanticCodec
+from lightning_modules.extreme_semantic.map_coding import CODERS, map_sizes
+
+SYNTHESISED = (
+    "",
+    "sky",
+    "road,sky",
+    "road,building,sky",
+    "road,building,sky,tree,pavement",
+    None,
+)
+"""Classes synthesised; None for all."""
+
+
+@dataclass(frozen=True)
+class SelectiveRow:
+    """Means over pictures, at the largest C.
+
+    Attributes:
+        synthesised: class names, ``nothing`` or ``everything``.
+        share: of the positions of ŵ that are synthesised.
+        bytes: of the file; latents, semantic_map: of its sections. saved: share of the bytes with nothing synthesised.
+        psnr: dB over all preserved pixels of all pictures. psnr_whole: of the same pixels in the files with nothing
+            synthesised. inner, inner_whole: the same without positions that touch a synthesised one.
+        maps: bytes of the map by each coder tried.
+    """
+
+    synthesised: str
+    share: float
+    bytes: float
+    latents: float
+    semantic_map: float
+    saved: float
+    psnr: float | None
+    psnr_whole: float | None
+    inner: float | None
+    inner_whole: float | None
+    maps: dict[str, float]
+
+
+def selective_rows(
+    codec: ExtremeSemanticCodec, pictures: Pictures, folder: Path, weights: Path
+) -> list[SelectiveRow]:
+    """A row for each of `SYNTHESISED`."""
+    names = [_names(codec, which) for which in SYNTHESISED]
+    entries = [
+        pictures.encoded(
+            which, lambda n, x, which=which: codec.encode(x, labels=pictures.labels[n], synthesise=which)
+        )
+        for which in names
+    ]
+    paths = decoded_elsewhere(entries, folder, weights)
+    decoded = [
+        {n: read_image(p.with_suffix(".png")) for n, p in zip(entry.images, row, strict=True)}
+        for entry, row in zip(entries, paths, strict=True)
+    ]
+    whole = sum(sizes(entries[0]).values())
+    return [
+        _row(codec, pictures, entry, found, decoded[0], whole)
+        for entry, found in zip(entries, decoded, strict=True)
+    ]
+
+
+def selective_text(rows: Sequence[SelectiveRow]) -> list[str]:
+    """Markdown."""
+    body = [
+        [
+            row.synthesised or "nothing",
+            f"{100 * row.share:.0f} %",
+            number(row.bytes, 0),
+            number(row.latents, 0),
+            number(row.semantic_map, 0),
+            f"{100 * row.saved:.1f} %",
+            *(number(v, 2) for v in (row.psnr, row.psnr_whole, row.inner, row.inner_whole)),
+        ]
+        for row in rows
+    ]
+    header = [
+        "synthesised",
+        "share",
+        "bytes",
+        "latents",
+        "map",
+        "saved",
+        "PSNR",
+        "(GC)",
+        "PSNR inside",
+        "(GC)",
+    ]
+    maps = [[row.synthesised, *(number(row.maps[coder], 0) for coder in CODERS)] for row in rows if row.maps]
+    return [
+        "## SC: bytes against the share synthesised",
+        "Largest C, bytes of a picture. A position of ŵ is preserved if half of its pixels or more are of preserved "
+        "classes; PSNR is over the pixels of preserved positions of all pictures together, beside the same pixels' in "
+        "the files with nothing synthesised; inside: without the positions next to a synthesised one.",
+        table(header, body),
+        "Bytes of the map by each lossless coder tried; the smallest is in the file:",
+        table(["synthesised", *CODERS], maps),
+    ]
+
+
+def _names(codec: ExtremeSemanticCodec, which: str | None) -> str:
+    return ",".join(codec.config.classes) if which is None else which
+
+
+def _row(
+    codec: ExtremeSemanticCodec,
+    pictures: Pictures,
+    entry: Encoded,
+    decoded: dict[str, Image],
+    everything: dict[str, Image],
+    whole: int,
+) -> SelectiveRow:
+    stride, classes = codec.config.latent_stride, len(codec.config.classes)
+    sums = np.zeros((4, 2))
+    shares, ledgers, maps = [], [], []
+    for name, image in pictures.images.items():
+        ledgers.append(Container.from_bytes(entry.files[name]).ledger())
+        found = codec.indexed_map(image, pictures.labels[name], None, entry.scheme)
+        if found is None:
+            heat = np.ones([-(-side // stride) for side in image.shape[:2]], bool)
+        else:
+            maps.append(map_sizes(found, classes + 1))
+            ratio = stride // codec.config.map_stride
+            heat = (found == classes).reshape(found.shape[0] // ratio, ratio, -1, ratio).all((1, 3))
+        shares.append(1 - heat.mean())
+        inner = ndimage.binary_erosion(heat, np.ones((3, 3)), border_value=1)
+        for k, (grid, picture) in enumerate(
+            [(heat, decoded), (heat, everything), (inner, decoded), (inner, everything)]
+        ):
+            pixels = grid.repeat(stride, 0).repeat(stride, 1)[: image.shape[0], : image.shape[1]]
+            error = (image.astype(np.float64) - picture[name])[pixels] ** 2
+            sums[k] += error.sum(), error.size
+    total = np.mean([sum(ledger.values()) for ledger in ledgers])
+    return SelectiveRow(
+        "everything" if entry.scheme == ",".join(codec.config.classes) else entry.scheme,
+        float(np.mean(shares)),
+        float(total),
+        *(float(np.mean([ledger.get(key, 0) for ledger in ledgers])) for key in ("latents", "semantic_map")),
+        1 - float(total) * len(ledgers) / whole,
+        *(_psnr(*pair) for pair in sums),
+        {coder: float(np.mean([m[coder] for m in maps])) for coder in CODERS} if maps else {},
+    )
+
+
+def _psnr(error: float, count: float) -> float | None:
+    return 10 * math.log10(255**2 * count / error) if error > 0 else None

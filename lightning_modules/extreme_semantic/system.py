@@ -1,0 +1,160 @@
+"""Extreme semantic compression: all that a file's encoder and decoder consist of.
+
+'Image Compression with Learning using Generative Adversarial Network' (Mohit, Saxena, Singh), which describes
+Agustsson et al., ICCV 2019, generative compression (GC) and selective generative compression (SC)::
+
+    x ── E ── w ── q ──> ŵ ── × heat ──┬── entropy model ──> bits (exact)
+                                       └── (c3s1, d) ──┐
+    labels where synthesised (SC) ────────────── F ────┼── G ──> x̂ ──┬── D, with the label map if conditional
+    noise r (optional) ────────────────────────────────┘             └── losses
+
+With the map's number for "preserved" everywhere SC is GC: one network can serve both.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lightning_modules.entropy.context import ContextModel
+from lightning_modules.extreme_semantic.config import ExtremeSemanticConfig
+from lightning_modules.extreme_semantic.maps import heat_of
+from lightning_modules.extreme_semantic.networks import Encoder, Generator, downwards, one_hot
+from lightning_modules.extreme_semantic.prior import folded_bits
+from lightning_modules.extreme_semantic.quantiser import nearest, quantise
+
+
+class Output(NamedTuple):
+    """x̂ [B, 3, H, W] about [−1, 1], not clamped; the estimated bits of ŵ, [B]; the heat map, bool [B, h, w]."""
+
+    x_hat: Tensor
+    bits: Tensor
+    heat: Tensor
+
+
+class System(nn.Module):
+    """E, F, G and the entropy model.
+
+    Attributes:
+        classes: number of the map's classes; this number itself stands for "preserved".
+    """
+
+    def __init__(self, config: ExtremeSemanticConfig) -> None:
+        super().__init__()
+        config.check()
+        self.config, self.classes = config, len(config.classes)
+        self.E = Encoder(config)
+        norm, channels = config.norm, config.C[-1]
+        self.after = (
+            nn.Sequential(*downwards(norm, channels, config.after, 3)) if config.after else nn.Identity()
+        )
+        kernel = 7 if config.map_stride == 1 else 3
+        self.F = nn.Sequential(*downwards(norm, self.classes + 1, config.F, kernel)) if config.F else None
+        width = (config.after or [channels])[-1] + (config.F[-1] if config.F else 0) + config.noise
+        self.G = Generator(config, width)
+        levels = len(config.C)
+        self.level_bias = nn.Parameter(torch.zeros(levels, config.G[0])) if levels > 1 else None
+        psi = self.classes + 1 if config.F else 1
+        self.H = ContextModel(channels, psi, config.context, config.heads, config.radius, config.skew, levels)
+
+    def latents(self, x: Tensor) -> Tensor:
+        """x [B, 3, H, W] in [−1, 1], sides multiples of the stride -> w [B, C, h, w] before the quantiser."""
+        return self.E(x)
+
+    def wanted(self, level: Tensor, heat: Tensor) -> Tensor:
+        """What is coded: bool [B, C, h, w] for ``level`` [B] (which C) and ``heat`` bool [B, h, w]."""
+        counts = torch.tensor(self.config.C, device=level.device)[level]
+        channels = torch.arange(self.config.C[-1], device=level.device) < counts[:, None]
+        return channels[:, :, None, None] & heat[:, None]
+
+    def heat(self, labels: Tensor | None, like: Tensor) -> Tensor:
+        """The heat map bool [B, h, w] of a file's map; ``like`` is w. Everything is preserved where there is none."""
+        if labels is None:
+            return torch.ones_like(like[:, 0], dtype=torch.bool)
+        return heat_of(labels, self.classes, self.config.latent_stride // self.config.map_stride)
+
+    def psi(self, labels: Tensor | None, like: Tensor) -> Tensor:
+        """What the entropy model is told: one-hot labels on ŵ's grid [B, h, w, ψ], or ones without SC."""
+        if self.F is None:
+            return torch.ones_like(like[:, :1]).permute(0, 2, 3, 1)
+        if labels is None:
+            grid = torch.full(like[:, 0].shape, self.classes, device=like.device)
+        else:
+            ratio = self.config.latent_stride // self.config.map_stride
+            grid = labels[:, ratio // 2 :: ratio, ratio // 2 :: ratio]
+        return one_hot(grid, self.classes + 1).permute(0, 2, 3, 1)
+
+    def reconstruct(
+        self, w_hat: Tensor, level: Tensor, labels: Tensor | None, noise: Tensor | None
+    ) -> Tensor:
+        """x̂ of ŵ [B, C, h, w], zero where not coded.
+
+        Args:
+            labels: int64 [B, H/map_stride, W/map_stride], `classes` where preserved; None where all is.
+            noise: [B, noise, H/stride, W/stride], or None where the configuration has none.
+        """
+        features = [self.after(w_hat)]
+        if self.F is not None:
+            if labels is None:
+                ratio = self.config.latent_stride // self.config.map_stride
+                size = (len(w_hat), *(ratio * n for n in w_hat.shape[2:]))
+                labels = torch.full(size, self.classes, device=w_hat.device)
+            features.append(self.F(one_hot(labels, self.classes + 1).to(features[0].dtype)))
+        if noise is not None:
+            features.append(noise)
+        bias = None if self.level_bias is None else self.level_bias[level]
+        whole = torch.cat([f.float() for f in features], 1).contiguous(memory_format=torch.channels_last)
+        return self.G(whole, bias).float()
+
+    def forward(
+        self,
+        x: Tensor,
+        level: Tensor,
+        labels: Tensor | None,
+        noise: Tensor | None,
+        beta: float = 1.0,
+    ) -> Output:
+        """Training: hard centres with soft gradients, and the entropy of the centres under the model.
+
+        Args:
+            x: [B, 3, H, W] in [−1, 1]. level: int64 [B], which of the configured C.
+            labels, noise: see `reconstruct`.
+            beta: the gradient of the bits reaches the encoder multiplied by this, the entropy model as it is. So one
+                loss trains both, and with 0 the encoder knows nothing of the rate.
+        """
+        w = self.latents(x)
+        heat = self.heat(labels, w)
+        wanted = self.wanted(level, heat)
+        quantised = quantise(w, self.config.sigma)
+        w_hat = quantised.w_hat * wanted
+        x_hat = self.reconstruct(w_hat, level, labels, noise)
+        # Contexts steer every later symbol: they are estimated in float32, near the exact arithmetic of coding.
+        with torch.autocast(x.device.type, enabled=False):
+            contexts = w_hat.detach().permute(0, 2, 3, 1)
+            mu, s = self.H(contexts, self.psi(labels, w), level.float())
+            one_hot_w = quantised.one_hot.detach() + beta * (quantised.one_hot - quantised.one_hot.detach())
+            bits = (folded_bits(mu, s) * one_hot_w.permute(0, 2, 3, 1, 4)).sum(-1)
+            bits = (bits * wanted.permute(0, 2, 3, 1)).sum((1, 2, 3))
+        return Output(x_hat, bits, heat)
+
+    def hard(self, w: Tensor, level: Tensor, heat: Tensor) -> Tensor:
+        """ŵ as a file carries it: centres where coded, zeros elsewhere."""
+        return nearest(w) * self.wanted(level, heat)
+
+
+def noise_of(seed: int, channels: int, height: int, width: int) -> Tensor | None:
+    """r of a seed: [1, channels, height, width], uniform in [−√3, √3] on 256 steps; the same on every machine."""
+    if not channels:
+        return None
+    steps = np.random.Generator(np.random.PCG64(seed)).bytes(channels * height * width)
+    values = np.frombuffer(steps, np.uint8).reshape(1, channels, height, width)
+    return torch.from_numpy((values.astype(np.float32) - 127.5) * np.float32(3**0.5 / 127.5))
+
+
+def enlarge(heat: Tensor, stride: int) -> Tensor:
+    """A heat map [B, h, w] in pixels, float32 [B, 1, h·stride, w·stride]."""
+    return F.interpolate(heat[:, None].float(), scale_factor=float(stride), mode="nearest")
