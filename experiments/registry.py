@@ -54,6 +54,11 @@ EXPERIMENTS = {
             "lightning_modules.gan_reversal.module:GanReversal",
             "lightning_modules.gan_reversal.config:GanReversalConfig",
         ),
+        Experiment(
+            "ppgn_inpainting",
+            "lightning_modules.ppgn_inpainting.module:PpgnInpainting",
+            "lightning_modules.ppgn_inpainting.config:PpgnInpaintingConfig",
+        ),
     )
 }
 

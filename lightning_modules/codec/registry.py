@@ -31,6 +31,7 @@ LEARNED = {
     "gdae_sprc": ("sprc", "lightning_modules.gdae_sprc.codec:GdaeSprcCodec"),
     "selective_detail": ("sd", "lightning_modules.selective_detail.codec:SelectiveDetailCodec"),
     "gan_reversal": ("gr", "lightning_modules.gan_reversal.codec:GanReversalCodec"),
+    "ppgn_inpainting": ("ppgn", "lightning_modules.ppgn_inpainting.codec:PpgnInpaintingCodec"),
 }
 
 
