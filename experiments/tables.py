@@ -19,6 +19,7 @@ from lightning_modules.codec.errors import ConfigError, GenicError
 # Paper -> "module:function", which takes the rest of the command line and returns the exit status.
 TABLES = {
     "gan_reversal": "experiments.paper_tables.gan_reversal:main",
+    "ppgn_inpainting": "experiments.paper_tables.ppgn_inpainting:main",
 }
 
 

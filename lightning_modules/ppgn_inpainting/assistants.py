@@ -22,8 +22,8 @@ from lightning_modules.codec.errors import DamagedFileError
 from lightning_modules.ppgn_inpainting.assistant_losses import boundary_loss, laplacian_of_gaussian, pooled
 from lightning_modules.ppgn_inpainting.config import PpgnInpaintingConfig
 from lightning_modules.ppgn_inpainting.features import Encoder
-from lightning_modules.ppgn_inpainting.stills import Still, thumbnail_size
-from losses.perceptual import content_loss, style_loss
+from lightning_modules.ppgn_inpainting.stills import Still
+from losses.perceptual import content_loss
 
 EDGE_POOL = 4
 CONTENT_POOL = 4
@@ -138,7 +138,10 @@ def _encode_gram(gram: np.ndarray) -> bytes:
     upper = gram[np.triu_indices(len(gram))]
     roots = np.sign(upper) * np.sqrt(np.abs(upper))
     largest = np.float16(np.abs(roots).max() + 1e-6)
-    return largest.astype("<f2").tobytes() + np.rint(roots / largest * 127).clip(-127, 127).astype(np.int8).tobytes()
+    return (
+        largest.astype("<f2").tobytes()
+        + np.rint(roots / largest * 127).clip(-127, 127).astype(np.int8).tobytes()
+    )
 
 
 def _decode_gram(stream: bytes, channels: int) -> np.ndarray:

@@ -102,7 +102,7 @@ class PpgnInpaintingCodec(Codec):
             scale: of the thumbnail, of `SCALES`; None for what suits the budget.
             search: try the neighbouring scales too and take the picture of highest SSIM.
             assist: scale of a thumbnail that goes with kept pixels; None for none, as published.
-            keep: share of the blocks that is kept, or of the shorter side by the square, instead of the configuration's.
+            keep: share of the blocks that is kept, or of the shorter side by the square, if not the configuration's.
             count: pixels to keep (``pixels``, ``edges``) whatever the budget.
             importance: H×W, 0 to 1; blocks of 0.5 or more on average get detail (``selective``), or are kept first
                 (block schemes, in place of edges).
@@ -122,15 +122,18 @@ class PpgnInpaintingCodec(Codec):
         unknown = sorted(set(assistants) - set(ASSISTANTS))
         if unknown or not (quality > 0 and 0 <= seed <= 255 and 0 <= steps <= 255 and 0 < share < 1):
             raise ConfigError(
-                f"quality={quality}, seed={seed}, steps={steps}, share={share}, assistants={list(assistants)}: quality "
-                f"is positive, seed and steps are 0 to 255, share is in (0, 1), assistants are of {', '.join(ASSISTANTS)}"
+                f"quality={quality}, seed={seed}, steps={steps}, share={share}, assistants={list(assistants)}: "
+                "quality is positive, seed and steps are 0 to 255, share is in (0, 1), assistants are of "
+                f"{', '.join(ASSISTANTS)}"
             )
         if steps and scheme in ("thumbnail", "selective"):
             raise ConfigError(f"sampling needs kept pixels: use a scheme other than {scheme!r}, or steps=0")
         if assistants and not steps:
             raise ConfigError("assistant losses take part in sampling: give steps")
         if importance is not None and importance.shape != image.shape[:2]:
-            raise ConfigError(f"importance is {image.shape[0]}×{image.shape[1]} numbers, not {importance.shape}")
+            raise ConfigError(
+                f"importance is {image.shape[0]}×{image.shape[1]} numbers, not {importance.shape}"
+            )
         limit = int(quality * image.shape[0] * image.shape[1] / 8)
         if scheme == "thumbnail":
             return self._thumbnail(image, limit, scale, search, quality)
@@ -161,7 +164,9 @@ class PpgnInpaintingCodec(Codec):
             if 0 <= at < len(SCALES):
                 sections = self._thumbnail_at(image, limit, at)
                 decoded = self.decoder.decode(sections, *image.shape[:2])
-                found.append((self._size(image, sections) <= limit, measure(image, decoded).ssim or 0.0, sections))
+                found.append(
+                    (self._size(image, sections) <= limit, measure(image, decoded).ssim or 0.0, sections)
+                )
         return max(found, key=lambda one: one[:2])[2]
 
     def _thumbnail_at(self, image: Image, limit: int, index: int) -> dict[str, bytes]:
@@ -321,7 +326,7 @@ class PpgnInpaintingCodec(Codec):
         """Sections of assistant information, and ``sampled`` for the parameters."""
         if not steps:
             return {"sampled": None}
-        E, x = self.decoder.E, self.decoder.tensor(image)
+        E, x = self.decoder.classifier, self.decoder.tensor(image)
         if label == "best":
             label = int(self.decoder.system.encoder_for(E, *image.shape[:2])(x).logits.argmax())
         names = tuple(name for name in ASSISTANTS if name in assistants)
@@ -348,7 +353,9 @@ def suitable_scale(bpp: float) -> int:
 def _scale(scale: float) -> int:
     index = int(np.argmin([abs(scale - s) for s in SCALES]))
     if abs(SCALES[index] - scale) > 0.01:
-        raise ConfigError(f"no thumbnails of scale {scale}: there are {', '.join(f'{s:.3g}' for s in SCALES)}")
+        raise ConfigError(
+            f"no thumbnails of scale {scale}: there are {', '.join(f'{s:.3g}' for s in SCALES)}"
+        )
     return index
 
 

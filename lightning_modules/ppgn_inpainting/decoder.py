@@ -30,7 +30,7 @@ class Decoder:
     Args:
         system: in eval mode.
         tables: of the range coder.
-        classifier: tensors of a random classifier; empty where it lies elsewhere. It is opened at the first sampling.
+        classifier_tensors: of a random classifier; empty where it lies elsewhere. It is opened at the first sampling.
     """
 
     def __init__(
@@ -38,17 +38,17 @@ class Decoder:
         config: PpgnInpaintingConfig,
         system: System,
         tables: GaussianTables,
-        classifier: Mapping[str, Tensor],
+        classifier_tensors: Mapping[str, Tensor],
         device: str,
     ) -> None:
         self.config, self.system, self.tables, self.device = config, system, tables, device
-        self._classifier, self._E, self._models = classifier, None, None
+        self._tensors, self._E, self._models = classifier_tensors, None, None
 
     @property
-    def E(self) -> Encoder:
+    def classifier(self) -> Encoder:
         """The classifier; `WeightsError` where it is not at hand."""
         if self._E is None:
-            self._E = restored(self.config, self._classifier).to(self.device)
+            self._E = restored(self.config, self._tensors).to(self.device)
         return self._E
 
     @property
@@ -81,7 +81,7 @@ class Decoder:
         self, p: Parameters, sections: Mapping[str, bytes], height: int, width: int
     ) -> Image:
         """The restorer's picture."""
-        small = self.tensor(self._thumbnail(p, sections, height, width))
+        small = self.tensor(self.thumbnail(p, sections, height, width))
         return image_of(self.system.restore(small, height, width, SCALES[p.thumbnail]))
 
     def detailed(self, base: Image, p: Parameters, sections: Mapping[str, bytes]) -> Image:
@@ -115,16 +115,14 @@ class Decoder:
         decoded = image.decompress(stream, height, width)
         return self._block_mask(p, sections, height, width), decoded
 
-    def picture(
-        self, p: Parameters, sections: Mapping[str, bytes], mask: np.ndarray, image: Image
-    ) -> Image:
+    def picture(self, p: Parameters, sections: Mapping[str, bytes], mask: np.ndarray, image: Image) -> Image:
         """Holes filled, and sampled where the file says so; kept pixels are exactly ``image``'s."""
         height, width = mask.shape
         x = self.tensor(image)
         m = torch.from_numpy(mask).to(x)[None, None]
         base = None
         if p.thumbnail is not None:
-            base = enlarge(self.tensor(self._thumbnail(p, sections, height, width)), height, width)
+            base = enlarge(self.tensor(self.thumbnail(p, sections, height, width)), height, width)
         with torch.no_grad():
             filled = self.system.fill(x, m, base)
         if p.sampled is not None:
@@ -133,12 +131,14 @@ class Decoder:
 
     def tensor(self, image: Image) -> Tensor:
         """uint8 H×W×3 to [1, 3, H, W] in [0, 1]."""
-        return torch.from_numpy(np.ascontiguousarray(image)).to(self.device).permute(2, 0, 1)[None].float() / 255
+        return (
+            torch.from_numpy(np.ascontiguousarray(image)).to(self.device).permute(2, 0, 1)[None].float() / 255
+        )
 
     def _sampled(
         self, s: Sampled, sections: Mapping[str, bytes], filled: Tensor, x: Tensor, m: Tensor
     ) -> Tensor:
-        c, E = self.config, self.E
+        c, E = self.config, self.classifier
         if s.classifier != E.identity():
             raise WeightsError(
                 f"the file was sampled through a classifier {s.classifier.hex()}, here is {E.identity().hex()}: "
@@ -160,7 +160,8 @@ class Decoder:
         with torch.no_grad():
             return (generate(moved) + offset).clamp(0, 1)
 
-    def _thumbnail(self, p: Parameters, sections: Mapping[str, bytes], height: int, width: int) -> Image:
+    def thumbnail(self, p: Parameters, sections: Mapping[str, bytes], height: int, width: int) -> Image:
+        """The decoded thumbnail at its own size."""
         if p.thumbnail is None:
             raise DamagedFileError("the parameters name no thumbnail's scale")
         size = thumbnail_size(height, width, SCALES[p.thumbnail])

@@ -40,7 +40,9 @@ class Encoder(nn.Module):
         modules = dict(self.frozen.network.named_modules())
         missing = [name for name in (config.h1, config.h, config.style) if name not in modules]
         if missing:
-            raise ConfigError(f"{config.classifier} has no module {missing[0]!r}: see network.named_modules()")
+            raise ConfigError(
+                f"{config.classifier} has no module {missing[0]!r}: see network.named_modules()"
+            )
         self.names, self.style_name = (config.h1, config.h), config.style
 
     def train(self, mode: bool = True) -> Encoder:

@@ -5,10 +5,10 @@ One step::
     d = ε1·(E(x̃) − h) + ε2·∂log C_y(x̃)/∂h − ε4·∂/∂h ½‖m·(G(h) − x)‖² − ∂L_A/∂h + N(0, ε3²)
     h ← clip(h + rate_t / mean|d| · d)
 
-E and C see the composite x̃ = m·x + (1 − m)·G(h), so the class acts in the holes only, while the context term compares
-the un-pasted picture on the kept pixels. L_A are the assistant losses of the composite. The rate falls linearly from its
-first value to about 0. All arithmetic is floating point on the decoder: seed and steps are in the file, and pixels may
-differ by rounding between devices, as with every synthesis network.
+E and C see the composite x̃ = m·x + (1 − m)·G(h), so the class acts in the holes only, while the context term
+compares the un-pasted picture on the kept pixels. L_A are the assistant losses of the composite. The rate falls
+linearly from its first value to about 0. All arithmetic is floating point on the decoder: seed and steps are in the
+file, and pixels may differ by rounding between devices, as with every synthesis network.
 """
 
 from __future__ import annotations

@@ -54,7 +54,9 @@ def degraded(image: Image, scale: float, quality: int) -> Image:
     return codec.decompress(codec.compress(small, quality), *small.shape[:2])
 
 
-def fit(limit: int, compress: Callable[[int], bytes], highest: int = 90, start: int = 25) -> tuple[bytes, int]:
+def fit(
+    limit: int, compress: Callable[[int], bytes], highest: int = 90, start: int = 25
+) -> tuple[bytes, int]:
     """The stream of the highest quality within ``limit`` bytes and that quality; of quality 0 where none fits.
 
     Bytes are about exponential in quality, which saves most of a bisection's attempts.

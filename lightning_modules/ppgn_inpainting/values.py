@@ -1,8 +1,9 @@
 """Colours of single kept pixels as bytes, by the exact range coder.
 
-Pixels are coded in levels, each four times as many as the one before, in an order that a hash draws. A pixel is predicted
-from those of earlier levels around it: weighted means over 3×3 cells of the finest grid whose cells hold some. All is
-integer arithmetic on YCoCg-R values (Malvar and Sullivan 2003) in units of the quantiser, chroma twice as coarse.
+Pixels are coded in levels, each four times as many as the one before, in an order that a hash draws. A pixel is
+predicted from those of earlier levels around it: weighted means over 3×3 cells of the finest grid whose cells hold
+some. All is integer arithmetic on YCoCg-R values (Malvar and Sullivan 2003) in units of the quantiser, chroma twice as
+coarse.
 """
 
 from __future__ import annotations
@@ -135,7 +136,7 @@ def _scale(error: np.ndarray) -> int:
     """The scale index nearest to the errors' deviation; a stream holds it, so rounding does no harm."""
     sigma = np.sqrt(np.mean(error**2)) if len(error) else SIGMA_MIN
     ratio = np.log(np.clip(sigma, SIGMA_MIN, SIGMA_MAX) / SIGMA_MIN) / np.log(SIGMA_MAX / SIGMA_MIN)
-    return int(round(ratio * (SCALES - 1)))
+    return round(float(ratio) * (SCALES - 1))
 
 
 def _quantised(pixels: np.ndarray, step: int) -> np.ndarray:
