@@ -280,15 +280,15 @@ class TestSampler:
         torch.testing.assert_close(sample(h, settings, E, G, x, mask), h)
 
     def test_the_context_comes_nearer_with_the_networks_themselves(self, module):
-        system, x = module.system, torch.rand(1, 3, 48, 48)
+        system, x = module.system, torch.full((1, 3, 48, 48), 0.6)
         mask = (torch.rand(1, 1, 48, 48) < 0.5).float()
         E, G = system.encoder_for(module.E, 48, 48), system.generator_for(48, 48)
-        settings = Sampling(0.0, 0.0, 0.0, 1.0, steps=20, rate=0.1, low=-30, high=30)
+        settings = Sampling(0.0, 0.0, 0.0, 1.0, steps=10, rate=2.0, low=-30, high=30)
         with torch.no_grad():
             h = E(x).h
             before = (mask * (G(h) - x)).square().sum()
             after = (mask * (G(sample(h, settings, E, G, x, mask)) - x)).square().sum()
-        assert after < 0.98 * before
+        assert after < 0.9 * before
 
 
 class TestNetworks:
@@ -424,7 +424,7 @@ class TestSchemes:
         assert assisted > plain + 1
 
     def test_the_search_is_never_worse(self, codec):
-        image = photograph(96, 112)
+        image = photograph(64, 72)
         found = codec.encode(image, 0.8, search=True)
         for scale in (SCALES[0], SCALES[1]):
             one = codec.encode(image, 0.8, scale=scale)
@@ -545,7 +545,8 @@ class TestTable:
         save_weights(path, module.export_weights(), module.metadata())
         write_png(tmp_path / "pictures" / "one.png", photograph(80, 96))
         arguments = ["--weights", str(path), "--data", "folder", "--root", str(tmp_path / "pictures")]
-        arguments += ["--crop", "64", "--steps", "1", "--sampled", "1", "--out", str(tmp_path / "out")]
+        arguments += ["--part", "crops", "--crop", "48", "--steps", "1", "--quick", "--regions", "1"]
+        arguments += ["--out", str(tmp_path / "out")]
         assert tables.main(["ppgn_inpainting", *arguments]) == 0
         text = (tmp_path / "out" / "table.md").read_text()
         for row in (
@@ -557,6 +558,6 @@ class TestTable:
         ):
             assert text.count(f"| {row}") >= 1, row
         found = json.loads((tmp_path / "out" / "table.json").read_text())
-        assert len(found["published"]) == 13 and math.isfinite(found["full"][0]["ssim"])
+        assert len(found["published"]) == 13 and math.isfinite(found["crops"][0]["ssim"])
         assert (tmp_path / "out" / "figure.png").stat().st_size > 10_000
         assert "found" in text or "refuted" in text

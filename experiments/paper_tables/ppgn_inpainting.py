@@ -1,7 +1,7 @@
-"""The table of ablative compression: 13 published rows, ours at the bytes of JPEG's quality 1, and what else fits.
+"""The table of ablative compression: the 13 published rows at the bytes of JPEG's quality 1, and what else fits.
 
-Central crops have the 256×256 pixels of the networks of the time and are sampled with PPGN; whole pictures are filled by
-the feed-forward networks alone unless ``--full-steps`` says otherwise.
+Central crops have the 256×256 pixels of the networks of the time and are sampled with PPGN; whole pictures are filled
+by the feed-forward networks alone unless ``--full-steps`` says otherwise.
 """
 
 from __future__ import annotations
@@ -196,7 +196,7 @@ def _write(options: argparse.Namespace, found: Mapping[str, list[Row]], part: st
     title = f"central crops of {options.crop}×{options.crop}" if part == "crops" else "whole pictures"
     lines = [
         f"# Ablative compression, {title}",
-        f"{rows[0].pictures} pictures of {options.data}, means over pictures of whole files decoded in a fresh process; "
+        f"{rows[0].pictures} pictures of {options.data}; means over pictures, whole files decoded in a fresh process; "
         "every scheme within the bytes of each picture's JPEG of quality 1, losses' targets included. "
         + (f"{steps} steps of sampling. " if steps else "No sampling: the feed-forward networks alone. ")
         + "Published SSIM is of unnamed pictures and another SSIM, without rates.",

@@ -109,6 +109,8 @@ class Parameters:
             label = int.from_bytes(data[at + 3 : at + 5], "little")
             names = tuple(name for k, name in enumerate(ASSISTANTS) if bits >> k & 1)
             classifier = data[at + 5 : at + 9]
+            if len(classifier) != 4:
+                raise ValueError("they are cut short")
             sampled = Sampled(
                 steps, noise, None if label == _NO_CLASS else label, classifier, names, bool(bits & _REFINE)
             )
