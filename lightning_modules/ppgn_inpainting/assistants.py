@@ -6,7 +6,7 @@ The publication adds the losses and counts no bytes; a decoder has not the origi
 - style: the Gram matrix of one early layer of the classifier, roots of its entries in 8 bits;
 - content: h1 averaged over cells of 4×4 positions, quantised by each channel's deviation, range coded.
 
-Style and content share the section ``latents``.
+Style and content share the section ``latents``. Edge and content are sums over positions, as the sampler's context is.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Assistants:
         c, terms, data = self.config, [], sections.get("latents", b"")
         if "edge" in names:
             target = self._decode_edge(sections.get("edges", b""), *x.shape[2:])
-            terms.append(lambda shown, _: c.lambda_edge * (_small_edges(shown) - target).square().mean())
+            terms.append(lambda shown, _: c.lambda_edge * (_small_edges(shown) - target).square().sum())
         if "style" in names:
             stream, data = _taken(data)
             gram = torch.from_numpy(_decode_gram(stream, self.E.style(x).shape[1]))[None]
@@ -89,7 +89,7 @@ class Assistants:
         return (_gram(self.E.style(shown)) - gram).square().sum() / 4
 
     def _content(self, shown: Tensor, features: Tensor) -> Tensor:
-        return content_loss([pooled(self.E(shown).h1, CONTENT_POOL)], [features]) / features.numel()
+        return content_loss([pooled(self.E(shown).h1, CONTENT_POOL)], [features])
 
     def _encode_edge(self, x: Tensor) -> bytes:
         edges = _small_edges(x)[0, 0].numpy()
