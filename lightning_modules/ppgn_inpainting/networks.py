@@ -45,6 +45,18 @@ class Generator(nn.Module):
         else:
             layers.append(nn.Conv2d(channels, 3, 3, padding=1))
         self.up = nn.Sequential(*layers)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        """He et al. 2015: variance kept through all layers, so that h shows in the first pictures already."""
+        for layer in self.modules():
+            if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
+                # A deconvolution of 4×4 with stride 2 sums 2×2 taps for each output.
+                taps = 4 if isinstance(layer, nn.ConvTranspose2d) else layer.kernel_size[0] ** 2
+                nn.init.normal_(layer.weight, std=(2 / (1 + SLOPE**2) / (layer.in_channels * taps)) ** 0.5)
+                nn.init.zeros_(layer.bias)
+        with torch.no_grad():
+            self.up[-1].weight.mul_(0.1)
 
     def forward(self, h: Tensor) -> Tensor:
         """[B, h_channels, a, b] (1×1 for a vector) -> pictures about [0, 1]."""
