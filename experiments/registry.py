@@ -59,6 +59,11 @@ EXPERIMENTS = {
             "lightning_modules.extreme_semantic.module:ExtremeSemantic",
             "lightning_modules.extreme_semantic.config:ExtremeSemanticConfig",
         ),
+        Experiment(
+            "ppgn_inpainting",
+            "lightning_modules.ppgn_inpainting.module:PpgnInpainting",
+            "lightning_modules.ppgn_inpainting.config:PpgnInpaintingConfig",
+        ),
     )
 }
 

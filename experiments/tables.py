@@ -18,9 +18,10 @@ from lightning_modules.codec.errors import ConfigError, GenicError
 
 # Paper -> "module:function", which takes the rest of the command line and returns the exit status.
 TABLES = {
-    "gan_reversal": "experiments.paper_tables.gan_reversal:main",
     "extreme_semantic": "experiments.paper_tables.extreme_semantic:main",
+    "gan_reversal": "experiments.paper_tables.gan_reversal:main",
     "gdae_sprc": "experiments.paper_tables.gdae_sprc:main",
+    "ppgn_inpainting": "experiments.paper_tables.ppgn_inpainting:main",
 }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from eval.classical import ycbcr
 from eval.classical.base import ClassicalCodec, Image, pillow_decode, pillow_encode
 from eval.classical.ffmpeg import decode_planes
@@ -21,6 +23,8 @@ class Avif(ClassicalCodec):
     default_quality = 45
     quality_range = (0, 100)
     quality_meaning = "libavif's scale"
+    tune: ClassVar[str] = "psnr"
+    speed: ClassVar[int] = 3
 
     def compress(self, image: Image, quality: float) -> bytes:
         file = pillow_encode(
@@ -29,9 +33,9 @@ class Avif(ClassicalCodec):
             quality=round(quality),
             subsampling="4:4:4",
             codec="aom",
-            speed=3,
+            speed=self.speed,
             max_threads=1,
-            advanced={"tune": "psnr", "sb-size": "64"},
+            advanced={"tune": self.tune, "sb-size": "64"},
         )
         return _media_data(file)
 

@@ -20,12 +20,10 @@ class LearnedCodec(Codec):
     Attributes:
         paper: the package under ``lightning_modules``, where shipped weights are found.
         identity: of the weights, from `weights_identity`.
-        device: of the networks.
     """
 
     paper: ClassVar[str]
     identity: bytes
-    device: str
 
     @classmethod
     def load(cls, which: str | bytes | Path) -> Self:

@@ -32,6 +32,7 @@ LEARNED = {
     "selective_detail": ("sd", "lightning_modules.selective_detail.codec:SelectiveDetailCodec"),
     "gan_reversal": ("gr", "lightning_modules.gan_reversal.codec:GanReversalCodec"),
     "extreme_semantic": ("es", "lightning_modules.extreme_semantic.codec:ExtremeSemanticCodec"),
+    "ppgn_inpainting": ("ppgn", "lightning_modules.ppgn_inpainting.codec:PpgnInpaintingCodec"),
 }
 
 

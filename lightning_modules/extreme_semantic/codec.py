@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from lightning_modules.codec.container import Container
-from lightning_modules.codec.contract import Codec, Image
+from lightning_modules.codec.contract import Image
 from lightning_modules.codec.errors import ConfigError, DamagedFileError, WeightsError
-from lightning_modules.codec.weights import find_weights, load_weights, weights_identity
+from lightning_modules.codec.learned import LearnedCodec, padded, to_image, to_tensor
+from lightning_modules.codec.weights import weights_identity
 from lightning_modules.extreme_semantic.config import ExtremeSemanticConfig
 from lightning_modules.extreme_semantic.map_coding import decode_map, encode_map
 from lightning_modules.extreme_semantic.maps import class_numbers, merge
@@ -25,7 +24,7 @@ from lightning_modules.extreme_semantic.system import System, noise_of
 TABLES = "tables"
 
 
-class ExtremeSemanticCodec(Codec):
+class ExtremeSemanticCodec(LearnedCodec):
     """::
 
         x ── pad ── E ── nearest centre, × heat ──> ŵ ── range coder ──> latents
@@ -40,6 +39,7 @@ class ExtremeSemanticCodec(Codec):
     """
 
     id = "es"
+    paper = "extreme_semantic"
 
     def __init__(
         self, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], device: str = "cpu"
@@ -57,16 +57,6 @@ class ExtremeSemanticCodec(Codec):
         self.identity = weights_identity(tensors, metadata)
         self.qualities = tuple(float(c) for c in self.config.C)
         self.default_quality = self.qualities[-1]
-
-    @classmethod
-    def load(cls, which: str | bytes | Path) -> ExtremeSemanticCodec:
-        """From a preset's name, a path, or the identity in a file; loaded once a process."""
-        path = find_weights("extreme_semantic", which)
-        return _load(path, path.stat().st_mtime_ns)
-
-    @property
-    def weights_id(self) -> bytes:
-        return self.identity
 
     def cap(self, quality: float) -> float:
         """dim(ŵ)·log2 L in bits per pixel, which entropy coding stays below (equation 3)."""
@@ -105,15 +95,18 @@ class ExtremeSemanticCodec(Codec):
             preserve = np.isin(labels, class_numbers(names, self.config.classes)) ^ (synthesise is not None)
         c = self.config
         merged = merge(
-            self._padded(labels), self._padded(preserve), self.system.classes, c.map_stride, c.latent_stride
+            padded(labels, c.stride),
+            padded(preserve, c.stride),
+            self.system.classes,
+            c.map_stride,
+            c.latent_stride,
         )
         return None if (merged == self.system.classes).all() else merged
 
     @torch.inference_mode()
     def analyse(self, image: Image) -> Tensor:
         """w [1, C, h, w] before the quantiser."""
-        x = torch.from_numpy(self._padded(image)).to(self.device).permute(2, 0, 1)[None].float() / 127.5 - 1
-        return self.system.latents(x.contiguous(memory_format=torch.channels_last))
+        return self.system.latents(2 * to_tensor(padded(image, self.config.stride), self.device) - 1)
 
     def _encode(
         self,
@@ -181,8 +174,7 @@ class ExtremeSemanticCodec(Codec):
         noise = None if noise is None else noise.to(self.device)
         x_hat = self.system.reconstruct(w_hat.to(self.device), at, indexed, noise)
         x_hat = x_hat[0, :, : size[0], : size[1]]
-        pixels = ((x_hat + 1) * 127.5).round_().clamp_(0, 255).to(torch.uint8)
-        return pixels.permute(1, 2, 0).contiguous().cpu().numpy()
+        return to_image((x_hat + 1) / 2)
 
     def _side(
         self, level: int, found: np.ndarray | None, like: Tensor
@@ -194,19 +186,8 @@ class ExtremeSemanticCodec(Codec):
         heat = self.system.heat(indexed, like).to(self.device)
         return torch.tensor([level], device=self.device), indexed, heat
 
-    def _padded(self, x: np.ndarray) -> np.ndarray:
-        stride = self.config.stride
-        sides = ((0, -x.shape[0] % stride), (0, -x.shape[1] % stride))
-        return np.pad(x, sides + ((0, 0),) * (x.ndim - 2), mode="edge")
-
 
 def _check(parameters: bytes, stream: bytes, section: bytes, height: int, width: int) -> bytes:
     """Binds the streams to the picture's size; damage as such is the container's CRC's to find."""
     size = height.to_bytes(2, "little") + width.to_bytes(2, "little")
     return zlib.crc32(size + parameters + stream + section).to_bytes(4, "little")[:2]
-
-
-@lru_cache(maxsize=4)
-def _load(path: Path, mtime_ns: int) -> ExtremeSemanticCodec:
-    del mtime_ns  # part of the cache's key: a run's weights change while it trains
-    return ExtremeSemanticCodec(*load_weights(path))

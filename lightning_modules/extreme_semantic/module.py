@@ -50,12 +50,6 @@ class ExtremeSemantic(CompressionModule):
             groups["discriminator"] = (self.D.parameters(), self.config.learning_rate)
         return groups
 
-    def learning_rate_factor(self, batch: int) -> float:
-        """1, then a straight line to ``decay_factor`` between batches ``decay_from`` and ``decay_to``."""
-        c = self.config
-        done = min(max((batch - c.decay_from) / max(c.decay_to - c.decay_from, 1), 0.0), 1.0)
-        return 1.0 + (c.decay_factor - 1.0) * done
-
     def loss_step(self, batch: Batch) -> None:
         c = self.config
         x, t_s = self.pictures(batch), self.semantic(batch)

@@ -1,0 +1,169 @@
+"""Assistant information for sampling: what the losses compare with, as bytes in the file.
+
+The publication adds the losses and counts no bytes; a decoder has not the original, so their targets are sent here:
+
+- edge: the Laplacian of Gaussian of the picture at a quarter of its size, an AV1 still (section ``edges``);
+- style: the Gram matrix of one early layer of the classifier, roots of its entries in 8 bits;
+- content: h1 averaged over cells of 4×4 positions, quantised by each channel's deviation, range coded.
+
+Style and content share the section ``latents``. Edge and content are sums over positions, as the sampler's context is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lightning_modules.codec.container import read_varint, write_varint
+from lightning_modules.codec.errors import DamagedFileError
+from lightning_modules.ppgn_inpainting.assistant_losses import boundary_loss, laplacian_of_gaussian, pooled
+from lightning_modules.ppgn_inpainting.config import PpgnInpaintingConfig
+from lightning_modules.ppgn_inpainting.features import Encoder
+from lightning_modules.ppgn_inpainting.stills import Still
+from losses.perceptual import content_loss
+
+EDGE_POOL = 4
+CONTENT_POOL = 4
+_EDGE_QUALITY, _EDGE_GAIN = 30, 2.0
+_BOUND = 7  # of content's symbols: within the narrowest tables, so that nothing escapes
+_SIGMA_ONE = 22  # scale index of σ ≈ 1
+
+
+class Assistants:
+    """Targets of the losses of one picture.
+
+    Args:
+        E: the classifier, over pictures of any size.
+        models: `entropy.coder.GaussianModels`.
+    """
+
+    def __init__(self, config: PpgnInpaintingConfig, E: Encoder, models) -> None:
+        self.config, self.E, self.models = config, E, models
+
+    @torch.no_grad()
+    def encode(self, x: Tensor, names: Sequence[str]) -> dict[str, bytes]:
+        """Sections for a picture [1, 3, H, W] in [0, 1]."""
+        sections, streams = {}, []
+        if "edge" in names:
+            sections["edges"] = self._encode_edge(x)
+        if "style" in names:
+            streams.append(_encode_gram(_gram(self.E.style(x))[0].numpy()))
+        if "content" in names:
+            streams.append(self._encode_content(pooled(self.E(x).h1, CONTENT_POOL)[0].numpy()))
+        if streams:
+            sections["latents"] = b"".join(write_varint(len(stream)) + stream for stream in streams)
+        return sections
+
+    @torch.no_grad()
+    def loss(
+        self, names: Sequence[str], sections: dict[str, bytes], x: Tensor, mask: Tensor
+    ) -> Callable[[Tensor, Tensor], Tensor]:
+        """L_A as a function of the composite and the generated picture; ``x`` and ``mask`` are what is kept.
+
+        Raises:
+            DamagedFileError: a section is missing or no such target.
+        """
+        c, terms, data = self.config, [], sections.get("latents", b"")
+        if "edge" in names:
+            target = self._decode_edge(sections.get("edges", b""), *x.shape[2:])
+            terms.append(lambda shown, _: c.lambda_edge * (_small_edges(shown) - target).square().sum())
+        if "style" in names:
+            stream, data = _taken(data)
+            gram = torch.from_numpy(_decode_gram(stream, self.E.style(x).shape[1]))[None]
+            terms.append(lambda shown, _: c.lambda_style * self._style(shown, gram))
+        if "content" in names:
+            stream, data = _taken(data)
+            like = pooled(self.E(x).h1, CONTENT_POOL)
+            features = torch.from_numpy(self._decode_content(stream, tuple(like.shape[1:])))[None]
+            terms.append(lambda shown, _: c.lambda_content * self._content(shown, features))
+        if "boundary" in names:
+            terms.append(lambda _, generated: c.lambda_boundary * boundary_loss(generated, x, mask))
+        if data:
+            raise DamagedFileError("assistant information is left over")
+        return lambda shown, generated: sum(term(shown, generated) for term in terms)
+
+    def _style(self, shown: Tensor, gram: Tensor) -> Tensor:
+        return (_gram(self.E.style(shown)) - gram).square().sum() / 4
+
+    def _content(self, shown: Tensor, features: Tensor) -> Tensor:
+        return content_loss([pooled(self.E(shown).h1, CONTENT_POOL)], [features])
+
+    def _encode_edge(self, x: Tensor) -> bytes:
+        edges = _small_edges(x)[0, 0].numpy()
+        grey = np.clip(np.rint(128 + 255 * _EDGE_GAIN * edges), 0, 255).astype(np.uint8)
+        return Still().compress(np.repeat(grey[..., None], 3, 2), _EDGE_QUALITY)
+
+    def _decode_edge(self, stream: bytes, height: int, width: int) -> Tensor:
+        size = (-(-height // EDGE_POOL), -(-width // EDGE_POOL))
+        grey = Still().decompress(stream, *size)[..., 1].astype(np.float32)
+        return torch.from_numpy((grey - 128) / (255 * _EDGE_GAIN))[None, None]
+
+    def _encode_content(self, features: np.ndarray) -> bytes:
+        from lightning_modules.entropy.coder import GaussianEncoder
+
+        mean, step = features.mean((1, 2)), features.std((1, 2)) + 1e-3
+        header = np.stack((mean, step)).astype("<f2")
+        k = np.rint((features - header[0, :, None, None]) / header[1, :, None, None].astype(np.float32))
+        symbols = torch.from_numpy(np.clip(k, -_BOUND, _BOUND).astype(np.int64)).flatten()
+        encoder = GaussianEncoder(self.models, bytearray())
+        encoder.put(symbols, *_unit(len(symbols)))
+        return header.tobytes() + encoder.finish()
+
+    def _decode_content(self, stream: bytes, shape: tuple[int, ...]) -> np.ndarray:
+        from lightning_modules.entropy.coder import EscapeReader, GaussianDecoder
+
+        header = np.frombuffer(stream[: 4 * shape[0]], "<f2").astype(np.float32).reshape(2, shape[0])
+        decoder = GaussianDecoder(self.models, stream[4 * shape[0] :], EscapeReader(b""))
+        symbols = decoder.get(*_unit(int(np.prod(shape))), bounded=True).numpy().reshape(shape)
+        decoder.close()
+        if not np.isfinite(header).all():
+            raise DamagedFileError("the content's scales are no numbers")
+        return symbols.astype(np.float32) * header[1, :, None, None] + header[0, :, None, None]
+
+
+def _small_edges(x: Tensor) -> Tensor:
+    return laplacian_of_gaussian(pooled(x, EDGE_POOL))
+
+
+def _gram(features: Tensor) -> Tensor:
+    """Gram matrices over channels and positions' number: the publication's 1/(4N²M²) is this and the ¼ later."""
+    flat = features.flatten(2)
+    return flat @ flat.transpose(1, 2) / (flat.shape[1] * flat.shape[2])
+
+
+def _encode_gram(gram: np.ndarray) -> bytes:
+    upper = gram[np.triu_indices(len(gram))]
+    roots = np.sign(upper) * np.sqrt(np.abs(upper))
+    largest = np.float16(np.abs(roots).max() + 1e-6)
+    return (
+        largest.astype("<f2").tobytes()
+        + np.rint(roots / largest * 127).clip(-127, 127).astype(np.int8).tobytes()
+    )
+
+
+def _decode_gram(stream: bytes, channels: int) -> np.ndarray:
+    if len(stream) != 2 + channels * (channels + 1) // 2:
+        raise DamagedFileError("the style's Gram matrix is not of the classifier's size")
+    roots = np.frombuffer(stream[2:], np.int8).astype(np.float32) / 127
+    roots = roots * np.frombuffer(stream[:2], "<f2").astype(np.float32)
+    gram = np.zeros((channels, channels), np.float32)
+    rows, columns = np.triu_indices(channels)
+    gram[rows, columns] = gram[columns, rows] = np.sign(roots) * roots**2
+    return gram
+
+
+def _unit(count: int) -> tuple[Tensor, Tensor]:
+    """Centres 0 and deviations of about 1 as the range coder takes them."""
+    from lightning_modules.entropy.grid import ACTIVATION_BITS
+
+    return torch.zeros(count, dtype=torch.int64), torch.full((count,), _SIGMA_ONE << ACTIVATION_BITS)
+
+
+def _taken(data: bytes) -> tuple[bytes, bytes]:
+    length, start = read_varint(data, 0)
+    if start + length > len(data):
+        raise DamagedFileError("assistant information is cut short")
+    return data[start : start + length], data[start + length :]

@@ -1,0 +1,113 @@
+"""What is kept: the publication's five ablation masks.
+
+Edges are zero crossings of the Laplacian of the Gaussian (Marr and Hildreth 1980), strongest first; the publication
+says no more than "Laplacian of Gaussian". Blocks lie on a grid; "near edges" is by the strength of the edges inside.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.ndimage import binary_dilation, gaussian_laplace
+
+from lightning_modules.codec.contract import Image
+from lightning_modules.codec.errors import DamagedFileError
+from lightning_modules.ppgn_inpainting.hashing import chosen
+
+SIGMA = 1.5
+_MAX_HEADER = 12  # bytes of a codestream that `claimed_size` wants
+
+
+def central_square(height: int, width: int, side: int) -> np.ndarray:
+    """bool H×W, True in the middle ``side``×``side`` pixels."""
+    mask = np.zeros((height, width), bool)
+    side = min(side, height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    mask[top : top + side, left : left + side] = True
+    return mask
+
+
+def random_pixels(height: int, width: int, count: int, seed: int) -> np.ndarray:
+    """bool H×W with ``count`` pixels that ``seed`` chooses."""
+    mask = np.zeros(height * width, bool)
+    mask[chosen(height * width, min(count, height * width), seed)] = True
+    return mask.reshape(height, width)
+
+
+def edge_strength(image: Image, sigma: float = SIGMA) -> np.ndarray:
+    """float64 H×W: how far the Laplacian of the Gaussian of luma jumps over a zero crossing; 0 off edges."""
+    luma = image.astype(np.float64) @ np.array([0.299, 0.587, 0.114])
+    response = gaussian_laplace(luma, sigma, mode="nearest")
+    strength = np.zeros_like(luma)
+    for axis in (0, 1):
+        a, b = (np.moveaxis(x, axis, 0) for x in (response, strength))
+        jump = np.where(a[:-1] * a[1:] < 0, np.abs(a[1:] - a[:-1]), 0)
+        np.maximum(b[:-1], jump, out=b[:-1])
+    return strength
+
+
+def edge_pixels(strength: np.ndarray, count: int) -> np.ndarray:
+    """bool H×W with the ``count`` strongest edge pixels, or all where there are fewer."""
+    mask = np.zeros(strength.size, bool)
+    best = np.argsort(-strength, axis=None, kind="stable")[:count]
+    mask[best] = strength.ravel()[best] > 0
+    return mask.reshape(strength.shape)
+
+
+def edge_blocks(strength: np.ndarray, block: int, count: int) -> np.ndarray:
+    """bool rows×columns of blocks: the ``count`` with the most edge in them (first ones of equals)."""
+    energy = block_sums(strength, block)
+    grid = np.zeros(energy.size, bool)
+    grid[np.argsort(-energy, axis=None, kind="stable")[:count]] = True
+    return grid.reshape(energy.shape)
+
+
+def far_blocks(near: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """bool rows×columns: ``count`` random blocks that do not touch ``near``; of all others where these are too few.
+
+    A function of ``near`` and ``seed`` alone, so a file holds only those.
+    """
+    free = np.flatnonzero(~binary_dilation(near, np.ones((3, 3), bool)))
+    if len(free) < count:
+        free = np.flatnonzero(~near)
+    grid = np.zeros(near.size, bool)
+    grid[free[chosen(len(free), min(count, len(free)), seed)]] = True
+    return grid.reshape(near.shape)
+
+
+def block_sums(values: np.ndarray, block: int) -> np.ndarray:
+    """Sums over the blocks of a grid that covers H×W values; border blocks may be smaller."""
+    rows = np.add.reduceat(values, np.arange(0, values.shape[0], block), axis=0)
+    return np.add.reduceat(rows, np.arange(0, values.shape[1], block), axis=1)
+
+
+def grid_shape(height: int, width: int, block: int) -> tuple[int, int]:
+    """Rows and columns of blocks."""
+    return -(-height // block), -(-width // block)
+
+
+def to_pixels(grid: np.ndarray, height: int, width: int, block: int) -> np.ndarray:
+    """bool H×W of a mask of blocks."""
+    return grid.repeat(block, 0).repeat(block, 1)[:height, :width]
+
+
+def encode_mask(mask: np.ndarray) -> bytes:
+    """A mask as a bilevel picture in a lossless JPEG XL codestream."""
+    import imagecodecs
+
+    return imagecodecs.jpegxl_encode(
+        mask.astype(np.uint8), lossless=True, effort=9, bitspersample=1, usecontainer=False, numthreads=1
+    )
+
+
+def decode_mask(stream: bytes, height: int, width: int) -> np.ndarray:
+    """bool height×width; `DamagedFileError` where the stream is no such mask."""
+    import imagecodecs
+
+    from eval.classical.base import check_size
+    from eval.classical.jxl import claimed_size
+
+    check_size(*claimed_size(stream.ljust(_MAX_HEADER, b"\0")), height, width)
+    mask = imagecodecs.jpegxl_decode(stream, numthreads=1).squeeze()
+    if mask.size != height * width or mask.max(initial=0) > 1:
+        raise DamagedFileError("the mask is not a bilevel picture")
+    return mask.reshape(height, width).astype(bool)

@@ -1,0 +1,151 @@
+"""The networks: G, the feed-forward U-Net, and the discriminator. Leaky ReLU of slope 0.3, as in the released PPGN."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+SLOPE = 0.3
+_FIRST = 4  # side of the map that a vector is reshaped to
+
+
+class Generator(nn.Module):
+    """h -> x̂ (Dosovitskiy and Brox 2016, as in PPGN-h): no normalisation, no bounding function at the end.
+
+    Args:
+        h_channels, vector, dense, up, after: see the configuration.
+
+    A vector [B, h_channels] becomes up[0]×4×4 and 256×256 after six deconvolutions; a map [B, h_channels, a, b]
+    becomes a·2ⁿ×b·2ⁿ.
+    """
+
+    def __init__(
+        self, h_channels: int, vector: bool, dense: Sequence[int], up: Sequence[int], after: Sequence[int]
+    ) -> None:
+        super().__init__()
+        self.vector = vector
+        layers: list[nn.Module] = []
+        channels = h_channels
+        for width in [*dense, up[0] * _FIRST**2] if vector else dense:
+            layers += [nn.Conv2d(channels, width, 1), nn.LeakyReLU(SLOPE)]
+            channels = width
+        self.dense = nn.Sequential(*layers)
+        channels, layers = (up[0] if vector else channels), []
+        for width, then in zip(up, after, strict=True):
+            layers += [nn.ConvTranspose2d(channels, width, 4, 2, 1), nn.LeakyReLU(SLOPE)]
+            channels = width
+            if then:
+                layers += [nn.Conv2d(channels, then, 3, padding=1), nn.LeakyReLU(SLOPE)]
+                channels = then
+        if channels == 3 and after[-1]:
+            layers.pop()  # the last convolution makes the picture
+        else:
+            layers.append(nn.Conv2d(channels, 3, 3, padding=1))
+        self.up = nn.Sequential(*layers)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        """He et al. 2015: variance kept through all layers, so that h shows in the first pictures already."""
+        for layer in self.modules():
+            if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
+                # A deconvolution of 4×4 with stride 2 sums 2×2 taps for each output.
+                taps = 4 if isinstance(layer, nn.ConvTranspose2d) else layer.kernel_size[0] ** 2
+                nn.init.normal_(layer.weight, std=(2 / (1 + SLOPE**2) / (layer.in_channels * taps)) ** 0.5)
+                nn.init.zeros_(layer.bias)
+        with torch.no_grad():
+            self.up[-1].weight.mul_(0.1)
+
+    def forward(self, h: Tensor) -> Tensor:
+        """[B, h_channels, a, b] (1×1 for a vector) -> pictures about [0, 1]."""
+        x = self.dense(h)
+        if self.vector:
+            x = x.reshape(len(x), -1, _FIRST, _FIRST)
+        return self.up(x) + 0.5
+
+
+class Residual(nn.Module):
+    """x + 3×3(leaky ReLU(3×3(x)))."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, padding=1),
+            nn.LeakyReLU(SLOPE),
+            nn.Conv2d(channels, channels, 3, padding=1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x)
+
+
+class FeedForward(nn.Module):
+    """A U-Net on a first guess: x̂ = guess + residual. The filler and the restorer are one each.
+
+    The publications name no architecture. The finest features are at half the picture's resolution, by pixel
+    (un)shuffling, which is where the time goes.
+
+    Args:
+        widths, blocks: of the scales 1/2, 1/4, …
+    """
+
+    def __init__(self, widths: Sequence[int], blocks: Sequence[int]) -> None:
+        super().__init__()
+        self.multiple = 2 ** len(widths)
+        self.first = nn.Conv2d(16, widths[0], 3, padding=1)
+        self.down, self.inner, self.lift, self.outer = (nn.ModuleList() for _ in range(4))
+        for k, (width, count) in enumerate(zip(widths, blocks, strict=True)):
+            self.inner.append(nn.Sequential(*(Residual(width) for _ in range(count))))
+            if k + 1 < len(widths):
+                self.down.append(nn.Conv2d(width, widths[k + 1], 2, 2))
+                self.lift.append(nn.Sequential(nn.Conv2d(widths[k + 1], 4 * width, 1), nn.PixelShuffle(2)))
+                self.outer.append(Residual(width))
+        self.last = nn.Conv2d(widths[0], 12, 3, padding=1)
+        with torch.no_grad():  # begin near the guess
+            self.last.weight.mul_(0.1)
+            self.last.bias.zero_()
+
+    @property
+    def reach(self) -> int:
+        """Pixels, a bound on how far a pixel's input acts: for cutting large pictures into tiles."""
+        total = 4
+        for k, inner in enumerate(self.inner):
+            blocks = len(inner) + (k < len(self.outer))
+            total += 2 ** (k + 1) * (2 * blocks + 1)
+        return total
+
+    def forward(self, guess: Tensor, plane: Tensor) -> Tensor:
+        """Guess [B, 3, H, W] and plane [B, 1, H, W] -> x̂ [B, 3, H, W], about [0, 1]; any size."""
+        height, width = guess.shape[2:]
+        pad = (0, -width % self.multiple, 0, -height % self.multiple)
+        x = F.pad(torch.cat((guess - 0.5, plane), 1), pad, mode="replicate")
+        x = self.first(F.pixel_unshuffle(x, 2))
+        kept = []
+        for inner, down in zip(self.inner, self.down):  # noqa: B905 - one scale fewer goes down
+            x = inner(x)
+            kept.append(x)
+            x = down(x)
+        x = self.inner[-1](x)
+        for k in reversed(range(len(kept))):
+            x = self.outer[k](self.lift[k](x) + kept[k])
+        residual = F.pixel_shuffle(self.last(x), 2)[..., :height, :width]
+        return guess + residual.float()
+
+
+class Discriminator(nn.Module):
+    """A patch's score, high for real: strided convolutions, spectral normalisation in place of batch norm."""
+
+    def __init__(self, channels: int, widths: Sequence[int]) -> None:
+        super().__init__()
+        normalised = nn.utils.parametrizations.spectral_norm
+        layers: list[nn.Module] = []
+        for width in widths:
+            layers += [normalised(nn.Conv2d(channels, width, 4, 2, 1)), nn.LeakyReLU(0.2)]
+            channels = width
+        self.body = nn.Sequential(*layers, normalised(nn.Conv2d(channels, 1, 3, padding=1)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, channels, H, W] -> logits [B, 1, h, w]."""
+        return self.body(x)

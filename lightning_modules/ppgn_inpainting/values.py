@@ -1,0 +1,157 @@
+"""Colours of single kept pixels as bytes, by the exact range coder.
+
+Pixels are coded in levels, each four times as many as the one before, in an order that a hash draws. A pixel is
+predicted from those of earlier levels around it: weighted means over 3×3 cells of the finest grid whose cells hold
+some. All is integer arithmetic on YCoCg-R values (Malvar and Sullivan 2003) in units of the quantiser, chroma twice as
+coarse.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from lightning_modules.codec.errors import DamagedFileError
+from lightning_modules.entropy.gaussian import SCALES, SIGMA_MAX, SIGMA_MIN
+from lightning_modules.ppgn_inpainting.hashing import chosen
+
+_LEAST_LEVEL = 24
+_RATIO = 4
+_PARTS = 32  # of a symbol, in predictions
+_KERNEL = ((1, 2, 1), (2, 4, 2), (1, 2, 1))
+_WEIGHT = 3  # least weight of neighbours that make a prediction
+
+
+def encode_values(image: np.ndarray, mask: np.ndarray, step: int, models) -> tuple[bytes, bytes]:
+    """Stream and escapes of the pixels of uint8 ``image`` [H, W, 3] where ``mask``.
+
+    Args:
+        step: of the quantiser, 1 to 255.
+        models: `entropy.coder.GaussianModels`.
+    """
+    from lightning_modules.entropy.coder import GaussianEncoder
+
+    positions, symbols = np.flatnonzero(mask), _quantised(image[mask], step)
+    escapes = bytearray()
+    encoder, scales = GaussianEncoder(models, escapes), bytearray()
+    known = _Known(mask.shape)
+    for level in _levels(len(positions)):
+        at, k = positions[level], symbols[level]
+        predicted = known.predict(at)
+        for channel in range(3):
+            error = k[:, channel] - predicted[:, channel] / _PARTS
+            scales.append(_scale(error))
+            encoder.put(*_coded(k[:, channel], predicted[:, channel], scales[-1]))
+        known.add(at, k)
+    return bytes(scales) + encoder.finish(), bytes(escapes)
+
+
+def decode_values(stream: bytes, escapes: bytes, mask: np.ndarray, step: int, models) -> np.ndarray:
+    """uint8 [H, W, 3], 0 where not kept.
+
+    Raises:
+        DamagedFileError: not such a stream.
+    """
+    from lightning_modules.entropy.coder import EscapeReader, GaussianDecoder
+
+    positions = np.flatnonzero(mask)
+    levels = _levels(len(positions))
+    scales, reader = stream[: 3 * len(levels)], EscapeReader(escapes)
+    if len(scales) < 3 * len(levels) or max(scales, default=0) >= SCALES or step < 1:
+        raise DamagedFileError("the kept pixels begin with scales that no encoder wrote")
+    decoder = GaussianDecoder(models, stream[len(scales) :], reader)
+    known, symbols = _Known(mask.shape), np.zeros((len(positions), 3), np.int64)
+    for n, level in enumerate(levels):
+        predicted = known.predict(positions[level])
+        for channel in range(3):
+            _, mu, index = _coded(symbols[level, channel], predicted[:, channel], scales[3 * n + channel])
+            symbols[level, channel] = decoder.get(mu, index, bounded=True).numpy()
+        known.add(positions[level], symbols[level])
+    decoder.close()
+    reader.close()
+    image = np.zeros((*mask.shape, 3), np.uint8)
+    image[mask] = _dequantised(symbols, step)
+    return image
+
+
+class _Known:
+    """Coded pixels, and predictions from them, in 1/32 symbols."""
+
+    def __init__(self, shape: tuple[int, int]) -> None:
+        self.width = shape[1]
+        # Channels Y, Co, Cg and a count, with the margin that 3×3 cells want.
+        self.grids = [np.zeros((4, shape[0] + 2, shape[1] + 2), np.int64)]
+        while max(shape) > 1:
+            shape = (-(-shape[0] // 2), -(-shape[1] // 2))
+            self.grids.append(np.zeros((4, shape[0] + 2, shape[1] + 2), np.int64))
+
+    def add(self, positions: np.ndarray, symbols: np.ndarray) -> None:
+        rows, columns = np.divmod(positions, self.width)
+        values = np.concatenate((symbols.T, np.ones((1, len(positions)), np.int64)))
+        for k, grid in enumerate(self.grids):
+            for plane, value in zip(grid, values, strict=True):
+                np.add.at(plane, ((rows >> k) + 1, (columns >> k) + 1), value)
+
+    def predict(self, positions: np.ndarray) -> np.ndarray:
+        """int64 [n, 3]; 0 before anything is known."""
+        rows, columns = np.divmod(positions, self.width)
+        out = np.zeros((len(positions), 3), np.int64)
+        open_ = np.arange(len(positions))
+        for k, grid in enumerate(self.grids):
+            if not len(open_):
+                break
+            r, c = (rows[open_] >> k) + 1, (columns[open_] >> k) + 1
+            total = sum(
+                weight * grid[:, r + i - 1, c + j - 1]
+                for i, line in enumerate(_KERNEL)
+                for j, weight in enumerate(line)
+            )
+            enough = total[3] >= (_WEIGHT if k + 1 < len(self.grids) else 1)
+            done = open_[enough]
+            out[done] = (_PARTS * total[:3, enough] // total[3, enough]).T
+            open_ = open_[~enough]
+        return out
+
+
+def _levels(count: int) -> list[np.ndarray]:
+    """Numbers of the pixels of each level, coarsest first."""
+    ends = [count]
+    while ends[-1] > _LEAST_LEVEL * _RATIO:
+        ends.append(ends[-1] // _RATIO)
+    order = chosen(count, count, 1)
+    starts = [0, *reversed(ends[1:])]
+    return [order[a:b] for a, b in zip(starts, reversed(ends), strict=True)] if count else []
+
+
+def _coded(symbols: np.ndarray, predicted: np.ndarray, scale: int) -> tuple[torch.Tensor, ...]:
+    """Symbols, centres and scale indices as the range coder takes them."""
+    from lightning_modules.entropy.coder import MU_SHIFT
+    from lightning_modules.entropy.grid import ACTIVATION_BITS
+
+    mu = torch.from_numpy(predicted << MU_SHIFT)
+    return torch.from_numpy(np.ascontiguousarray(symbols)), mu, torch.full_like(mu, scale << ACTIVATION_BITS)
+
+
+def _scale(error: np.ndarray) -> int:
+    """The scale index nearest to the errors' deviation; a stream holds it, so rounding does no harm."""
+    sigma = np.sqrt(np.mean(error**2)) if len(error) else SIGMA_MIN
+    ratio = np.log(np.clip(sigma, SIGMA_MIN, SIGMA_MAX) / SIGMA_MIN) / np.log(SIGMA_MAX / SIGMA_MIN)
+    return round(float(ratio) * (SCALES - 1))
+
+
+def _quantised(pixels: np.ndarray, step: int) -> np.ndarray:
+    """uint8 [n, 3] RGB to symbols int64 [n, 3]."""
+    r, g, b = pixels.astype(np.int64).T
+    co = r - b
+    t = b + (co >> 1)
+    cg = g - t
+    y = t + (cg >> 1)
+    return np.stack([(2 * v + s) // (2 * s) for v, s in ((y, step), (co, 2 * step), (cg, 2 * step))], 1)
+
+
+def _dequantised(symbols: np.ndarray, step: int) -> np.ndarray:
+    y, co, cg = (symbols * (step, 2 * step, 2 * step)).T
+    t = y - (cg >> 1)
+    g = cg + t
+    b = t - (co >> 1)
+    return np.clip(np.stack([b + co, g, b], 1), 0, 255).astype(np.uint8)

@@ -1,0 +1,563 @@
+"""Ablative compression: masks, coding, losses, the sampler against a hand computation, training, the schemes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from skimage import data
+
+from eval.metrics import measure
+from experiments import tables
+from experiments.config import load_config
+from lightning_modules.codec.container import Container
+from lightning_modules.codec.errors import ConfigError, DamagedFileError, WeightsError
+from lightning_modules.codec.registry import open_codec
+from lightning_modules.codec.weights import save_weights
+from lightning_modules.entropy.coder import GaussianModels
+from lightning_modules.entropy.gaussian import build_tables
+from lightning_modules.ppgn_inpainting import masks
+from lightning_modules.ppgn_inpainting.assistant_losses import (
+    boundary_loss,
+    edge_loss,
+    laplacian_of_gaussian,
+)
+from lightning_modules.ppgn_inpainting.config import SCALES, PpgnInpaintingConfig
+from lightning_modules.ppgn_inpainting.features import Encoder, Features
+from lightning_modules.ppgn_inpainting.fill import guess, smooth_fill
+from lightning_modules.ppgn_inpainting.hashing import chosen, hashed, normal
+from lightning_modules.ppgn_inpainting.module import PpgnInpainting
+from lightning_modules.ppgn_inpainting.networks import FeedForward, Generator
+from lightning_modules.ppgn_inpainting.parameters import SCHEMES, Parameters, Sampled
+from lightning_modules.ppgn_inpainting.sampler import Sampling, direction, sample
+from lightning_modules.ppgn_inpainting.stills import fit
+from lightning_modules.ppgn_inpainting.system import in_tiles
+from lightning_modules.ppgn_inpainting.values import decode_values, encode_values
+
+
+def photograph(height: int = 72, width: int = 88) -> np.ndarray:
+    return np.ascontiguousarray(data.astronaut()[60 : 60 + height, 150 : 150 + width])
+
+
+@pytest.fixture(scope="module")
+def module() -> PpgnInpainting:
+    torch.manual_seed(0)
+    return PpgnInpainting(load_config("ppgn_inpainting", ["preset=nano"]).model)
+
+
+@pytest.fixture(scope="module")
+def codec(module):
+    return module.codec()
+
+
+@pytest.fixture(scope="module")
+def models() -> GaussianModels:
+    return GaussianModels(build_tables())
+
+
+class TestHashing:
+    def test_the_stream_is_fixed_for_ever(self):
+        """The published generator's numbers for seed 0 (its state after k steps is what is hashed here)."""
+        assert [hex(n) for n in hashed(2, 0).tolist()] == ["0xe220a8397b1dcdaf", "0x6e789e6aa1b965f4"]
+        assert len(np.unique(hashed(10_000, 3))) == 10_000
+
+    def test_choices_are_a_prefix_of_more(self):
+        few, many = chosen(1000, 10, 5), chosen(1000, 1000, 5)
+        np.testing.assert_array_equal(few, many[:10])
+        assert sorted(many) == list(range(1000)) and len(chosen(7, 0, 1)) == 0
+
+    def test_normal_numbers(self):
+        x = normal((200, 100), 4)
+        assert abs(x.mean()) < 0.02 and abs(x.std() - 1) < 0.02
+        assert abs((x**4).mean() - 3) < 0.15  # a Gaussian's kurtosis
+        assert not np.array_equal(x, normal((200, 100), 5))
+
+
+class TestMasks:
+    def test_the_square_is_central(self):
+        mask = masks.central_square(20, 31, 9)
+        assert mask.sum() == 81 and mask[5:14, 11:20].all()
+        assert masks.central_square(5, 7, 100).sum() == 25
+
+    def test_random_pixels(self):
+        mask = masks.random_pixels(40, 50, 20, 1)
+        assert mask.sum() == 20
+        np.testing.assert_array_equal(mask, masks.random_pixels(40, 50, 20, 1))
+        assert not np.array_equal(mask, masks.random_pixels(40, 50, 20, 2))
+        assert masks.random_pixels(3, 3, 50, 0).all()
+
+    def test_edges_lie_on_the_edge(self):
+        image = np.zeros((40, 60, 3), np.uint8)
+        image[:, 30:] = 200
+        strength = masks.edge_strength(image)
+        mask = masks.edge_pixels(strength, 40)
+        assert mask.sum() == 40 and set(np.nonzero(mask)[1]) <= {29, 30}
+        assert not masks.edge_pixels(masks.edge_strength(np.full((9, 9, 3), 7, np.uint8)), 5).any()
+        grid = masks.edge_blocks(strength, 8, 5)
+        assert grid.shape == (5, 8) and grid[:, 3].all() and grid.sum() == 5
+
+    def test_far_blocks_keep_their_distance(self):
+        near = np.zeros((12, 16), bool)
+        near[:, 3] = True
+        far = masks.far_blocks(near, 30, 0)
+        assert far.sum() == 30 and not far[:, 2:5].any()
+        np.testing.assert_array_equal(far, masks.far_blocks(near, 30, 0))
+        crowded = masks.far_blocks(np.eye(4, dtype=bool), 3, 0)  # nowhere far: elsewhere at least
+        assert crowded.sum() == 3 and not (crowded & np.eye(4, dtype=bool)).any()
+
+    @pytest.mark.parametrize("shape", [(1, 1), (5, 9), (64, 48)])
+    def test_a_mask_comes_back(self, shape):
+        mask = np.random.default_rng(0).random(shape) < 0.2
+        stream = masks.encode_mask(mask)
+        np.testing.assert_array_equal(masks.decode_mask(stream, *shape), mask)
+        with pytest.raises(DamagedFileError):
+            masks.decode_mask(stream, shape[0] + 1, shape[1])
+
+    def test_blocks_cost_far_less_than_their_pixels(self):
+        strength = masks.edge_strength(data.astronaut())
+        blocks = masks.encode_mask(masks.edge_blocks(strength, 16, 300))
+        assert len(blocks) < 128  # 1 bit a block
+        assert len(masks.encode_mask(masks.edge_pixels(strength, 20_000))) > 20 * len(blocks)
+
+
+class TestValues:
+    @pytest.mark.parametrize("count", [1, 5, 400, 6336])
+    @pytest.mark.parametrize("step", [4, 24])
+    def test_they_come_back_within_the_step(self, count, step, models):
+        image = photograph()
+        mask = masks.random_pixels(*image.shape[:2], count, 3)
+        stream, escapes = encode_values(image, mask, step, models)
+        decoded = decode_values(stream, escapes, mask, step, models)
+        assert (decoded[~mask] == 0).all()
+        error = np.abs(decoded[mask].astype(int) - image[mask])
+        assert error.max() <= 2.5 * step and error.mean() < step
+
+    def test_neighbours_help(self, models):
+        smooth = np.linspace(0, 255, 100)[None, :, None].repeat(80, 0).repeat(3, 2).astype(np.uint8)
+        noise = np.random.default_rng(0).integers(0, 256, smooth.shape).astype(np.uint8)
+        mask = masks.random_pixels(80, 100, 2000, 0)
+        sizes = [sum(map(len, encode_values(image, mask, 8, models))) for image in (smooth, noise)]
+        assert sizes[0] < 0.3 * sizes[1]
+
+    def test_damage(self, models):
+        image = photograph()
+        mask = masks.random_pixels(*image.shape[:2], 300, 3)
+        stream, escapes = encode_values(image, mask, 8, models)
+        for bad in (b"", stream[:3], bytes([99]) + stream[1:]):
+            with pytest.raises(DamagedFileError):
+                decode_values(bad, escapes, mask, 8, models)
+        with pytest.raises(DamagedFileError):  # more pixels than the stream holds
+            decode_values(stream[:40], escapes, np.ones(mask.shape, bool), 8, models)
+
+
+class TestFill:
+    def test_kept_pixels_stay_and_holes_are_between(self):
+        x = torch.rand(1, 3, 37, 50)
+        mask = (torch.rand(1, 1, 37, 50) < 0.05).float()
+        filled = smooth_fill(x, mask)
+        assert torch.allclose(filled * mask, x * mask, atol=1e-5)
+        kept = x[(mask > 0).expand_as(x)]
+        assert filled.min() >= kept.min() - 1e-4 and filled.max() <= kept.max() + 1e-4
+
+    def test_a_constant_stays_and_nothing_gives_nothing(self):
+        mask = torch.zeros(1, 1, 16, 24)
+        assert (smooth_fill(torch.rand(1, 3, 16, 24), mask) == 0).all()
+        mask[..., 3, 5] = 1
+        torch.testing.assert_close(
+            smooth_fill(torch.full((1, 3, 16, 24), 0.3), mask), torch.full((1, 3, 16, 24), 0.3)
+        )
+
+    def test_a_thumbnail_is_the_base(self):
+        base, mask = torch.rand(1, 3, 16, 16), torch.zeros(1, 1, 16, 16)
+        torch.testing.assert_close(guess(torch.rand(1, 3, 16, 16), mask, base), base)
+
+
+class TestLosses:
+    def test_the_filter_is_the_laplacian_of_a_gaussian(self):
+        """Against the closed form: for x² + y² the Laplacian is 4 everywhere, times σ²."""
+        t = torch.arange(41.0) - 20
+        picture = (t[:, None].square() + t.square())[None, None].repeat(1, 3, 1, 1)
+        response = laplacian_of_gaussian(picture, 1.2)[0, 0, 15:26, 15:26]
+        torch.testing.assert_close(response, torch.full_like(response, 4 * 1.2**2), rtol=0.02, atol=0)
+        assert laplacian_of_gaussian(torch.full((1, 3, 20, 20), 0.7)).abs().max() < 1e-5
+
+    def test_edges(self):
+        x = torch.rand(2, 3, 24, 24)
+        target = laplacian_of_gaussian(x)
+        assert edge_loss(x, target) == 0
+        flat = torch.full_like(x, 0.5)
+        torch.testing.assert_close(edge_loss(flat, target), target.square().mean())
+
+    def test_the_boundary_is_what_it_looks_at(self):
+        kept, mask = torch.zeros(1, 3, 12, 12), torch.zeros(1, 1, 12, 12)
+        mask[..., :6] = 1  # the border is column 5
+        x_hat = torch.zeros_like(kept)
+        x_hat[..., 6:] = 1
+        x_hat[..., :3] = 1
+        assert boundary_loss(x_hat, kept, mask) == 0
+        x_hat[..., 5] = 0.25
+        torch.testing.assert_close(boundary_loss(x_hat, kept, mask), torch.tensor(0.25))
+        assert boundary_loss(x_hat, kept, torch.ones_like(mask)) == 0
+
+
+class Toy:
+    """G(h) is a 1×3×1×2 picture A·h, E(x) = B·x, C's logits are W·x: every gradient is a product of matrices."""
+
+    def __init__(self) -> None:
+        rng = np.random.default_rng(0)
+        self.A, self.B, self.W = rng.normal(size=(6, 4)), rng.normal(size=(4, 6)), rng.normal(size=(3, 6))
+        self.h, self.x = rng.normal(size=4), rng.normal(size=6)
+        self.m = np.array([1, 0, 1, 0, 1, 0], float)  # the left column is kept, of [3, 1, 2]
+
+    def tensors(self) -> tuple:
+        def of(a, *shape):
+            return torch.from_numpy(a).reshape(shape)
+
+        def generate(h):
+            return (of(self.A, 6, 4) @ h.reshape(4)).reshape(1, 3, 1, 2)
+
+        def encode(x):
+            h = (of(self.B, 4, 6) @ x.reshape(6)).reshape(1, 4, 1, 1)
+            return Features(h, h, (of(self.W, 3, 6) @ x.reshape(6))[None])
+
+        mask = torch.tensor([1.0, 0.0], dtype=torch.float64).reshape(1, 1, 1, 2)
+        return of(self.h, 1, 4, 1, 1), encode, generate, of(self.x, 1, 3, 1, 2), mask
+
+    def by_hand(self, s: Sampling, y: int, step: int = 0) -> np.ndarray:
+        generated = self.A @ self.h
+        composite = self.m * self.x + (1 - self.m) * generated
+        logits = self.W @ composite
+        softmax = np.exp(logits) / np.exp(logits).sum()
+        towards = s.epsilon1 * (self.B @ composite - self.h)
+        by_class = self.A.T @ ((1 - self.m) * (self.W[y] - softmax @ self.W))
+        context = self.A.T @ (self.m * (self.x - generated))
+        noise = normal((1, 4, 1, 1), s.seed * 65536 + step).reshape(4)
+        return towards + s.epsilon2 * by_class + s.epsilon3 * noise + s.epsilon4 * context
+
+
+class TestSampler:
+    SETTINGS = Sampling(0.3, 0.7, 0.05, 0.2, steps=4, rate=0.5, low=-1.5, high=2.0, seed=9)
+
+    @pytest.mark.parametrize("only", [None, "epsilon1", "epsilon2", "epsilon3", "epsilon4"])
+    def test_the_direction_is_as_by_hand(self, only):
+        names = ("epsilon1", "epsilon2", "epsilon3", "epsilon4")
+        off = {} if only is None else {name: 0.0 for name in names if name != only}
+        settings, toy = dataclasses.replace(self.SETTINGS, **off), Toy()
+        h, E, G, x, mask = toy.tensors()
+        d = direction(h, 0, settings, E, G, x, mask, 1, None)
+        np.testing.assert_allclose(d.numpy().reshape(4), toy.by_hand(settings, 1), rtol=1e-6)
+
+    def test_steps_are_normalised_and_decay_and_h_is_clipped(self):
+        toy, s = Toy(), self.SETTINGS
+        h, E, G, x, mask = toy.tensors()
+        found = sample(h, s, E, G, x, mask, 1).numpy().reshape(4)
+        toy.h = np.clip(toy.h, s.low, s.high)
+        for step in range(s.steps):
+            d = toy.by_hand(s, 1, step)
+            rate = s.rate * (1 - step / s.steps)
+            toy.h = np.clip(toy.h + rate / np.abs(d).mean() * d, s.low, s.high)
+        np.testing.assert_allclose(found, toy.h, rtol=1e-5)
+        assert np.abs(found).max() <= 2.0 and s.rate_at(0) == 0.5 and s.rate_at(3) == 0.125
+
+    def test_the_assistant_loss_descends(self):
+        h, E, G, x, mask = Toy().tensors()
+        settings = Sampling(0.0, 0.0, 0.0, 0.0, steps=40, rate=0.05, low=-9, high=9)
+        target = torch.ones(1, 3, 1, 2, dtype=torch.float64)
+
+        def loss(shown, generated):
+            return (generated - target).square().sum()
+
+        moved = sample(h, settings, E, G, x, mask, None, loss)
+        assert loss(None, G(moved)) < 0.5 * loss(None, G(h))
+
+    def test_without_anything_to_do_h_stays(self):
+        h, E, G, x, mask = Toy().tensors()
+        settings = Sampling(0.0, 0.0, 0.0, 0.0, steps=3, rate=1.0, low=-9, high=9)
+        torch.testing.assert_close(sample(h, settings, E, G, x, mask), h)
+
+    def test_the_context_comes_nearer_with_the_networks_themselves(self, module):
+        system, x = module.system, torch.full((1, 3, 48, 48), 0.6)
+        mask = (torch.rand(1, 1, 48, 48) < 0.5).float()
+        E, G = system.encoder_for(module.E, 48, 48), system.generator_for(48, 48)
+        settings = Sampling(0.0, 0.0, 0.0, 1.0, steps=10, rate=2.0, low=-30, high=30)
+        with torch.no_grad():
+            h = E(x).h
+            before = (mask * (G(h) - x)).square().sum()
+            after = (mask * (G(sample(h, settings, E, G, x, mask)) - x)).square().sum()
+        assert after < 0.98 * before
+
+
+class TestNetworks:
+    def test_the_published_generator(self):
+        config = PpgnInpaintingConfig(dense=[8, 8], up=[8, 8, 8, 4, 4, 3], after=[8, 8, 4, 0, 0, 3])
+        G = Generator(16, True, config.dense, config.up, config.after)
+        assert G(torch.randn(2, 16, 1, 1)).shape == (2, 3, 256, 256)
+
+    def test_a_map_has_any_size(self, module):
+        assert module.system.generator_for(35, 50)(torch.randn(1, 48, 3, 4)).shape == (1, 3, 35, 50)
+
+    @pytest.mark.parametrize("size", [(1, 1), (7, 30), (64, 48)])
+    def test_a_fresh_u_net_is_near_its_guess(self, size):
+        torch.manual_seed(0)
+        x = torch.rand(1, 3, *size)
+        y = FeedForward([8, 8, 8], [1, 1, 1])(x, torch.zeros(1, 1, *size))
+        assert y.shape == x.shape and 0 < (y - x).abs().mean() < 0.1
+
+    def test_tiles_make_the_whole(self):
+        torch.manual_seed(0)
+        network = FeedForward([4, 4], [1, 1])
+        x, plane = torch.rand(1, 3, 150, 131), torch.rand(1, 1, 150, 131)
+        with torch.no_grad():
+            torch.testing.assert_close(in_tiles(network, x, plane, 64), network(x, plane), atol=1e-5, rtol=0)
+        assert network.reach < 64
+
+    def test_noise_on_h1_reaches_h(self, module):
+        x = torch.rand(1, 3, 48, 48)
+        torch.manual_seed(0)
+        clean, noisy, later = module.E(x), module.E(x, 0.5, 0.0), module.E(x, 0.0, 0.5)
+        assert not torch.allclose(clean.h1, noisy.h1) and not torch.allclose(clean.h, noisy.h)
+        assert torch.equal(clean.h1, later.h1) and not torch.allclose(clean.h, later.h)
+        torch.testing.assert_close(
+            module.E(x).logits, module.E.frozen.network((x - module.E.frozen.mean) / module.E.frozen.std)
+        )
+
+    def test_a_missing_module_or_classifier_is_named(self, monkeypatch, tmp_path):
+        nano = load_config("ppgn_inpainting", ["preset=nano"]).model
+        with pytest.raises(ConfigError, match=r"blocks\.99"):
+            Encoder(dataclasses.replace(nano, h="blocks.99"))
+        monkeypatch.setenv("GENIC_DATA", str(tmp_path))
+        with pytest.raises(WeightsError, match="GENIC_DATA"):
+            Encoder(load_config("ppgn_inpainting", ["preset=small"]).model)
+
+    @pytest.mark.parametrize(
+        "change",
+        [{"gan_loss": "x"}, {"block": 12}, {"parts": [1, 1]}, {"after": [0]}, {"classifier_weights": "mine"}],
+    )
+    def test_values_out_of_range(self, change):
+        with pytest.raises(ConfigError):
+            PpgnInpaintingConfig(**change).check()
+
+
+class TestTraining:
+    def test_the_gate_pauses_either(self, module):
+        module = PpgnInpainting(module.config)
+        updated = []
+        module.update = lambda name, loss, clip=None: updated.append(name)
+        module.log_dict = lambda values: None
+        x = torch.rand(1, 3, 48, 48)
+        for ratio, expected in (
+            (0.01, ["generator"]),
+            (1.0, ["discriminator", "generator"]),
+            (99.0, ["discriminator"]),
+        ):
+            updated.clear()
+            module.ratio.fill_(ratio)
+            module._generator_step(x)
+            assert updated == expected
+            assert 0.1 < float(module.ratio) < 10  # of this batch
+
+    def test_few_crops_are_shared_out_again(self, module):
+        x = torch.arange(2.0)[:, None, None, None].expand(2, 3, 4, 4)
+        assert [part[0, 0, 0, 0].item() for part in module._shared_out(x)] == [0.0, 1.0, 0.0]
+
+
+class TestParameters:
+    @pytest.mark.parametrize("scheme", SCHEMES)
+    def test_they_come_back(self, scheme):
+        fields = {
+            "square": {"side": 300},
+            "pixels": {"count": 3000, "seed": 7, "step": 24},
+            "edges": {"step": 9},
+            "blocks": {"block": 16},
+            "blocks_random": {"block": 8, "count": 200, "seed": 1},
+            "selective": {"block": 32, "thumbnail": 3},
+            "thumbnail": {"thumbnail": 1},
+        }[scheme]
+        for sampled in (None, Sampled(20, 3, 812, b"abcd", ("style", "content"), True)):
+            p = Parameters(scheme, sampled=sampled, **fields)
+            written = p.to_bytes(40, 50)
+            assert Parameters.from_bytes(written, 40, 50) == p
+            for bad in (written + b"\0", written[:-1], b"", b"\x7f" + written[1:]):
+                with pytest.raises(DamagedFileError):
+                    Parameters.from_bytes(bad, 40, 50)
+            with pytest.raises(DamagedFileError, match="size"):
+                Parameters.from_bytes(written, 40, 51)
+
+
+class TestSchemes:
+    def test_the_budget_is_used_and_kept(self, codec):
+        image = photograph(120, 136)
+        for scheme in SCHEMES:
+            options = (
+                {"importance": np.ones(image.shape[:2]) * (np.arange(136) < 60)}
+                if scheme == "selective"
+                else {}
+            )
+            data = codec.encode(image, 1.2, scheme=scheme, **options)
+            limit = 1.2 * image[..., 0].size / 8
+            assert len(data) <= limit, scheme
+            if scheme not in ("square",):  # a small square may be coded as well as it can be
+                assert len(data) > 0.8 * limit, scheme
+            assert codec.decode(data).shape == image.shape
+
+    def test_kept_pixels_are_kept(self, codec):
+        image = photograph(64, 64)
+        square = codec.decode(codec.encode(image, 4.0, scheme="square", keep=0.5))
+        inside = masks.central_square(64, 64, 32)
+        error = (square.astype(float) - image) ** 2
+        assert error[inside].mean() < 0.05 * error[~inside].mean()
+        pixels = codec.encode(image, scheme="pixels", count=200, seed=3)
+        mask = masks.random_pixels(64, 64, 200, 3)
+        error = np.abs(codec.decode(pixels).astype(float) - image)
+        assert error[mask].max() <= 2.5 * codec.config.step and len(pixels) < 700
+
+    def test_a_thumbnail_beside_helps_single_pixels(self, codec):
+        image = photograph(96, 96)
+        plain, assisted = (
+            measure(image, codec.decode(codec.encode(image, scheme="pixels", count=90, assist=a))).psnr_rgb
+            for a in (None, 1 / 4)
+        )
+        assert assisted > plain + 1
+
+    def test_the_search_is_never_worse(self, codec):
+        image = photograph(64, 72)
+        found = codec.encode(image, 0.8, search=True)
+        for scale in (SCALES[0], SCALES[1]):
+            one = codec.encode(image, 0.8, scale=scale)
+            assert measure(image, codec.decode(found)).ssim >= measure(image, codec.decode(one)).ssim - 1e-9
+
+    def test_detail_is_where_importance_is(self, codec):
+        image = photograph(96, 96)
+        importance = np.zeros((96, 96))
+        importance[24:64, 24:64] = 1
+        data = codec.encode(image, 2.0, scheme="selective", importance=importance, share=0.3)
+        assert {"thumbnail", "mask", "residual"} < set(Container.from_bytes(data).ledger())
+        error = ((codec.decode(data).astype(float) - image) ** 2).mean(2)
+        base = ((codec.decode(codec.encode(image, 0.6)).astype(float) - image) ** 2).mean(2)
+        assert error[importance > 0].mean() < 0.3 * base[importance > 0].mean()
+        nothing = codec.encode(image, 2.0, scheme="selective", importance=0 * importance)
+        assert codec.decode(nothing).shape == image.shape
+
+    def test_importance_says_which_blocks(self, codec):
+        image, importance = photograph(64, 64), np.zeros((64, 64))
+        importance[:16, :32] = 1
+        data = Container.from_bytes(
+            codec.encode(image, 2.0, scheme="blocks", keep=1 / 8, importance=importance)
+        )
+        grid = masks.decode_mask(data.sections["mask"], 8, 8)
+        assert grid.sum() == 8 and grid[:2, :4].all()
+
+    def test_options_out_of_range(self, codec):
+        image = photograph(32, 32)
+        for options, words in (
+            ({"scheme": "blobs"}, "blocks_random"),
+            ({"seed": 256}, "0 to 255"),
+            ({"steps": 3}, "kept pixels"),
+            ({"scheme": "blocks", "assistants": ["style"]}, "give steps"),
+            ({"scheme": "blocks", "steps": 3, "assistants": ["colour"]}, "boundary"),
+            ({"scale": 0.4}, "scale"),
+            ({"scheme": "selective"}, "importance"),
+            ({"scheme": "blocks", "importance": np.zeros((3, 3))}, "32×32"),
+        ):
+            with pytest.raises(ConfigError, match=words):
+                codec.encode(image, **options)
+
+
+class TestSampledFiles:
+    @pytest.mark.parametrize("scheme", ["pixels", "blocks_random"])
+    def test_every_loss_has_its_bytes_and_its_effect(self, codec, scheme):
+        image = photograph(64, 80)
+        options = {"scheme": scheme, "steps": 3, "count": 60 if scheme == "pixels" else None}
+        plain = codec.encode(image, 2.0, **options)
+        pictures = {(): codec.decode(plain)}
+        for names in (("edge",), ("style",), ("content",)):
+            data = codec.encode(image, 2.0, assistants=names, **options)
+            ledger = Container.from_bytes(data).ledger()
+            assert ledger["edges" if names == ("edge",) else "latents"] > 20
+            pictures[names] = codec.decode(data)
+            assert np.array_equal(pictures[names], codec.decode(data))
+        assert len({picture.tobytes() for picture in pictures.values()}) == 4
+        everything = codec.encode(image, 2.0, assistants=("edge", "style", "content", "boundary"), **options)
+        assert codec.decode(everything).shape == image.shape
+
+    def test_another_process_may_hold_the_random_classifier(self, module, tmp_path):
+        path = tmp_path / "weights.safetensors"
+        save_weights(path, module.export_weights(), module.metadata())
+        image, one = photograph(48, 48), module.codec()
+        data = one.encode(image, 2.0, scheme="blocks", steps=2, refine=False)
+        np.testing.assert_array_equal(open_codec(f"ppgn_inpainting:{path}").decode(data), one.decode(data))
+
+    def test_the_seed_counts(self, module):
+        codec, image = module.codec(), photograph(48, 48)
+        codec.config.epsilon3 = 0.5
+        first, again, other = (codec.encode(image, 2.0, scheme="blocks", steps=2, seed=s) for s in (1, 1, 2))
+        assert first == again and not np.array_equal(codec.decode(first), codec.decode(other))
+
+    def test_another_classifier_is_refused(self, codec):
+        image = photograph(48, 48)
+        container = Container.from_bytes(codec.encode(image, 2.0, scheme="blocks", steps=2, label=5))
+        p = Parameters.from_bytes(container.sections["parameters"], 48, 48)
+        assert p.sampled.label == 5
+        other = dataclasses.replace(p, sampled=dataclasses.replace(p.sampled, classifier=b"none"))
+        container.sections["parameters"] = other.to_bytes(48, 48)
+        with pytest.raises(WeightsError, match="classifier"):
+            codec.decode(container.to_bytes())
+
+    @pytest.mark.parametrize("section", ["edges", "latents", "mask", "kept_pixels"])
+    def test_damaged_sections(self, codec, section):
+        image = photograph(48, 48)
+        names = ("edge", "style", "content")
+        data = codec.encode(image, 6.0, scheme="blocks", steps=1, assistants=names)
+        for change in (lambda s: b"", lambda s: s[: len(s) // 2]):
+            container = Container.from_bytes(data)
+            container.sections[section] = change(container.sections[section])
+            with pytest.raises(DamagedFileError):
+                codec.decode(container.to_bytes())
+
+
+class TestFit:
+    @pytest.mark.parametrize("limit", [3, 50, 400, 10_000, 10**9])
+    def test_the_highest_quality_that_fits(self, limit):
+        tried = []
+
+        def compress(quality: int) -> bytes:
+            tried.append(quality)
+            return bytes(round(20 * 2 ** (quality / 18)))
+
+        stream, quality = fit(limit, compress)
+        assert len(stream) == round(20 * 2 ** (quality / 18)) and len(tried) <= 9
+        if limit < 20:
+            assert quality == 0
+        else:
+            assert len(stream) <= limit
+            assert quality == 90 or round(20 * 2 ** ((quality + 1) / 18)) > 0.98 * limit
+
+
+class TestTable:
+    def test_it_has_the_published_rows(self, module, tmp_path, capsys):
+        from datamodules.images import write_png
+
+        path = tmp_path / "weights.safetensors"
+        save_weights(path, module.export_weights(), module.metadata())
+        write_png(tmp_path / "pictures" / "one.png", photograph(80, 96))
+        arguments = ["--weights", str(path), "--data", "folder", "--root", str(tmp_path / "pictures")]
+        arguments += ["--part", "crops", "--crop", "48", "--steps", "1", "--quick", "--regions", "1"]
+        arguments += ["--out", str(tmp_path / "out")]
+        assert tables.main(["ppgn_inpainting", *arguments]) == 0
+        text = (tmp_path / "out" / "table.md").read_text()
+        for row in (
+            "JPEG 1 ",
+            "JPEG 50",
+            "Pixel sampling + content loss",
+            "Block+Random sampling",
+            "B+R sampling + edge",
+        ):
+            assert text.count(f"| {row}") >= 1, row
+        found = json.loads((tmp_path / "out" / "table.json").read_text())
+        assert len(found["published"]) == 13 and math.isfinite(found["crops"][0]["ssim"])
+        assert (tmp_path / "out" / "figure.png").stat().st_size > 10_000
+        assert "found" in text or "refuted" in text
