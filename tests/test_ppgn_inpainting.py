@@ -280,15 +280,15 @@ class TestSampler:
         torch.testing.assert_close(sample(h, settings, E, G, x, mask), h)
 
     def test_the_context_comes_nearer_with_the_networks_themselves(self, module):
-        system, x = module.system, torch.full((1, 3, 48, 48), 0.6)
-        mask = (torch.rand(1, 1, 48, 48) < 0.5).float()
+        system, mask = module.system, (torch.rand(1, 1, 48, 48) < 0.5).float()
         E, G = system.encoder_for(module.E, 48, 48), system.generator_for(48, 48)
-        settings = Sampling(0.0, 0.0, 0.0, 1.0, steps=10, rate=2.0, low=-30, high=30)
+        settings = Sampling(0.0, 0.0, 0.0, 1.0, steps=40, rate=0.1, low=-30, high=30)
         with torch.no_grad():
-            h = E(x).h
+            h = E(torch.full((1, 3, 48, 48), 0.6)).h
+            x = G(h + torch.randn_like(h))  # a picture that G can make
             before = (mask * (G(h) - x)).square().sum()
             after = (mask * (G(sample(h, settings, E, G, x, mask)) - x)).square().sum()
-        assert after < 0.98 * before
+        assert after < 0.8 * before
 
 
 class TestNetworks:
