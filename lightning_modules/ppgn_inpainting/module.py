@@ -49,7 +49,8 @@ class PpgnInpainting(CompressionModule):
     def optimiser_groups(self) -> dict[str, tuple[Iterable[nn.Parameter], float]]:
         s, rate = self.system, self.config.learning_rate
         groups = {
-            "feed_forward": ([*s.filler.parameters(), *s.restorer.parameters()], rate),
+            "restorer": (s.restorer.parameters(), rate),
+            "filler": (s.filler.parameters(), rate),
             "generator": (s.G.parameters(), rate),
             "discriminator": (self.D.parameters(), rate),
         }
@@ -79,32 +80,39 @@ class PpgnInpainting(CompressionModule):
             self.update("feed_forward_discriminator", loss_d, c.clip)
             self.log("loss/feed_forward_discriminator", loss_d)
 
-        similarity = ssim(x, x_hat)
-        l1 = (torch.cat((restored, filled)) - x).abs().mean()
-        edge = edge_loss(x_hat, laplacian_of_gaussian(x))
+        total = x.new_zeros(())
+        for name, x, shown, raw, condition in (
+            ("restorer", x_r, restored, restored, small.guess),
+            ("filler", x_f, pasted, filled, holes.guess),
+        ):
+            dissimilarity, l1 = 1 - ssim(x, shown).mean(), (raw - x).abs().mean()
+            edge = edge_loss(shown, laplacian_of_gaussian(x))
+            loss = c.fill_ssim * dissimilarity + c.fill_l1 * l1 + c.fill_edge * edge
+            if name == "filler":
+                loss = loss + self._filler_loss(x, shown, raw, holes)
+            if adversarial:
+                fake = torch.cat((shown, condition), 1) - 0.5
+                loss_g = self.gan_loss.generator(self.D_f(fake).float())
+                loss = loss + c.fill_gan * loss_g
+                self.log(f"loss/{name}_generator", loss_g)
+            norm = self.update(name, loss, c.clip)
+            values = {"ssim": dissimilarity, "l1": l1, "edge": edge}
+            self.log_dict({f"loss/{name}_{key}": value for key, value in values.items()})
+            self.log(f"gradient/{name}", norm)
+            total = total + loss.detach()
+        return total
+
+    def _filler_loss(self, x: Tensor, pasted: Tensor, filled: Tensor, holes: Damaged) -> Tensor:
+        """Boundary and content losses."""
+        c = self.config
         boundary = boundary_loss(filled, holes.values, holes.mask)
-        loss = c.fill_ssim * (1 - similarity.mean()) + c.fill_l1 * l1 + c.fill_edge * edge
-        loss = loss + c.fill_boundary * boundary
+        self.log("loss/boundary", boundary)
+        loss = c.fill_boundary * boundary
         if c.fill_content > 0:
             with torch.no_grad():
-                target = self.E(x_f).h1
+                target = self.E(x).h1
             loss = loss + c.fill_content * (self.E(pasted).h1 - target).square().mean()
-        if adversarial:
-            loss_g = self.gan_loss.generator(self.D_f(fake).float())
-            loss = loss + c.fill_gan * loss_g
-            self.log("loss/feed_forward_generator", loss_g)
-        norm = self.update("feed_forward", loss, c.clip)
-        self.log_dict(
-            {
-                "loss/restorer_ssim": 1 - similarity[: len(x_r)].mean(),
-                "loss/filler_ssim": 1 - similarity[len(x_r) :].mean(),
-                "loss/l1": l1,
-                "loss/edge": edge,
-                "loss/boundary": boundary,
-                "gradient/feed_forward": norm,
-            }
-        )
-        return loss.detach()
+        return loss
 
     def _generator_step(self, x: Tensor) -> Tensor:
         """Joint PPGN-h (Nguyen et al. 2017, sections 3.5 and S3): image, h1, h and adversarial losses."""

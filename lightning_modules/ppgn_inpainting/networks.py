@@ -76,6 +76,8 @@ class Residual(nn.Module):
             nn.LeakyReLU(SLOPE),
             nn.Conv2d(channels, channels, 3, padding=1),
         )
+        with torch.no_grad():  # begin near the identity: without normalisation, depth would not train
+            self.body[-1].weight.mul_(0.1)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.body(x)
