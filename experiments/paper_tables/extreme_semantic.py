@@ -165,7 +165,11 @@ def _parser() -> argparse.ArgumentParser:
         "--backbone", type=Path, metavar="FILE", help=f"weights of {BACKBONE} (default: in the root)"
     )
     parser.add_argument(
-        "--segmenters", nargs="+", default=list(KINDS), choices=KINDS, help="networks for mIoU"
+        "--segmenters",
+        nargs="*",
+        default=list(KINDS),
+        metavar="KIND",
+        help="networks for mIoU (default: both)",
     )
     parser.add_argument(
         "--segmenter-batches",
