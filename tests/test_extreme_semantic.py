@@ -558,7 +558,7 @@ class TestTables:
         save_weights(weights, module.export_weights(), module.metadata())
         arguments = ["extreme_semantic", "--weights", str(weights), "--root", str(root), "--data", "camvid"]
         arguments += ["--backbone", str(tmp_path / "backbone.safetensors"), "--sweep", "51,40"]
-        arguments += ["--segmenters", "scratch", "--segmenter-batches", "1"]
+        arguments += ["--segmenters", "scratch", "--segmenter-batches", "1", "--unconditional", str(weights)]
         assert tables.main([*arguments, "--out", str(tmp_path / "out")]) == 0
         text = (tmp_path / "out" / "table.md").read_text()
         for words in (
