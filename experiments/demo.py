@@ -18,6 +18,7 @@ import argparse
 import json
 import os
 import sys
+from bisect import bisect_right
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -137,9 +138,10 @@ def _compare(image: Image, out: Path) -> list[tuple[str, int, float, float]]:
 
 
 def _at_most(codec: Codec, image: Image, target: int) -> bytes:
-    """The largest file of the codec's sweep within ``target`` bytes, or its smallest file."""
-    files = [codec.encode(image, quality) for quality in codec.qualities]
-    return max((f for f in files if len(f) <= target), key=len, default=min(files, key=len))
+    """The file of the highest whole-numbered quality within ``target`` bytes, or of the lowest."""
+    lowest, highest = round(codec.qualities[0]), round(codec.qualities[-1])
+    fitting = bisect_right(range(lowest, highest + 1), target, key=lambda q: len(codec.encode(image, q)))
+    return codec.encode(image, lowest + max(fitting - 1, 0))
 
 
 def _strip(panels: Sequence[tuple[str, Image]]) -> Image:
