@@ -34,6 +34,7 @@ from lightning_modules.extreme_semantic.networks import scores as d_scores
 from lightning_modules.extreme_semantic.quantiser import CENTRES, nearest, quantise
 from lightning_modules.extreme_semantic.system import Output, System, noise_of
 from losses.gan import feature_matching, least_squares_discriminator, least_squares_generator
+from tests.recorder import Recorder
 
 
 def nano(**changes: object) -> ExtremeSemantic:
@@ -78,20 +79,6 @@ def codec() -> ExtremeSemanticCodec:
         loss.backward()
         optimiser.step()
     return module.codec()
-
-
-class Recorder:
-    """Stands in for the trainer: optimisers that change nothing, logged values by name."""
-
-    def __init__(self, module: ExtremeSemantic) -> None:
-        groups = module.optimiser_groups()
-        self.optimisers = [torch.optim.SGD(list(p), lr=0.0) for p, _ in groups.values()]
-        self.logged: dict[str, float] = {}
-        module.optimiser_names = list(groups)
-        module._optimisers = lambda: self.optimisers
-        module.manual_backward = lambda loss, inputs: loss.backward(inputs=inputs, retain_graph=True)
-        module.log = lambda name, value: self.logged.update({name: float(value.detach())})
-        module.log_dict = lambda values: self.logged.update({n: float(v.detach()) for n, v in values.items()})
 
 
 class TestNetworks:

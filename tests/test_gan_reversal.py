@@ -35,6 +35,7 @@ from lightning_modules.gan_reversal.prior import PriorCoder, bits, shifted, step
 from lightning_modules.gan_reversal.reversal import Reversal, Search, annealed, distortion, fitting_shift
 from lightning_modules.gan_reversal.tiles import tiled, tiles
 from losses.ssim import ssim
+from tests.recorder import Recorder
 
 
 def nano(**changes: object) -> GanReversal:
@@ -76,20 +77,6 @@ def codec(trained: GanReversal) -> GanReversalCodec:
 
 def photograph(height: int, width: int, at: int = 60) -> np.ndarray:
     return np.ascontiguousarray(data.astronaut()[at : at + height, at : at + width])
-
-
-class Recorder:
-    """Stands in for the trainer: plain optimisers that change nothing, logged values by name."""
-
-    def __init__(self, module: GanReversal) -> None:
-        groups = module.optimiser_groups()
-        self.optimisers = [torch.optim.SGD(list(p), lr=0.0) for p, _ in groups.values()]
-        self.logged: dict[str, float] = {}
-        module.optimiser_names = list(groups)
-        module._optimisers = lambda: self.optimisers
-        module.manual_backward = lambda loss, inputs: loss.backward(inputs=inputs)
-        module.log = lambda name, value: self.logged.update({name: float(value.detach())})
-        module.log_dict = lambda values: self.logged.update({n: float(v.detach()) for n, v in values.items()})
 
 
 def batch(count: int = 2, side: int = 32) -> Batch:

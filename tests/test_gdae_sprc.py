@@ -34,6 +34,7 @@ from lightning_modules.gdae_sprc.split import Attempt, Split, best_for_budget
 from lightning_modules.gdae_sprc.transform import stage_bases
 from losses.gan import saturating_generator, softplus_discriminator, softplus_generator
 from losses.ssim import ssim
+from tests.recorder import Recorder
 
 
 def nano(**changes: object) -> GdaeSprc:
@@ -71,20 +72,6 @@ def module() -> GdaeSprc:
 @pytest.fixture(scope="module")
 def sprc(module: GdaeSprc) -> GdaeSprcCodec:
     return module.codec()
-
-
-class Recorder:
-    """Stands in for the trainer: plain optimisers, logged values by name."""
-
-    def __init__(self, module: GdaeSprc) -> None:
-        groups = module.optimiser_groups()
-        self.optimisers = [torch.optim.SGD(list(p), lr=0.0) for p, _ in groups.values()]
-        self.logged: dict[str, float] = {}
-        module.optimiser_names = list(groups)
-        module._optimisers = lambda: self.optimisers
-        module.manual_backward = lambda loss, inputs: loss.backward(inputs=inputs, retain_graph=True)
-        module.log = lambda name, value: self.logged.update({name: float(value.detach())})
-        module.log_dict = lambda values: self.logged.update({n: float(v.detach()) for n, v in values.items()})
 
 
 class TestQuantiser:

@@ -15,6 +15,7 @@ from lightning_modules.selective_detail.codec import SelectiveDetailCodec
 from lightning_modules.selective_detail.module import SelectiveDetail
 from losses.gan import softplus_discriminator, softplus_generator
 from losses.ssim import ms_ssim, weighted_ms_ssim
+from tests.recorder import Recorder
 
 
 def nano(**changes: object) -> SelectiveDetail:
@@ -33,20 +34,6 @@ def batch(count: int = 2, side: int = 176) -> Batch:
     semantic = torch.zeros(count, side, side, dtype=torch.int64)
     semantic[:, side // 2 :] = 15
     return Batch(image, detail, semantic)
-
-
-class Recorder:
-    """Stands in for the trainer: plain optimisers, logged values by name."""
-
-    def __init__(self, module: SelectiveDetail) -> None:
-        groups = module.optimiser_groups()
-        self.optimisers = [torch.optim.SGD(list(p), lr=0.0) for p, _ in groups.values()]
-        self.logged: dict[str, float] = {}
-        module.optimiser_names = list(groups)
-        module._optimisers = lambda: self.optimisers
-        module.manual_backward = lambda loss, inputs: loss.backward(inputs=inputs)
-        module.log = lambda name, value: self.logged.update({name: float(value.detach())})
-        module.log_dict = lambda values: self.logged.update({n: float(v.detach()) for n, v in values.items()})
 
 
 def test_equation_1_mixes_the_decoders_by_the_mask() -> None:
