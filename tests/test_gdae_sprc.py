@@ -19,7 +19,7 @@ from lightning_modules.codec.container import Container
 from lightning_modules.codec.errors import ConfigError, DamagedFileError, SymbolMismatchError, WeightsError
 from lightning_modules.codec.weights import save_weights
 from lightning_modules.gdae_sprc.codec import GdaeCodec, GdaeSprcCodec
-from lightning_modules.gdae_sprc.heat import SHARED_WEIGHTS, GradCam, open_classifier
+from lightning_modules.gdae_sprc.heat import GradCam, open_classifier
 from lightning_modules.gdae_sprc.module import GdaeSprc
 from lightning_modules.gdae_sprc.mosaic import decode_mosaic, encode_mosaic
 from lightning_modules.gdae_sprc.quantiser import SoftToHardQuantiser
@@ -32,6 +32,7 @@ from lightning_modules.gdae_sprc.residual import (
 )
 from lightning_modules.gdae_sprc.split import Attempt, Split, best_for_budget
 from lightning_modules.gdae_sprc.transform import stage_bases
+from lightning_modules.layers.shared_classifier import SHARED_WEIGHTS
 from losses.gan import saturating_generator, softplus_discriminator, softplus_generator
 from losses.ssim import ssim
 from tests.recorder import Recorder

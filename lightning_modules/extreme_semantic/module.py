@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,10 +19,9 @@ from lightning_modules.extreme_semantic.maps import cells, random_heat
 from lightning_modules.extreme_semantic.networks import Discriminator, scores
 from lightning_modules.extreme_semantic.prior import build_tables
 from lightning_modules.extreme_semantic.system import Output, System, enlarge
+from lightning_modules.layers.shared_classifier import SHARED_INPUT, SHARED_WEIGHTS, shared_weights
 from losses.gan import feature_matching, least_squares_discriminator, least_squares_generator
 from losses.perceptual import FrozenFeatures, feature_distance
-
-SHARED_WEIGHTS = "weights/mobilenetv2_100_imagenet.safetensors"
 
 
 class ExtremeSemantic(CompressionModule):
@@ -184,12 +181,10 @@ def open_features(config: ExtremeSemanticConfig) -> FrozenFeatures:
     which, options = config.perceptual_weights, {}
     weights = None if which == "random" else which
     if which == "shared":
-        root = os.environ.get(ROOT_VARIABLE)
-        weights = Path(root or "") / SHARED_WEIGHTS
-        if root is None or not weights.is_file():
+        weights, options = shared_weights(), SHARED_INPUT
+        if weights is None:
             raise WeightsError(
                 f"the perceptual loss needs {SHARED_WEIGHTS} below {ROOT_VARIABLE}: set it, or give "
                 "model.perceptual_weights=hub or a file, or model.lambda_perceptual=0"
             )
-        options = {"mean": (0.5,) * 3, "std": (0.5,) * 3, "pad_type": "same"}
     return FrozenFeatures(config.perceptual, weights, config.perceptual_layers, **options)

@@ -13,7 +13,7 @@ from lightning_modules.codec.container import Container
 from lightning_modules.codec.contract import Image
 from lightning_modules.codec.errors import ConfigError
 from lightning_modules.gdae_sprc.base import GdaeBase, Latents
-from lightning_modules.gdae_sprc.heat import SHARED_WEIGHTS, GradCam, open_classifier, shared_weights
+from lightning_modules.gdae_sprc.heat import GradCam, open_classifier
 from lightning_modules.gdae_sprc.residual import (
     MAX_QP,
     cell_means,
@@ -22,6 +22,7 @@ from lightning_modules.gdae_sprc.residual import (
     qp_map,
 )
 from lightning_modules.gdae_sprc.split import Attempt, Split, best_for_budget, best_for_quality
+from lightning_modules.layers.shared_classifier import SHARED_WEIGHTS, shared_weights
 
 STRENGTH = 4.0
 """QP between the coldest and the hottest place. On Kodak the heat's standard deviation is about a quarter, so this is

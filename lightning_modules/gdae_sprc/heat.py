@@ -5,7 +5,6 @@ Used by the encoder only: the heat map sets the residual's quality and is not se
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +15,9 @@ from torch import Tensor
 from datamodules.config import ROOT_VARIABLE
 from lightning_modules.codec.contract import Image, check_image
 from lightning_modules.codec.errors import ConfigError, WeightsError
+from lightning_modules.layers.shared_classifier import SHARED_INPUT, SHARED_WEIGHTS, shared_weights
 from losses.perceptual import FrozenFeatures
 
-SHARED_WEIGHTS = "weights/mobilenetv2_100_imagenet.safetensors"
 VGG16_LAYER = "features.29"
 """The last convolution's ReLU, 14×14 for a picture of 224×224."""
 _MULTIPLE = 32
@@ -123,17 +122,9 @@ def open_classifier(name: str, weights: str | Path | None = None, top_k: int = 1
             raise WeightsError(
                 f"set {ROOT_VARIABLE} to a folder with {SHARED_WEIGHTS}, or name another classifier"
             )
-        half = (0.5, 0.5, 0.5)
-        return GradCam(name, path, top_k, mean=half, std=half, pad_type="same")
+        return GradCam(name, path, top_k, **SHARED_INPUT)
     layer = VGG16_LAYER if name == "vgg16" else None
     return GradCam(name, "hub" if weights is None else weights, top_k, layer)
-
-
-def shared_weights() -> Path | None:
-    """``mobilenetv2_100``'s file below the folder ``GENIC_DATA``, if it is there."""
-    root = os.environ.get(ROOT_VARIABLE)
-    path = Path(root).expanduser() / SHARED_WEIGHTS if root else None
-    return path if path is not None and path.is_file() else None
 
 
 def _to_unit(heat: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lightning_modules.codec.errors import ConfigError, WeightsError
 from lightning_modules.codec.weights import weights_identity
-from lightning_modules.gdae_sprc.heat import SHARED_WEIGHTS, shared_weights
+from lightning_modules.layers.shared_classifier import SHARED_INPUT, SHARED_WEIGHTS, shared_weights
 from lightning_modules.ppgn_inpainting.config import PpgnInpaintingConfig
 from losses.perceptual import FrozenFeatures
 
@@ -105,8 +105,7 @@ class Encoder(nn.Module):
                 f"the classifier {config.classifier} is needed: set GENIC_DATA to a folder with {SHARED_WEIGHTS}, "
                 "or keep to schemes without sampling (steps=0)"
             )
-        half = (0.5, 0.5, 0.5)
-        return path, {"mean": half, "std": half, "pad_type": "same"}
+        return path, SHARED_INPUT
 
 
 def restored(config: PpgnInpaintingConfig, tensors: Mapping[str, Tensor]) -> Encoder:
