@@ -105,9 +105,7 @@ def train_segmenter(
         weight = (frequency / frequency.sum()).clamp_min(1e-4) ** -0.4
         jitter = 1 + 0.4 * (torch.rand(len(batch.image), 1, 1, 1) - 0.5)
         x = (batch.image * jitter).clamp(0, 1).contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            logits = network(x).float()
-        loss = F.cross_entropy(logits, batch.semantic, weight, ignore_index=classes)
+        loss = F.cross_entropy(network(x), batch.semantic, weight, ignore_index=classes)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

@@ -12,8 +12,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from datamodules.batch import Batch
-from experiments.config import PRECISIONS, load_config
+from experiments.config import load_config
 from experiments.registry import find_experiment
+from experiments.training.precision import lightning_precision
 
 BASELINE = "mbt2018-mean"
 QUALITY = 4
@@ -31,7 +32,7 @@ def ours(preset: str, side: int, batch: int, steps: int, bf16: bool) -> list[flo
     trainer = pl.Trainer(
         accelerator="cpu",
         devices=1,
-        precision=PRECISIONS["bf16" if bf16 else "32"],
+        precision=lightning_precision("bf16" if bf16 else "32", "cpu"),
         max_epochs=1,
         limit_train_batches=steps + 1,
         callbacks=[timer],

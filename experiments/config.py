@@ -10,10 +10,10 @@ from typing import Any
 
 from datamodules.config import DataConfig
 from experiments.registry import find_experiment
+from experiments.training.precision import PRECISIONS
 from lightning_modules.codec.errors import ConfigError
 
 PRESETS = Path(__file__).resolve().parent / "presets"
-PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed"}
 
 
 @dataclass
@@ -25,7 +25,8 @@ class TrainConfig:
         log_every, validate_every, panels_every: intervals of metrics, validation and image panels.
         checkpoint_every: interval of ``last.ckpt`` and ``last.safetensors``, also written at the end.
         keep_every: interval of numbered weights, which are kept.
-        precision: ``32``, or ``bf16`` for autocast to bfloat16 with float32 weights.
+        precision: ``32``; ``bf16`` for autocast to bfloat16 with float32 weights; ``auto`` for the latter where the
+            hardware computes in it.
         channels_last: memory format of the weights, and so of the features.
         initialise_from: weights to start from, e.g. of an earlier stage: a preset, a file or a run's folder.
         evaluate: data set on which the final weights are measured as a codec; null for none.
@@ -37,7 +38,7 @@ class TrainConfig:
     panels_every: int = 2_000
     checkpoint_every: int = 1_000
     keep_every: int = 50_000
-    precision: str = "bf16"
+    precision: str = "auto"
     channels_last: bool = True
     initialise_from: str | None = None
     evaluate: str | None = "sample"
@@ -52,7 +53,7 @@ class TrainConfig:
             if getattr(self, key) < 0:
                 raise ConfigError(f"train.{key} is {getattr(self, key)}: 0 (never) or more needed")
         if self.precision not in PRECISIONS:
-            raise ConfigError(f"train.precision is {self.precision!r}: there are {' and '.join(PRECISIONS)}")
+            raise ConfigError(f"train.precision is {self.precision!r}: there are {', '.join(PRECISIONS)}")
 
 
 @dataclass

@@ -28,7 +28,7 @@ import torch
 from pytorch_lightning.utilities import rank_zero_only, rank_zero_warn
 
 from datamodules import make_datamodule
-from experiments.config import PRECISIONS, RunConfig, load_config, to_yaml
+from experiments.config import RunConfig, load_config, to_yaml
 from experiments.evaluate import pictures
 from experiments.registry import find_experiment
 from experiments.training.callbacks import FINISHED, Checkpoints, Clock, Meters, Panels
@@ -42,6 +42,7 @@ from experiments.training.checkpoint import (
 from experiments.training.devices import Placement, choose_devices, cluster_plugins
 from experiments.training.folder import WEIGHTS, choose_folder
 from experiments.training.loggers import JsonlLogger, finish_wandb, make_wandb_logger
+from experiments.training.precision import PRECISIONS, lightning_precision
 from experiments.training.progress import ProgressDisplay
 from experiments.training.rd import log_table, measure_weights
 from lightning_modules.base import CompressionModule
@@ -126,7 +127,7 @@ def train(
     notes = {"preset": config.preset, "data": config.data.name, "seed": str(config.seed)}
     trainer = pl.Trainer(
         **placement.trainer_arguments(),
-        precision=PRECISIONS[config.train.precision],
+        precision=lightning_precision(config.train.precision, placement.accelerator),
         # The clock ends the run: Lightning's steps are optimisers' steps, and the stream of data is endless.
         max_epochs=-1,
         check_val_every_n_epoch=None,
@@ -194,7 +195,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--gpus", type=int, metavar="N", help="GPUs a node")
     parser.add_argument("--cpus", type=int, metavar="N", help="CPU processes a node")
     parser.add_argument("--nodes", type=int, default=1, metavar="M", help="machines, under torchrun or SLURM")
-    parser.add_argument("--precision", choices=list(PRECISIONS), help="short for train.precision=")
+    parser.add_argument("--precision", choices=PRECISIONS, help="short for train.precision=")
     parser.add_argument("--resume", metavar="auto|PATH", help="go on with the newest run, or with this one")
     parser.add_argument("--max-time", metavar="HH:MM", help="stop with a checkpoint after this time")
     parser.add_argument("--logger", choices=["wandb", "csv"], default="wandb", help="besides metrics.jsonl")

@@ -27,7 +27,14 @@ from lightning_modules.extreme_semantic import prior
 from lightning_modules.extreme_semantic.codec import ExtremeSemanticCodec
 from lightning_modules.extreme_semantic.config import ExtremeSemanticConfig
 from lightning_modules.extreme_semantic.map_coding import CODERS, decode_map, encode_map, map_sizes
-from lightning_modules.extreme_semantic.maps import cells, class_numbers, heat_of, merge, random_heat
+from lightning_modules.extreme_semantic.maps import (
+    cells,
+    class_numbers,
+    heat_of,
+    merge,
+    random_heat,
+    with_margin,
+)
 from lightning_modules.extreme_semantic.module import ExtremeSemantic, masked_mse, open_features
 from lightning_modules.extreme_semantic.networks import Discriminator
 from lightning_modules.extreme_semantic.networks import scores as d_scores
@@ -228,6 +235,13 @@ class TestMaps:
         labels[:, 16:22] = 8
         preserved[:] = labels == 8
         assert 8 not in merge(labels, preserved, 12, 16, 16)
+
+    def test_between_two_wanted_neighbours_a_position_is_preserved(self):
+        heat = np.zeros((4, 5), bool)
+        heat[0, 1] = heat[0, 3] = heat[1, 2] = heat[3, 0] = True
+        added = with_margin(heat) & ~heat
+        assert np.argwhere(added).tolist() == [[0, 2], [1, 1], [1, 3]]
+        assert not with_margin(np.zeros((1, 1), bool)).any()
 
     def test_random_heat_keeps_a_quarter_of_the_instances(self):
         checker = torch.from_numpy(np.indices((16, 16)).sum(0) % 2)

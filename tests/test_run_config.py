@@ -61,7 +61,7 @@ def test_merge_order(tmp_path, monkeypatch):
         (["preset=nani"], "did you mean 'nano'"),
         (["nano"], "'nano' is not of the form key=value"),
         (["experiment=gan_reversal"], "give its name first"),
-        (["train.precision=16"], "there are 32 and bf16"),
+        (["train.precision=16"], "there are auto, 32, bf16"),
         (["train.batches=0"], "at least 1"),
         (["train.validate_every=-1"], "0 .never. or more"),
         (["data.crop=0"], "at least 1"),

@@ -19,6 +19,7 @@ from PIL import Image
 from experiments.run import main
 from experiments.training.checkpoint import read_checkpoint
 from experiments.training.loggers import read_metrics
+from experiments.training.precision import lightning_precision
 from lightning_modules.codec.weights import load_weights
 from tests.toy_fixtures import run_toy
 
@@ -136,6 +137,22 @@ def test_bfloat16_and_channels_last(tmp_path):
     plain = run_toy(tmp_path, "train.batches=2")
     mine, its = (read_metrics(r.folder / "metrics.jsonl")[0]["loss/total"] for r in (run, plain))
     assert mine != its and mine == pytest.approx(its, rel=2e-2)
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "expected"),
+    [
+        ({"avx512_bf16": True}, "bf16-mixed"),
+        ({"avx512_f": True, "amx_bf16": False}, "32-true"),
+        ({}, "32-true"),
+    ],
+)
+def test_automatic_precision_follows_the_hardware(monkeypatch, capabilities, expected):
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: capabilities, raising=False)
+    assert lightning_precision("auto", "cpu") == expected
+    assert (
+        lightning_precision("bf16", "cpu") == "bf16-mixed" and lightning_precision("32", "cpu") == "32-true"
+    )
 
 
 def test_command_line(tmp_path, capsys):

@@ -16,8 +16,10 @@ from experiments.paper_tables.files import Encoded, decoded_elsewhere
 from experiments.paper_tables.scenes import Pictures, sizes
 from lightning_modules.codec.container import Container
 from lightning_modules.codec.contract import Image
+from lightning_modules.codec.learned import padded
 from lightning_modules.extreme_semantic.codec import ExtremeSemanticCodec
 from lightning_modules.extreme_semantic.map_coding import CODERS, map_sizes
+from lightning_modules.extreme_semantic.maps import class_numbers, wanted_positions, with_margin
 
 SYNTHESISED = (
     "",
@@ -36,15 +38,16 @@ class SelectiveRow:
 
     Attributes:
         synthesised: class names, ``nothing`` or ``everything``.
-        share: of the positions of ŵ that are synthesised.
+        share: of the positions of ŵ that are synthesised. margin: of those preserved for their neighbours' sake.
         bytes: of the file; latents, semantic_map: of its sections. saved: share of the bytes with nothing synthesised.
-        psnr: dB over all preserved pixels of all pictures. psnr_whole: of the same pixels in the files with nothing
-            synthesised. inner, inner_whole: the same without positions that touch a synthesised one.
+        psnr: dB over the pixels of all wanted positions of all pictures. psnr_whole: of the same pixels in the files
+            with nothing synthesised. inner, inner_whole: the same without positions that touch one not wanted.
         maps: bytes of the map by each coder tried.
     """
 
     synthesised: str
     share: float
+    margin: float
     bytes: float
     latents: float
     semantic_map: float
@@ -85,6 +88,7 @@ def selective_text(rows: Sequence[SelectiveRow]) -> list[str]:
         [
             row.synthesised or "nothing",
             f"{100 * row.share:.0f} %",
+            f"{100 * row.margin:.0f} %",
             number(row.bytes, 0),
             number(row.latents, 0),
             number(row.semantic_map, 0),
@@ -96,6 +100,7 @@ def selective_text(rows: Sequence[SelectiveRow]) -> list[str]:
     header = [
         "synthesised",
         "share",
+        "margin",
         "bytes",
         "latents",
         "map",
@@ -108,9 +113,10 @@ def selective_text(rows: Sequence[SelectiveRow]) -> list[str]:
     maps = [[row.synthesised, *(number(row.maps[coder], 0) for coder in CODERS)] for row in rows if row.maps]
     return [
         "## SC: bytes against the share synthesised",
-        "Largest C, bytes of a picture. A position of ŵ is preserved if half of its pixels or more are of preserved "
-        "classes; PSNR is over the pixels of preserved positions of all pictures together, beside the same pixels' in "
-        "the files with nothing synthesised; inside: without the positions next to a synthesised one.",
+        "Largest C, bytes of a picture. A position of ŵ is wanted if half of its pixels or more are of preserved "
+        "classes; the margin is preserved as well, since it has two wanted neighbours or more. PSNR is over the pixels "
+        "of wanted positions of all pictures together, beside the same pixels' in the files with nothing synthesised; "
+        "inside: without the positions next to one that is not wanted.",
         table(header, body),
         "Bytes of the map by each lossless coder tried; the smallest is in the file:",
         table(["synthesised", *CODERS], maps),
@@ -131,17 +137,17 @@ def _row(
 ) -> SelectiveRow:
     stride, classes = codec.config.latent_stride, len(codec.config.classes)
     sums = np.zeros((4, 2))
-    shares, ledgers, maps = [], [], []
+    shares, margins, ledgers, maps = [], [], [], []
+    synthesised = class_numbers(entry.scheme, codec.config.classes)
     for name, image in pictures.images.items():
         ledgers.append(Container.from_bytes(entry.files[name]).ledger())
         found = codec.indexed_map(image, pictures.labels[name], None, entry.scheme)
-        if found is None:
-            heat = np.ones([-(-side // stride) for side in image.shape[:2]], bool)
-        else:
+        if found is not None:
             maps.append(map_sizes(found, classes + 1))
-            ratio = stride // codec.config.map_stride
-            heat = (found == classes).reshape(found.shape[0] // ratio, ratio, -1, ratio).all((1, 3))
-        shares.append(1 - heat.mean())
+        preserved = padded(~np.isin(pictures.labels[name], synthesised), codec.config.stride)
+        heat = wanted_positions(preserved, stride)
+        margins.append((with_margin(heat) & ~heat).mean())
+        shares.append(1 - heat.mean() - margins[-1])
         inner = ndimage.binary_erosion(heat, np.ones((3, 3)), border_value=1)
         for k, (grid, picture) in enumerate(
             [(heat, decoded), (heat, everything), (inner, decoded), (inner, everything)]
@@ -153,6 +159,7 @@ def _row(
     return SelectiveRow(
         "everything" if entry.scheme == ",".join(codec.config.classes) else entry.scheme,
         float(np.mean(shares)),
+        float(np.mean(margins)),
         float(total),
         *(float(np.mean([ledger.get(key, 0) for ledger in ledgers])) for key in ("latents", "semantic_map")),
         1 - float(total) * len(ledgers) / whole,

@@ -2,7 +2,7 @@
 
 In a file, and for G, both are one indexed picture: a cell's label where it is synthesised, and the number after the
 last class where it is preserved. (What is preserved has ŵ; its labels would cost bytes for nothing. Agustsson et al.
-give G the whole map.) A position of ŵ is preserved if all of its cells are.
+give G the whole map.) A position of ŵ is preserved if all of its cells are; which are, `with_margin` says.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from torch import Tensor
 
 from lightning_modules.codec.errors import ConfigError
 from lightning_modules.extreme_semantic.networks import one_hot
+
+_CROSS = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]], np.uint8)
 
 
 def cells(labels: Tensor, classes: int, stride: int) -> Tensor:
@@ -40,6 +42,22 @@ def class_numbers(names: str | Sequence[str], classes: Sequence[str]) -> list[in
     return [list(classes).index(n) for n in names]
 
 
+def wanted_positions(preserved: np.ndarray, stride: int) -> np.ndarray:
+    """Positions of ŵ of which half of the pixels or more are wanted, so that a third of a picture costs a third of its
+    latents; bool H×W, sides multiples of ``stride``, -> [H/stride, W/stride]."""
+    wanted = torch.from_numpy(preserved.astype(np.float32))[None]
+    return (F.avg_pool2d(wanted, stride)[0] >= 0.5).numpy()
+
+
+def with_margin(heat: np.ndarray) -> np.ndarray:
+    """The positions [h, w] that a file preserves for the wanted ones' sake, these included.
+
+    G paints a position from its neighbours, too: where they are synthesised, a wanted one suffers. Those with at least
+    two wanted among their four neighbours serve the most for their bytes, and leave a smoother map to code.
+    """
+    return heat | (ndimage.convolve(heat.astype(np.uint8), _CROSS, mode="constant") >= 2)
+
+
 def merge(
     labels: np.ndarray, preserved: np.ndarray, classes: int, map_stride: int, stride: int
 ) -> np.ndarray:
@@ -47,14 +65,13 @@ def merge(
 
     Args:
         labels: int H×W. preserved: bool H×W, wanted by the user; both padded to multiples of ``stride``.
-        map_stride: of the result's cells. stride: of ŵ; a position is preserved if half of its pixels or more are
-            wanted, so that a third of a picture costs a third of its latents.
+        map_stride: of the result's cells. stride: of ŵ, of which `with_margin` of `wanted_positions` are preserved.
 
     Returns:
         uint8 [H/map_stride, W/map_stride].
     """
     wanted = torch.from_numpy(preserved.astype(np.float32))[None, None]
-    heat = F.avg_pool2d(wanted, stride)[0, 0] >= 0.5
+    heat = torch.from_numpy(with_margin(wanted_positions(preserved, stride)))
     # Preserved pixels in synthesised positions have no say in the position's label, where there are others.
     hot = one_hot(torch.from_numpy(labels.astype(np.int64))[None], classes) * (1 - 0.999 * wanted)
     found = F.avg_pool2d(hot, map_stride).argmax(1)[0] if map_stride > 1 else hot.argmax(1)[0]
