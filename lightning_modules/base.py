@@ -25,7 +25,7 @@ class CompressionModule(pl.LightningModule):
 
     Attributes:
         paper: the package under ``lightning_modules``.
-        config: the paper's dataclass.
+        config: the paper's dataclass, a `Schedule`.
         batches_seen: the clock, int64; training batches since the start, resumed runs included. Lightning's
             ``global_step`` counts optimiser steps and is used for nothing.
         seed: of everything random in a step.
@@ -64,13 +64,8 @@ class CompressionModule(pl.LightningModule):
         """Start from exported weights, of an earlier stage of training perhaps; the clock stays at 0."""
 
     def learning_rate_factor(self, batch: int) -> float:
-        """Schedule: factor on every base learning rate at batch number ``batch``.
-
-        1, then a straight line to the configuration's ``decay_factor`` between batches ``decay_from`` and ``decay_to``.
-        """
-        c = self.config
-        done = min(max((batch - c.decay_from) / max(c.decay_to - c.decay_from, 1), 0.0), 1.0)
-        return 1.0 + (c.decay_factor - 1.0) * done
+        """Schedule: factor on every base learning rate at batch number ``batch``."""
+        return self.config.learning_rate_factor(batch)
 
     def metadata(self) -> dict[str, str]:
         """What a weights file says of itself: paper and configuration, enough to rebuild the codec."""

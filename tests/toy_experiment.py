@@ -16,16 +16,20 @@ from torch import nn
 from experiments import config
 from experiments.registry import EXPERIMENTS, Experiment
 from lightning_modules.base import CompressionModule
+from lightning_modules.schedule import Schedule
 
 
 @dataclass
-class ToyConfig:
+class ToyConfig(Schedule):
     """Settings of the toy."""
 
     width: int = 4
     rates: list[float] = field(default_factory=lambda: [0.1, 0.2])
     noise: float = 0.1
     learning_rate: float = 1e-3
+    decay_from: int = 2
+    decay_to: int = 3
+    decay_factor: float = 0.5
 
 
 class Toy(CompressionModule):
@@ -43,9 +47,6 @@ class Toy(CompressionModule):
     def optimiser_groups(self):
         rate = self.config.learning_rate
         return {"generator": (self.G.parameters(), rate), "discriminator": (self.D.parameters(), 2 * rate)}
-
-    def learning_rate_factor(self, batch):
-        return 0.5 if batch >= 3 else 1.0
 
     def loss_step(self, batch):
         x = batch.image

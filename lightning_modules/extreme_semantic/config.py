@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 
 from datamodules.camvid import CLASSES
 from lightning_modules.codec.errors import ConfigError
+from lightning_modules.schedule import Schedule
 
 NORMS = ("instance", "channel")
 
 
 @dataclass
-class ExtremeSemanticConfig:
+class ExtremeSemanticConfig(Schedule):
     """Mohit, Saxena, Singh, which describes the system of Agustsson et al. 2019 without its numbers; those here are
     Agustsson's.
 
@@ -50,7 +51,6 @@ class ExtremeSemanticConfig:
         level_power: a crop's C is number ⌊u^level_power · len(C)⌋, u uniform; below 1 the last C comes oftener.
         adversarial_from: batch from which D takes part.
         context, heads, radius, skew: of the entropy model (`lightning_modules.entropy.context`).
-        learning_rate: of Adam; from batch ``decay_from`` to ``decay_to`` it falls linearly to ``decay_factor`` of it.
         clip: bound on the norm of each network's gradient.
     """
 
@@ -92,9 +92,6 @@ class ExtremeSemanticConfig:
     radius: int = 3
     skew: int = 1
     learning_rate: float = 2e-4
-    decay_from: int = 1_000_000
-    decay_to: int = 1_000_000
-    decay_factor: float = 1.0
     clip: float = 10.0
 
     def check(self) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from lightning_modules.codec.errors import ConfigError
+from lightning_modules.schedule import Schedule
 
 GENERATORS = ("dcgan", "residual")
 
 
 @dataclass
-class GanReversalConfig:
+class GanReversalConfig(Schedule):
     """'Generative Neural Network based Image Compression', after Tolunay and Ghalayini 2018.
 
     The paper names neither the size of z nor of the networks; those of ``dcgan`` are Radford et al. 2016.
@@ -35,7 +36,6 @@ class GanReversalConfig:
         augment: DiffAugment (Zhao et al. 2020) on all that D sees; for small sets.
         average: decay of the exponential moving average of the weights that are exported; 0 exports the last.
         learning_rate: of Adam, for G (and E) and D. beta1: DCGAN's 0.5.
-        decay_from, decay_to, decay_factor: the learning rate falls linearly to its factor between these batches.
         clip: bound on the norm of each network's gradient.
         rates: bits per pixel that the codec offers as qualities, ascending; default_rate: one of them.
         steps: gradient steps of the search. restarts: draws from the prior beside E's guess, all searched in one batch.
@@ -65,9 +65,6 @@ class GanReversalConfig:
     average: float = 0.0
     learning_rate: float = 2e-4
     beta1: float = 0.5
-    decay_from: int = 1_000_000
-    decay_to: int = 1_000_000
-    decay_factor: float = 1.0
     clip: float = 10.0
     rates: list[float] = field(default_factory=lambda: [0.15, 0.2152, 0.3])
     default_rate: float = 0.2152

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from lightning_modules.codec.errors import ConfigError
+from lightning_modules.schedule import Schedule
 from losses.gan import GAN_LOSSES
 
 
 @dataclass
-class GdaeSprcConfig:
+class GdaeSprcConfig(Schedule):
     """Wang, Waseda: only slides exist. Published are the three losses' weights, 10 : 5 : 2, and the drawing of dense
     connections; widths, depth, number of centres, temperature and learning rate are ours.
 
@@ -33,7 +34,6 @@ class GdaeSprcConfig:
         D: widths of the discriminator's stages.
         adversarial_from: batch from which the discriminator takes part.
         hyper, psi, context, heads, radius, skew: of the entropy model (`lightning_modules.entropy`).
-        learning_rate: of Adam; from batch ``decay_from`` to ``decay_to`` it falls linearly to ``decay_factor`` of it.
         clip: bound on the norm of each network's gradient.
     """
 
@@ -59,10 +59,6 @@ class GdaeSprcConfig:
     heads: int = 2
     radius: int = 3
     skew: int = 1
-    learning_rate: float = 1e-4
-    decay_from: int = 1_000_000
-    decay_to: int = 1_000_000
-    decay_factor: float = 1.0
     clip: float = 1.0
 
     def check(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from lightning_modules.codec.errors import ConfigError
+from lightning_modules.schedule import Schedule
 from losses.gan import GAN_LOSSES
 
 CLASSIFIER_WEIGHTS = ("hub", "shared", "random")
@@ -13,7 +14,7 @@ SCALES = (1.0, 2 / 3, 1 / 2, 1 / 3, 1 / 4, 1 / 8, 1 / 16)
 
 
 @dataclass
-class PpgnInpaintingConfig:
+class PpgnInpaintingConfig(Schedule):
     """Kuznetsov and Singhal, 'Ablative Image Compression', on PPGN-h of Nguyen et al. 2017.
 
     Attributes:
@@ -53,7 +54,6 @@ class PpgnInpaintingConfig:
         keep: share of the blocks that is kept. far: share of these that is random and far from edges.
         step: of the quantiser of single kept pixels, on the scale 0 to 255.
         rates: bits per pixel that the codec offers as qualities, ascending; default_rate: one of them.
-        learning_rate: of Adam; from batch ``decay_from`` to ``decay_to`` it falls linearly to ``decay_factor`` of it.
         clip: bound on the norm of each network's gradient.
     """
 
@@ -111,10 +111,6 @@ class PpgnInpaintingConfig:
     step: int = 24
     rates: list[float] = field(default_factory=lambda: [0.05, 0.088, 0.15, 0.25])
     default_rate: float = 0.088
-    learning_rate: float = 1e-4
-    decay_from: int = 1_000_000
-    decay_to: int = 1_000_000
-    decay_factor: float = 1.0
     clip: float = 1.0
 
     def check(self) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from lightning_modules.schedule import Schedule
+
 
 @dataclass
-class SelectiveDetailConfig:
+class SelectiveDetailConfig(Schedule):
     """Akutsu et al., CLIC 2020, section 3.1.
 
     Widths list the channels between components, picture and latents included. The paper prints 64 at E's end
@@ -31,8 +33,7 @@ class SelectiveDetailConfig:
         detail_from: batch from which G_s is trained, starting as G_m's copy where their widths agree; until then
             x̂ = x̂_m. The paper trains all from the start (0).
         adversarial_from: batch from which G_m is trained against D; the paper is silent (0).
-        learning_rate: of Adam. From batch ``decay_from`` to ``decay_to`` it falls linearly to ``decay_factor`` of it;
-            the paper names no decay.
+        learning_rate: of Adam; the paper names no decay.
         clip: bound on the norm of each network's gradient; the paper is silent.
         mse: weight of an additional mean squared error on x̂_m and x̂, [0, 1] range; not in the paper (0).
     """
@@ -65,7 +66,4 @@ class SelectiveDetailConfig:
     detail_from: int = 0
     adversarial_from: int = 0
     learning_rate: float = 8e-5
-    decay_from: int = 800_000
-    decay_to: int = 800_000
-    decay_factor: float = 1.0
     clip: float = 1.0
