@@ -2,28 +2,55 @@
 
 from __future__ import annotations
 
+import json
+from abc import abstractmethod
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightning_modules.codec.contract import Codec, Image
-from lightning_modules.codec.weights import find_weights, load_weights
+from lightning_modules.codec.errors import WeightsError
+from lightning_modules.codec.weights import find_weights, load_weights, weights_identity
 
 
 class LearnedCodec(Codec):
-    """A codec with weights; its constructor takes a weights file's tensors and metadata, and a device.
+    """A codec with weights. A subclass makes its networks and tables of them in `_open`.
+
+    Args:
+        tensors, metadata: of a weights file.
+        device: of the networks.
 
     Attributes:
         paper: the package under ``lightning_modules``, where shipped weights are found.
+        config: the paper's dataclass, a ``config_class``, as the weights' metadata has it.
         identity: of the weights, from `weights_identity`.
+
+    Raises:
+        WeightsError: the tensors are not those of a network of this configuration.
     """
 
     paper: ClassVar[str]
-    identity: bytes
+    config_class: ClassVar[type]
+
+    def __init__(
+        self, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], device: str = "cpu"
+    ) -> None:
+        self.config: Any = self.config_class(**json.loads(metadata["config"]))
+        self.device, self.identity = device, weights_identity(tensors, metadata)
+        try:
+            self._open(tensors)
+        except (RuntimeError, KeyError) as error:
+            raise WeightsError(f"the weights do not fit their own configuration: {error}") from error
+
+    @abstractmethod
+    def _open(self, tensors: Mapping[str, Tensor]) -> None:
+        """Set up networks, tables, ``qualities`` and ``default_quality``; a RuntimeError or a KeyError says that the
+        tensors do not fit."""
 
     @classmethod
     def load(cls, which: str | bytes | Path) -> Self:
@@ -44,6 +71,16 @@ class LearnedCodec(Codec):
 def _load(cls: type[LearnedCodec], path: Path, mtime_ns: int) -> LearnedCodec:
     del mtime_ns  # part of the cache's key: a run's weights change while it trains
     return cls(*load_weights(path), device="cuda" if torch.cuda.is_available() else "cpu")
+
+
+def without(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names do not start with ``prefix``."""
+    return {name: tensor for name, tensor in tensors.items() if not name.startswith(prefix)}
+
+
+def ready(network: nn.Module, device: str) -> nn.Module:
+    """The network for use: evaluation, no gradients, on the device, channels last."""
+    return network.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
 
 
 def padded(image: np.ndarray, stride: int) -> np.ndarray:

@@ -10,6 +10,7 @@ integers do not.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -100,8 +101,8 @@ class GaussianTables(NamedTuple):
         return tables | {"gaussian_tables.rows": self.rows}
 
     @classmethod
-    def from_state(cls, state: dict[str, Tensor]) -> GaussianTables:
-        """Tables stored by `state`."""
+    def from_state(cls, state: Mapping[str, Tensor]) -> GaussianTables:
+        """Tables stored by `state`, perhaps among other tensors; KeyError where they are not."""
         groups = tuple(state[f"gaussian_tables.{k}"] for k in range(len(GROUPS)))
         return cls(groups, state["gaussian_tables.rows"])
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Mapping, Sequence
 
@@ -12,9 +11,8 @@ from torch import Tensor
 
 from lightning_modules.codec.container import Container
 from lightning_modules.codec.contract import Image
-from lightning_modules.codec.errors import ConfigError, DamagedFileError, WeightsError
-from lightning_modules.codec.learned import LearnedCodec, padded, to_image, to_tensor
-from lightning_modules.codec.weights import weights_identity
+from lightning_modules.codec.errors import ConfigError, DamagedFileError
+from lightning_modules.codec.learned import LearnedCodec, padded, ready, to_image, to_tensor, without
 from lightning_modules.extreme_semantic.config import ExtremeSemanticConfig
 from lightning_modules.extreme_semantic.map_coding import decode_map, encode_map
 from lightning_modules.extreme_semantic.maps import class_numbers, merge
@@ -32,29 +30,18 @@ class ExtremeSemanticCodec(LearnedCodec):
         file ──> ŵ, map ── G ── round, crop ──> x̂
 
     ``quality`` is C, the number of channels of ŵ: one of `qualities`.
-
-    Args:
-        tensors, metadata: of a weights file.
-        device: of the networks.
     """
 
     id = "es"
     paper = "extreme_semantic"
+    config_class = ExtremeSemanticConfig
 
-    def __init__(
-        self, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], device: str = "cpu"
-    ) -> None:
-        self.config = ExtremeSemanticConfig(**json.loads(metadata["config"]))
+    def _open(self, tensors: Mapping[str, Tensor]) -> None:
         system = System(self.config)
-        try:
-            system.load_state_dict({n: t for n, t in tensors.items() if n != TABLES})
-            self.coder = SymbolCoder(system.H, tensors[TABLES], device)
-        except (RuntimeError, KeyError) as error:
-            raise WeightsError(f"the weights do not fit their own configuration: {error}") from error
+        system.load_state_dict(without(tensors, TABLES))
+        self.coder = SymbolCoder(system.H, tensors[TABLES], self.device)
         del system.H
-        self.system = system.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
-        self.device = device
-        self.identity = weights_identity(tensors, metadata)
+        self.system = ready(system, self.device)
         self.qualities = tuple(float(c) for c in self.config.C)
         self.default_quality = self.qualities[-1]
 

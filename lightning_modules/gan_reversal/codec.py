@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
@@ -12,9 +11,8 @@ from torch import Tensor
 
 from lightning_modules.codec.container import Container
 from lightning_modules.codec.contract import Image, check_image
-from lightning_modules.codec.errors import ConfigError, WeightsError
-from lightning_modules.codec.learned import LearnedCodec, to_image
-from lightning_modules.codec.weights import weights_identity
+from lightning_modules.codec.errors import ConfigError
+from lightning_modules.codec.learned import LearnedCodec, ready, to_image, without
 from lightning_modules.entropy.gaussian import GaussianTables
 from lightning_modules.gan_reversal.config import GanReversalConfig
 from lightning_modules.gan_reversal.lanes import run_lanes
@@ -41,30 +39,18 @@ class GanReversalCodec(LearnedCodec):
 
     ``quality`` is the rate in bits per pixel of the whole file, which is met from below. A small picture gets 24
     bytes of latents whatever the quality.
-
-    Args:
-        tensors, metadata: of a weights file.
-        device: of the networks.
     """
 
     id = "gr"
     paper = "gan_reversal"
+    config_class = GanReversalConfig
 
-    def __init__(
-        self, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], device: str = "cpu"
-    ) -> None:
-        self.config = GanReversalConfig(**json.loads(metadata["config"]))
+    def _open(self, tensors: Mapping[str, Tensor]) -> None:
         system = System(self.config)
-        tables = {name: t for name, t in tensors.items() if name.startswith("gaussian_tables.")}
-        try:
-            system.restore({n: t for n, t in tensors.items() if n not in tables})
-            self.coder = PriorCoder(tensors["prior.index"], GaussianTables.from_state(tables))
-        except (RuntimeError, KeyError) as error:
-            raise WeightsError(f"the weights do not fit their own configuration: {error}") from error
-        self.system = system.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
-        self.index = tensors["prior.index"].float().to(device)
-        self.device = device
-        self.identity = weights_identity(tensors, metadata)
+        system.restore(without(tensors, "gaussian_tables."))
+        self.index = tensors["prior.index"].float().to(self.device)
+        self.coder = PriorCoder(tensors["prior.index"], GaussianTables.from_state(tensors))
+        self.system = ready(system, self.device)
         self.qualities = tuple(self.config.rates)
         self.default_quality = self.config.default_rate
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -13,9 +12,8 @@ from torch import Tensor
 
 from lightning_modules.codec.container import Container
 from lightning_modules.codec.contract import Image
-from lightning_modules.codec.errors import ConfigError, DamagedFileError, SymbolMismatchError, WeightsError
-from lightning_modules.codec.learned import LearnedCodec, padded, to_image, to_tensor
-from lightning_modules.codec.weights import weights_identity
+from lightning_modules.codec.errors import ConfigError, DamagedFileError, SymbolMismatchError
+from lightning_modules.codec.learned import LearnedCodec, padded, ready, to_image, to_tensor, without
 from lightning_modules.entropy.gaussian import GaussianTables
 from lightning_modules.entropy.hyperprior import LatentCoder
 from lightning_modules.gdae_sprc.config import GdaeSprcConfig
@@ -38,30 +36,17 @@ class Latents(NamedTuple):
 
 
 class GdaeBase(LearnedCodec):
-    """E, Q and G, and the latents as bytes.
-
-    Args:
-        tensors, metadata: of a weights file.
-        device: of the transforms and the exact networks.
-    """
+    """E, Q and G, and the latents as bytes."""
 
     paper = "gdae_sprc"
+    config_class = GdaeSprcConfig
 
-    def __init__(
-        self, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], device: str = "cpu"
-    ) -> None:
-        self.config = GdaeSprcConfig(**json.loads(metadata["config"]))
+    def _open(self, tensors: Mapping[str, Tensor]) -> None:
         system = System(self.config)
-        tables = {name: t for name, t in tensors.items() if name.startswith("gaussian_tables.")}
-        try:
-            system.load_state_dict({n: t for n, t in tensors.items() if n not in tables})
-            self.coder = LatentCoder(system.H, GaussianTables.from_state(tables), device)
-        except (RuntimeError, KeyError) as error:
-            raise WeightsError(f"the weights do not fit their own configuration: {error}") from error
+        system.load_state_dict(without(tensors, "gaussian_tables."))
+        self.coder = LatentCoder(system.H, GaussianTables.from_state(tensors), self.device)
         del system.H
-        self.system = system.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
-        self.device = device
-        self.identity = weights_identity(tensors, metadata)
+        self.system = ready(system, self.device)
         self.levels = len(self.config.lambda_rate)
 
     @torch.inference_mode()

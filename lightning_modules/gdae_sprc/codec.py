@@ -34,10 +34,8 @@ class GdaeCodec(GdaeBase):
 
     id = "gdae"
 
-    def __init__(
-        self, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], device: str = "cpu"
-    ) -> None:
-        super().__init__(tensors, metadata, device)
+    def _open(self, tensors: Mapping[str, Tensor]) -> None:
+        super()._open(tensors)
         self.qualities = tuple(float(level) for level in range(self.levels))
         self.default_quality = float((self.levels - 1) // 2)
 
@@ -88,10 +86,8 @@ class GdaeSprcCodec(GdaeBase):
     qualities = (9.0, 12.0, 16.0, 20.0, 24.0, 27.0)
     default_quality = 16.0
 
-    def __init__(
-        self, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], device: str = "cpu"
-    ) -> None:
-        super().__init__(tensors, metadata, device)
+    def _open(self, tensors: Mapping[str, Tensor]) -> None:
+        super()._open(tensors)
         self.classifier: GradCam | None = None
 
     def heat(self, image: Image) -> np.ndarray | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -12,9 +11,8 @@ from torch import Tensor
 from eval.metrics import measure
 from lightning_modules.codec.container import Container
 from lightning_modules.codec.contract import Image
-from lightning_modules.codec.errors import ConfigError, WeightsError
+from lightning_modules.codec.errors import ConfigError
 from lightning_modules.codec.learned import LearnedCodec
-from lightning_modules.codec.weights import weights_identity
 from lightning_modules.entropy.gaussian import GaussianTables
 from lightning_modules.gan_reversal.residual import MIDDLE
 from lightning_modules.ppgn_inpainting import masks
@@ -36,33 +34,23 @@ class PpgnInpaintingCodec(LearnedCodec):
     """Ablative compression.
 
     Quality is bits per pixel of the whole file; a picture too small for its budget gets the smallest file.
-
-    Args:
-        tensors, metadata: of a weights file.
-        device: of the networks.
     """
 
     id = "ppgn"
     paper = "ppgn_inpainting"
+    config_class = PpgnInpaintingConfig
 
-    def __init__(
-        self, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], device: str = "cpu"
-    ) -> None:
-        config = PpgnInpaintingConfig(**json.loads(metadata["config"]))
-        system = System(config)
+    def _open(self, tensors: Mapping[str, Tensor]) -> None:
+        system = System(self.config)
         kinds: dict[str, dict[str, Tensor]] = {"gaussian_tables": {}, "E": {}, "": {}}
         for name, tensor in tensors.items():
             kind, _, rest = name.partition(".")
             kinds[kind if kind in kinds else ""][rest if kind == "E" else name] = tensor
-        try:
-            system.load_state_dict(kinds[""])
-            tables = GaussianTables.from_state(kinds["gaussian_tables"])
-        except (RuntimeError, KeyError) as error:
-            raise WeightsError(f"the weights do not fit their own configuration: {error}") from error
-        system = system.eval().requires_grad_(False).to(device)
-        self.config, self.identity = config, weights_identity(tensors, metadata)
-        self.decoder = Decoder(config, system, tables, kinds["E"], device)
-        self.qualities, self.default_quality = tuple(config.rates), config.default_rate
+        system.load_state_dict(kinds[""])
+        tables = GaussianTables.from_state(kinds["gaussian_tables"])
+        system = system.eval().requires_grad_(False).to(self.device)
+        self.decoder = Decoder(self.config, system, tables, kinds["E"], self.device)
+        self.qualities, self.default_quality = tuple(self.config.rates), self.config.default_rate
 
     def _encode(
         self,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 
 import torch
@@ -10,9 +9,8 @@ from torch import Tensor
 
 from lightning_modules.codec.container import Container
 from lightning_modules.codec.contract import Image
-from lightning_modules.codec.errors import ConfigError, WeightsError
-from lightning_modules.codec.learned import LearnedCodec, padded, to_image, to_tensor
-from lightning_modules.codec.weights import weights_identity
+from lightning_modules.codec.errors import ConfigError
+from lightning_modules.codec.learned import LearnedCodec, padded, ready, to_image, to_tensor, without
 from lightning_modules.entropy.coder import MAX_SYMBOL
 from lightning_modules.entropy.gaussian import GaussianTables
 from lightning_modules.entropy.hyperprior import LatentCoder
@@ -29,31 +27,19 @@ class SelectiveDetailCodec(LearnedCodec):
         file ──> ẑ ── gain⁻¹ ── G_m, G_s, equation 1 ── crop, round ──> x̂
 
     ``quality`` is the rate level, 0 to levels − 1, in steps of ⅛.
-
-    Args:
-        tensors, metadata: of a weights file.
-        device: of the transforms and the exact networks.
     """
 
     id = "sd"
     paper = "selective_detail"
+    config_class = SelectiveDetailConfig
 
-    def __init__(
-        self, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], device: str = "cpu"
-    ) -> None:
-        config = SelectiveDetailConfig(**json.loads(metadata["config"]))
-        system = System(config)
-        tables = {name: t for name, t in tensors.items() if name.startswith("gaussian_tables.")}
-        try:
-            system.load_state_dict({n: t for n, t in tensors.items() if n not in tables})
-            self.coder = LatentCoder(system.H, GaussianTables.from_state(tables), device)
-        except (RuntimeError, KeyError) as error:
-            raise WeightsError(f"the weights do not fit their own configuration: {error}") from error
+    def _open(self, tensors: Mapping[str, Tensor]) -> None:
+        system = System(self.config)
+        system.load_state_dict(without(tensors, "gaussian_tables."))
+        self.coder = LatentCoder(system.H, GaussianTables.from_state(tensors), self.device)
         del system.H
-        self.system = system.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
-        self.device = device
-        self.identity = weights_identity(tensors, metadata)
-        levels = len(config.lambda_e)
+        self.system = ready(system, self.device)
+        levels = len(self.config.lambda_e)
         self.qualities = tuple(float(level) for level in range(levels))
         self.default_quality = float((levels - 1) // 2)
 
