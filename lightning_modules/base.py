@@ -20,18 +20,20 @@ from lightning_modules.codec.contract import Codec
 class CompressionModule(pl.LightningModule):
     """A paper's training: several optimisers stepped by hand, counted in batches.
 
-    A subclass implements `loss_step` (one batch: forward, losses, updates, logging), `optimiser_groups`,
-    `panels`, `export_weights` and `codec`.
+    A subclass makes ``system``, and implements `loss_step` (one batch: forward, losses, updates, logging),
+    `optimiser_groups`, `panels`, `export_weights` and `codec`.
 
     Attributes:
         paper: the package under ``lightning_modules``.
         config: the paper's dataclass, a `Schedule`.
+        system: the networks that encode and decode.
         batches_seen: the clock, int64; training batches since the start, resumed runs included. Lightning's
             ``global_step`` counts optimiser steps and is used for nothing.
         seed: of everything random in a step.
     """
 
     paper: ClassVar[str]
+    system: nn.Module
     automatic_optimization = False
 
     def __init__(self, config: Any, seed: int = 0) -> None:
@@ -59,9 +61,12 @@ class CompressionModule(pl.LightningModule):
     def codec(self) -> Codec:
         """The codec of the current weights, as it would be loaded from their file."""
 
-    @abstractmethod
     def initialise_from(self, tensors: Mapping[str, Tensor]) -> None:
-        """Start from exported weights, of an earlier stage of training perhaps; the clock stays at 0."""
+        """Start from exported weights, of an earlier stage of training perhaps: ``system`` takes over the tensors that
+        fit. The clock stays at 0."""
+        own = self.system.state_dict()
+        fitting = {n: t.to(own[n].dtype) for n, t in tensors.items() if n in own and t.shape == own[n].shape}
+        self.system.load_state_dict(own | fitting)
 
     def learning_rate_factor(self, batch: int) -> float:
         """Schedule: factor on every base learning rate at batch number ``batch``."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -106,12 +106,6 @@ class ExtremeSemantic(CompressionModule):
 
     def export_weights(self) -> dict[str, Tensor]:
         return dict(self.system.state_dict()) | {TABLES: build_tables()}
-
-    def initialise_from(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take over the tensors that fit."""
-        own = self.system.state_dict()
-        fitting = {n: t.to(own[n].dtype) for n, t in tensors.items() if n in own and t.shape == own[n].shape}
-        self.system.load_state_dict(own | fitting)
 
     def codec(self) -> ExtremeSemanticCodec:
         return ExtremeSemanticCodec(as_stored(self.export_weights()), self.metadata())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -97,12 +97,6 @@ class GdaeSprc(CompressionModule):
 
     def export_weights(self) -> dict[str, Tensor]:
         return dict(self.system.state_dict()) | build_tables().state()
-
-    def initialise_from(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take over the tensors that fit."""
-        own = self.system.state_dict()
-        fitting = {n: t.to(own[n].dtype) for n, t in tensors.items() if n in own and t.shape == own[n].shape}
-        self.system.load_state_dict(own | fitting)
 
     def codec(self) -> GdaeSprcCodec:
         return GdaeSprcCodec(as_stored(self.export_weights()), self.metadata())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -174,12 +174,6 @@ class PpgnInpainting(CompressionModule):
         if self.config.classifier_weights == "random":
             tensors |= {f"E.{name}": tensor for name, tensor in self.E.state_dict().items()}
         return tensors
-
-    def initialise_from(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take over the tensors that fit."""
-        own = self.system.state_dict()
-        fitting = {n: t.to(own[n].dtype) for n, t in tensors.items() if n in own and t.shape == own[n].shape}
-        self.system.load_state_dict(own | fitting)
 
     def codec(self) -> PpgnInpaintingCodec:
         return PpgnInpaintingCodec(as_stored(self.export_weights()), self.metadata())

@@ -119,10 +119,8 @@ class SelectiveDetail(CompressionModule):
         return state | build_tables().state()
 
     def initialise_from(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take over the tensors that fit; where the file has no detail decoder, it starts as the main one's copy."""
-        own = self.system.state_dict()
-        fitting = {n: t.to(own[n].dtype) for n, t in tensors.items() if n in own and t.shape == own[n].shape}
-        self.system.load_state_dict(own | fitting)
+        """As for every paper; where the file has no detail decoder, it starts as the main one's copy."""
+        super().initialise_from(tensors)
         if self.system.G_s is not None and not any(name.startswith("G_s.") for name in tensors):
             self.system.G_s.load_state_dict(self.system.detail_from_main())
 
