@@ -31,9 +31,11 @@ from lightning_modules.extreme_semantic.maps import (
     cells,
     class_numbers,
     heat_of,
+    margin,
     merge,
+    position_means,
     random_heat,
-    with_margin,
+    wanted_positions,
 )
 from lightning_modules.extreme_semantic.module import ExtremeSemantic, masked_mse, open_features
 from lightning_modules.extreme_semantic.networks import Discriminator
@@ -209,6 +211,11 @@ class TestPrior:
         assert 8 * len(stream) == pytest.approx(float(output.bits), rel=0.02, abs=40)
 
 
+def indexed(labels: np.ndarray, map_stride: int) -> np.ndarray:
+    """A file's map that preserves cars."""
+    return merge(labels, labels == 8, wanted_positions(labels == 8, 16), 12, map_stride)
+
+
 class TestMaps:
     def test_cells_and_heat(self):
         labels = torch.tensor([[[0, 0, 3, 99], [0, 1, 3, 3]]])
@@ -227,21 +234,29 @@ class TestMaps:
         labels, preserved = np.zeros((32, 64), np.uint8), np.zeros((32, 64), bool)
         labels[:, 36:] = 5
         preserved[:, :20] = True  # the second column of positions is wanted by a quarter: synthesised
-        merged = merge(labels, preserved, 12, 16, 16)
-        assert merged.tolist() == [[12, 0, 5, 5]] * 2
-        fine = merge(labels, preserved, 12, 8, 16)
+        heat = wanted_positions(preserved, 16)
+        assert heat.tolist() == [[True, False, False, False]] * 2
+        assert merge(labels, preserved, heat, 12, 16).tolist() == [[12, 0, 5, 5]] * 2
+        fine = merge(labels, preserved, heat, 12, 8)
         assert fine.shape == (4, 8) and (fine[:, :2] == 12).all() and (fine[:, 2:4] == 0).all()
         # A wanted label does not become that of a synthesised position that holds others.
         labels[:, 16:22] = 8
         preserved[:] = labels == 8
-        assert 8 not in merge(labels, preserved, 12, 16, 16)
+        assert 8 not in merge(labels, preserved, wanted_positions(preserved, 16), 12, 16)
 
-    def test_between_two_wanted_neighbours_a_position_is_preserved(self):
-        heat = np.zeros((4, 5), bool)
-        heat[0, 1] = heat[0, 3] = heat[1, 2] = heat[3, 0] = True
-        added = with_margin(heat) & ~heat
-        assert np.argwhere(added).tolist() == [[0, 2], [1, 1], [1, 3]]
-        assert not with_margin(np.zeros((1, 1), bool)).any()
+    def test_the_margin_lies_where_wanted_positions_suffer(self):
+        wanted = np.zeros((4, 6), bool)
+        wanted[:2, :2] = wanted[3, 5] = True
+        harm = np.full((4, 6), 10.0)
+        harm[1, 1], harm[3, 3] = 500.0, 9000.0  # the second is not wanted: no matter
+        assert np.argwhere(margin(wanted, harm)).tolist() == [[1, 2], [2, 1]]
+        harm[3, 5] = 900.0
+        assert margin(wanted, harm)[2:, 4:].tolist() == [[True, True], [True, False]]
+
+    def test_means_over_positions(self):
+        error = np.arange(24.0).reshape(4, 2, 3)
+        means = position_means(error, (3, 1), 2)
+        assert means.tolist() == [[error[:2].mean()], [error[2:].mean()], [0.0]]
 
     def test_random_heat_keeps_a_quarter_of_the_instances(self):
         checker = torch.from_numpy(np.indices((16, 16)).sum(0) % 2)
@@ -257,7 +272,7 @@ class TestMaps:
 
     def test_the_map_is_lossless_and_the_smallest_is_taken(self):
         generator = np.random.default_rng(0)
-        smooth = merge(scene_labels(240, 320), scene_labels(240, 320) == 8, 12, 16, 16)
+        smooth = indexed(scene_labels(240, 320), 16)
         for labels in (
             smooth,
             generator.integers(0, 13, (7, 5)).astype(np.uint8),
@@ -273,7 +288,7 @@ class TestMaps:
     def test_each_coder(self, coder):
         from lightning_modules.extreme_semantic import map_coding
 
-        labels = merge(scene_labels(), scene_labels() == 8, 12, 8, 16)
+        labels = indexed(scene_labels(), 8)
         stream = map_coding._streams(labels, 13)[coder]
         section = bytes([CODERS.index(coder)]) + stream
         np.testing.assert_array_equal(decode_map(section, labels.shape, 13), labels)
@@ -438,7 +453,7 @@ class TestCodec:
     def test_what_is_synthesised_is_neither_coded_nor_counted(self, codec):
         """The latents of synthesised positions do not reach the file."""
         image, labels = photograph(), scene_labels()
-        found = codec.indexed_map(image, labels, "car")
+        found = codec.semantic_map(codec.encode(image, labels=labels, preserve="car"))
         heat = heat_of(torch.from_numpy(found.astype(np.int64))[None], codec.system.classes, 2)
         assert 0 < heat.sum() < heat.numel()
         asked = []
@@ -501,7 +516,7 @@ class TestCodec:
         assert (codec.config.latent_stride, codec.config.stride) == (8, 16)
         part = codec.encode(image, labels=labels, preserve="car")
         assert codec.decode(part).shape == image.shape
-        assert codec.indexed_map(image, labels, "car").shape == (80, 96)
+        assert codec.semantic_map(part).shape == (80, 96)
         assert len(part) != len(codec.encode(image))
 
 

@@ -38,7 +38,7 @@ def draw(
     twice = pictures.within("hevc", {n: 2 * len(data) for n, data in best["GC"].files.items()}, "").files[
         name
     ]
-    found = codec.indexed_map(image, labels, None, SYNTHESISED)
+    found = codec.semantic_map(sc)
     stride = codec.config.map_stride
     heat = np.ones(image.shape[:2], bool)
     if found is not None:

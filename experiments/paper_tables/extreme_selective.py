@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from scipy import ndimage
 
 from datamodules.images import read_image
@@ -19,7 +20,7 @@ from lightning_modules.codec.contract import Image
 from lightning_modules.codec.learned import padded
 from lightning_modules.extreme_semantic.codec import ExtremeSemanticCodec
 from lightning_modules.extreme_semantic.map_coding import CODERS, map_sizes
-from lightning_modules.extreme_semantic.maps import class_numbers, wanted_positions, with_margin
+from lightning_modules.extreme_semantic.maps import class_numbers, heat_of, wanted_positions
 
 SYNTHESISED = (
     "",
@@ -114,7 +115,7 @@ def selective_text(rows: Sequence[SelectiveRow]) -> list[str]:
     return [
         "## SC: bytes against the share synthesised",
         "Largest C, bytes of a picture. A position of ŵ is wanted if half of its pixels or more are of preserved "
-        "classes; the margin is preserved as well, since it has two wanted neighbours or more. PSNR is over the pixels "
+        "classes; the margin is preserved as well, for the sake of its wanted neighbours. PSNR is over the pixels "
         "of wanted positions of all pictures together, beside the same pixels' in the files with nothing synthesised; "
         "inside: without the positions next to one that is not wanted.",
         table(header, body),
@@ -141,13 +142,15 @@ def _row(
     synthesised = class_numbers(entry.scheme, codec.config.classes)
     for name, image in pictures.images.items():
         ledgers.append(Container.from_bytes(entry.files[name]).ledger())
-        found = codec.indexed_map(image, pictures.labels[name], None, entry.scheme)
-        if found is not None:
-            maps.append(map_sizes(found, classes + 1))
         preserved = padded(~np.isin(pictures.labels[name], synthesised), codec.config.stride)
         heat = wanted_positions(preserved, stride)
-        margins.append((with_margin(heat) & ~heat).mean())
-        shares.append(1 - heat.mean() - margins[-1])
+        found, sent = codec.semantic_map(entry.files[name]), np.ones_like(heat)
+        if found is not None:
+            maps.append(map_sizes(found, classes + 1))
+            ratio = stride // codec.config.map_stride
+            sent = heat_of(torch.from_numpy(found.astype(np.int64))[None], classes, ratio)[0].numpy()
+        margins.append((sent & ~heat).mean())
+        shares.append(1 - sent.mean())
         inner = ndimage.binary_erosion(heat, np.ones((3, 3)), border_value=1)
         for k, (grid, picture) in enumerate(
             [(heat, decoded), (heat, everything), (inner, decoded), (inner, everything)]

@@ -15,7 +15,13 @@ from lightning_modules.codec.errors import ConfigError, DamagedFileError
 from lightning_modules.codec.learned import LearnedCodec, padded, ready, to_image, to_tensor, without
 from lightning_modules.extreme_semantic.config import ExtremeSemanticConfig
 from lightning_modules.extreme_semantic.map_coding import decode_map, encode_map
-from lightning_modules.extreme_semantic.maps import class_numbers, merge
+from lightning_modules.extreme_semantic.maps import (
+    class_numbers,
+    margin,
+    merge,
+    position_means,
+    wanted_positions,
+)
 from lightning_modules.extreme_semantic.prior import SymbolCoder
 from lightning_modules.extreme_semantic.system import System, noise_of
 
@@ -49,46 +55,13 @@ class ExtremeSemanticCodec(LearnedCodec):
         """dim(ŵ)·log2 L in bits per pixel, which entropy coding stays below (equation 3)."""
         return quality * np.log2(5) / self.config.latent_stride**2
 
-    def indexed_map(
-        self,
-        image: Image,
-        labels: np.ndarray | None,
-        preserve: str | Sequence[str] | np.ndarray | None,
-        synthesise: str | Sequence[str] | None = None,
-    ) -> np.ndarray | None:
-        """The map that a file of these arguments carries (`maps.merge`), or None where all is preserved.
+    def semantic_map(self, data: bytes) -> np.ndarray | None:
+        """The indexed picture (`maps`) in a file, or None where all is preserved.
 
         Raises:
-            ConfigError: the network does no SC, or the arguments do not go together; see `_encode`.
+            DamagedFileError: the map is no map of this network.
         """
-        if preserve is None and synthesise is None:
-            return None
-        if self.system.F is None:
-            raise ConfigError("this network has no semantic encoder: use weights of a preset with SC")
-        if preserve is not None and synthesise is not None:
-            raise ConfigError("give preserve or synthesise, not both")
-        size = image.shape[:2]
-        if labels is None or labels.shape != size or labels.dtype.kind not in "iu" or labels.min() < 0:
-            found = "None" if labels is None else f"{labels.dtype} {labels.shape}"
-            raise ConfigError(f"labels is a map of class numbers, {size[0]}×{size[1]}, not {found}")
-        labels = np.minimum(labels, self.system.classes - 1)
-        if isinstance(preserve, np.ndarray):
-            if preserve.shape != size or preserve.dtype != bool:
-                raise ConfigError(
-                    f"a heat map is bool {size[0]}×{size[1]}, not {preserve.dtype} {preserve.shape}"
-                )
-        else:
-            names = preserve if synthesise is None else synthesise
-            preserve = np.isin(labels, class_numbers(names, self.config.classes)) ^ (synthesise is not None)
-        c = self.config
-        merged = merge(
-            padded(labels, c.stride),
-            padded(preserve, c.stride),
-            self.system.classes,
-            c.map_stride,
-            c.latent_stride,
-        )
-        return None if (merged == self.system.classes).all() else merged
+        return self._read_map(Container.from_bytes(data))
 
     @torch.inference_mode()
     def analyse(self, image: Image) -> Tensor:
@@ -114,7 +87,7 @@ class ExtremeSemanticCodec(LearnedCodec):
             seed: 0 to 255, of the noise r.
 
         Raises:
-            ConfigError: quality is no C of the network, or see `indexed_map`.
+            ConfigError: quality is no C of the network, the network does no SC, or the arguments do not go together.
         """
         if quality not in self.qualities:
             known = ", ".join(f"{q:g}" for q in self.qualities)
@@ -122,8 +95,9 @@ class ExtremeSemanticCodec(LearnedCodec):
         if not 0 <= seed <= 255:
             raise ConfigError(f"seed {seed} is out of range: it is one byte, 0 to 255")
         level = self.qualities.index(quality)
-        found = self.indexed_map(image, labels, preserve, synthesise)
+        preserved = self._preserved(image, labels, preserve, synthesise)
         w = self.analyse(image)
+        found = None if preserved is None else self._merged(image, labels, preserved, w, level, seed)
         at, indexed, heat = self._side(level, found, w)
         w_hat, wanted = self.system.hard(w, at, heat)[0], self.system.wanted(at, heat)[0]
         stream = self.coder.encode(w_hat, wanted, self.system.psi(indexed, w)[0], level)
@@ -145,22 +119,83 @@ class ExtremeSemanticCodec(LearnedCodec):
             raise DamagedFileError(
                 "the latents are not those of a picture of this size: fetch the file again"
             )
-        level, rows, columns = parameters[0], *(-(-side // c.stride) for side in size)
-        found = None
-        if section:
-            if self.system.F is None:
-                raise DamagedFileError("the file has a semantic map, the network has no use for one")
-            ratio = c.stride // c.map_stride
-            found = decode_map(section, (ratio * rows, ratio * columns), self.system.classes + 1)
-        ratio = c.stride // c.latent_stride
-        like = torch.empty(1, c.C[-1], ratio * rows, ratio * columns)
-        at, indexed, heat = self._side(level, found, like)
+        found = self._read_map(container)
+        like = torch.empty(
+            1, c.C[-1], *(-(-side // c.stride) * (c.stride // c.latent_stride) for side in size)
+        )
+        at, indexed, heat = self._side(parameters[0], found, like)
         wanted = self.system.wanted(at, heat)[0]
-        w_hat = self.coder.decode(stream, wanted, self.system.psi(indexed, like)[0], level)[None]
-        noise = noise_of(parameters[1], c.noise, rows, columns) if c.noise else None
+        w_hat = self.coder.decode(stream, wanted, self.system.psi(indexed, like)[0], parameters[0])[None]
+        return self._synthesise(w_hat.to(self.device), at, indexed, parameters[1], size)
+
+    def _preserved(
+        self,
+        image: Image,
+        labels: np.ndarray | None,
+        preserve: str | Sequence[str] | np.ndarray | None,
+        synthesise: str | Sequence[str] | None,
+    ) -> np.ndarray | None:
+        """The heat map in pixels, bool H×W, or None where all is preserved; ConfigError: see `_encode`."""
+        if preserve is None and synthesise is None:
+            return None
+        if self.system.F is None:
+            raise ConfigError("this network has no semantic encoder: use weights of a preset with SC")
+        if preserve is not None and synthesise is not None:
+            raise ConfigError("give preserve or synthesise, not both")
+        size = image.shape[:2]
+        if labels is None or labels.shape != size or labels.dtype.kind not in "iu" or labels.min() < 0:
+            found = "None" if labels is None else f"{labels.dtype} {labels.shape}"
+            raise ConfigError(f"labels is a map of class numbers, {size[0]}×{size[1]}, not {found}")
+        if not isinstance(preserve, np.ndarray):
+            names = preserve if synthesise is None else synthesise
+            known = np.minimum(labels, self.system.classes - 1)
+            preserve = np.isin(known, class_numbers(names, self.config.classes)) ^ (synthesise is not None)
+        if preserve.shape != size or preserve.dtype != bool:
+            raise ConfigError(
+                f"a heat map is bool {size[0]}×{size[1]}, not {preserve.dtype} {preserve.shape}"
+            )
+        return preserve
+
+    @torch.inference_mode()
+    def _merged(
+        self, image: Image, labels: np.ndarray, preserved: np.ndarray, w: Tensor, level: int, seed: int
+    ) -> np.ndarray | None:
+        """The file's map: what is wanted, and the margin that serves it (`maps.margin`). None if that is all."""
+        c, size = self.config, image.shape[:2]
+        labels = padded(np.minimum(labels, self.system.classes - 1), c.stride)
+        preserved = padded(preserved, c.stride)
+        wanted = wanted_positions(preserved, c.latent_stride)
+
+        def error(found: np.ndarray | None) -> np.ndarray:
+            at, indexed, heat = self._side(level, found, w)
+            x_hat = self._synthesise(self.system.hard(w, at, heat), at, indexed, seed, size)
+            return position_means((image.astype(np.float32) - x_hat) ** 2, wanted.shape, c.latent_stride)
+
+        found = merge(labels, preserved, wanted, self.system.classes, c.map_stride)
+        if wanted.any() and not wanted.all():
+            heat = wanted | margin(wanted, error(found) - error(None))
+            found = merge(labels, preserved, heat, self.system.classes, c.map_stride)
+        return None if (found == self.system.classes).all() else found
+
+    def _read_map(self, container: Container) -> np.ndarray | None:
+        c, section = self.config, container.sections.get("semantic_map")
+        if not section:
+            return None
+        if self.system.F is None:
+            raise DamagedFileError("the file has a semantic map, the network has no use for one")
+        shape = tuple(
+            -(-side // c.stride) * (c.stride // c.map_stride) for side in (container.height, container.width)
+        )
+        return decode_map(section, shape, self.system.classes + 1)
+
+    def _synthesise(
+        self, w_hat: Tensor, at: Tensor, indexed: Tensor | None, seed: int, size: tuple[int, int]
+    ) -> Image:
+        """G's picture of ŵ [1, C, h, w], cropped to ``size``; ``at`` and ``indexed`` are `_side`'s."""
+        grid = (-(-side // self.config.stride) for side in size)
+        noise = noise_of(seed, self.config.noise, *grid)
         noise = None if noise is None else noise.to(self.device)
-        x_hat = self.system.reconstruct(w_hat.to(self.device), at, indexed, noise)
-        x_hat = x_hat[0, :, : size[0], : size[1]]
+        x_hat = self.system.reconstruct(w_hat, at, indexed, noise)[0, :, : size[0], : size[1]]
         return to_image((x_hat + 1) / 2)
 
     def _side(
