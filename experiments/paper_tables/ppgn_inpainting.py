@@ -197,8 +197,8 @@ def _write(options: argparse.Namespace, found: Mapping[str, list[Row]], part: st
     lines = [
         f"# Ablative compression, {title}",
         f"{rows[0].pictures} pictures of {options.data}; means over pictures, whole files decoded in a fresh process; "
-        "every scheme within the bytes of each picture's JPEG of quality 1 if it can be made that small, losses' targets "
-        "included. "
+        "every scheme within the bytes of each picture's JPEG of quality 1 if it can be made that small, losses' "
+        "targets included. "
         + (f"{steps} steps of sampling. " if steps else "No sampling: the feed-forward networks alone. ")
         + "Published SSIM is of unnamed pictures and another SSIM, without rates.",
         table(
