@@ -32,8 +32,8 @@ from lightning_modules.gdae_sprc.residual import (
 )
 from lightning_modules.gdae_sprc.split import Attempt, Split, best_for_budget
 from lightning_modules.gdae_sprc.transform import stage_bases
-from lightning_modules.layers.shared_classifier import SHARED_WEIGHTS
 from losses.gan import saturating_generator, softplus_discriminator, softplus_generator
+from losses.pretrained import SHARED_WEIGHTS
 from losses.ssim import ssim
 from tests.recorder import Recorder
 

@@ -22,7 +22,7 @@ from lightning_modules.gdae_sprc.residual import (
     qp_map,
 )
 from lightning_modules.gdae_sprc.split import Attempt, Split, best_for_budget, best_for_quality
-from lightning_modules.layers.shared_classifier import SHARED_WEIGHTS, shared_weights
+from losses.pretrained import SHARED_WEIGHTS, shared_weights
 
 STRENGTH = 4.0
 """QP between the coldest and the hottest place. On Kodak the heat's standard deviation is about a quarter, so this is
