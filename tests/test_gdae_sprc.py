@@ -12,9 +12,11 @@ import torch.nn.functional as F
 from skimage import data
 
 from datamodules.batch import Batch
+from datamodules.images import read_image
 from eval.metrics import psnr_rgb
-from experiments import ablate, figure, timing
+from experiments import tables
 from experiments.config import load_config
+from experiments.paper_tables.gdae_sprc import ablation, figure, timing
 from lightning_modules.codec.container import Container
 from lightning_modules.codec.errors import ConfigError, DamagedFileError, SymbolMismatchError, WeightsError
 from lightning_modules.codec.weights import save_weights
@@ -473,14 +475,20 @@ class TestCodec:
 
 
 class TestCommands:
+    def test_parts_are_found_by_name(self, capsys):
+        assert tables.main(["gdae_sprc", "ablatoin"]) == 2
+        assert "did you mean 'ablation'" in capsys.readouterr().err
+        assert tables.main(["gdae_sprc", "--codec", "jpeg"]) == 2  # the first part
+        assert "gdae_sprc, not of 'jpeg'" in capsys.readouterr().err
+
     def test_the_ablation_has_eight_rows_and_says_what_it_finds(self, tmp_path, capsys, monkeypatch):
         monkeypatch.delenv("GENIC_DATA", raising=False)
         settings = ["preset=nano", "train.batches=1", "train.validate_every=0", "train.panels_every=0"]
         places = ["--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "results")]
-        monkeypatch.setattr(ablate, "pictures", _pictures(tmp_path))
-        arguments = ["gdae_sprc", *settings, "--bpp", "3", *places]
-        assert ablate.main(arguments) == 0
-        text = (tmp_path / "results/tiny/ablation_gdae_sprc.md").read_text()
+        monkeypatch.setattr(ablation, "pictures", _pictures(tmp_path))
+        arguments = ["gdae_sprc", "ablation", *settings, "--bpp", "3", *places]
+        assert tables.main(arguments) == 0
+        text = (tmp_path / "results/gdae_sprc/tiny/ablation.md").read_text()
         rows = [line for line in text.splitlines() if line.startswith("| ✓")]
         assert len(rows) == 8 and "(33.77)" in rows[-1]
         assert text.count("AE < AE+DC") == 1 and text.count("\n- SPRC: ") == 4
@@ -493,11 +501,12 @@ class TestCommands:
         for command in (figure, timing):
             monkeypatch.setattr(command, "pictures", _pictures(tmp_path))
         monkeypatch.setattr(GdaeSprcCodec, "heat", lambda self, image: ramp(*image.shape[:2]))
-        assert figure.main([f"gdae_sprc:{path}", "--bpp", "1.5", "--out", str(tmp_path / "results")]) == 0
-        text = (tmp_path / "results/tiny/hot_region_gdae_sprc.md").read_text()
+        codec, out = ("--codec", f"gdae_sprc:{path}"), ("--out", str(tmp_path))
+        assert tables.main(["gdae_sprc", "figure", *codec, "--bpp", "1.5", *out]) == 0
+        text = (tmp_path / "gdae_sprc/tiny/figure.md").read_text()
         assert "| adaptive |" in text and "of 1." in text
-        assert (tmp_path / "results/tiny/figure_gdae_sprc.png").stat().st_size > 10_000
-        assert timing.main([f"gdae_sprc:{path}", "--limit", "1"]) == 0
+        assert read_image(tmp_path / "gdae_sprc/tiny/figure.png").std() > 20
+        assert tables.main(["gdae_sprc", "timing", *codec, "--limit", "1", *out]) == 0
         printed = capsys.readouterr().out
         for part in ("encoder and quantiser", "decoder", "heat map", "residual to HEVC"):
             assert f"| {part} |" in printed
