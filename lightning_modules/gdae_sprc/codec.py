@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterator, Mapping
+from typing import Literal
 
 import numpy as np
 from torch import Tensor
@@ -13,7 +14,7 @@ from eval.classical import ycbcr
 from lightning_modules.codec.container import Container
 from lightning_modules.codec.contract import Image
 from lightning_modules.codec.errors import ConfigError
-from lightning_modules.gdae_sprc.base import GdaeBase, Latents
+from lightning_modules.gdae_sprc.base import GdaeBase
 from lightning_modules.gdae_sprc.heat import GradCam, open_classifier
 from lightning_modules.gdae_sprc.rate_allocation import Attempt, Base, Choices, least_cost, least_error
 from lightning_modules.gdae_sprc.residual import (
@@ -100,7 +101,7 @@ class GdaeSprcCodec(GdaeBase):
         quality: float,
         *,
         target_bpp: float | None = None,
-        level: float | None = None,
+        level: float | Literal["best", "none"] = "best",
         heat: np.ndarray | None = None,
         strength: float = STRENGTH,
         latents: str = "best",
@@ -110,7 +111,7 @@ class GdaeSprcCodec(GdaeBase):
         Args:
             target_bpp: bits per pixel that the file may take, instead of ``quality``; the split between latents and
                 residual and the residual's quality are chosen for the least squared error.
-            level: of the latents, instead of the best or none.
+            level: of the latents, or ``none`` for no latents; ``best`` tries all of these.
             heat: H×W, 0 to 1, instead of the classifier's.
             strength: QP between the coldest and the hottest place; 0 is uniform quality and needs no heat map.
             latents: the lossless coder, one of `base.LATENT_CODERS`.
@@ -164,13 +165,14 @@ class GdaeSprcCodec(GdaeBase):
             )
         return heat
 
-    def _bases(self, image: Image, coder: str, level: float | None) -> Iterator[Base]:
-        """No latents, then every level, ascending; that level alone where it is given."""
-        if level is None:
-            yield Base({}, _grey(*image.shape[:2]))
-        for at in range(self.levels) if level is None else [level]:
-            found: Latents = self.analyse(image, at)
-            yield Base(self.latent_sections(found, coder), self.synthesise(found, *image.shape[:2]))
+    def _bases(self, image: Image, coder: str, level: float | Literal["best", "none"]) -> Iterator[Base]:
+        """No latents, then every level, ascending; or the given one of these."""
+        height, width = image.shape[:2]
+        if level in ("best", "none"):
+            yield Base({}, _grey(height, width))
+        for at in {"best": range(self.levels), "none": ()}.get(level, (level,)):
+            latents = self.analyse(image, at)
+            yield Base(self.latent_sections(latents, coder), self.synthesise(latents, height, width))
 
     def _attempt(self, image: Image, base: Base, quality: float, qp: np.ndarray, effort: str) -> Attempt:
         height, width = image.shape[:2]
