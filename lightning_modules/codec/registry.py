@@ -27,7 +27,10 @@ CLASSICAL = {
     "kmeans": ("kmn", "eval.classical.kmeans:KMeans"),
 }
 LEARNED = {
-    "gdae": ("gdae", "lightning_modules.gdae_sprc.codec:GdaeCodec"),  # gdae_sprc without its residual
+    "gdae": (
+        "gdae",
+        "lightning_modules.gdae_sprc.autoencoder_codec:GdaeCodec",
+    ),  # gdae_sprc without its residual
     "gdae_sprc": ("sprc", "lightning_modules.gdae_sprc.codec:GdaeSprcCodec"),
     "selective_detail": ("sd", "lightning_modules.selective_detail.codec:SelectiveDetailCodec"),
     "gan_reversal": ("gr", "lightning_modules.gan_reversal.codec:GanReversalCodec"),

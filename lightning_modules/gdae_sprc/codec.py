@@ -1,4 +1,4 @@
-"""The codecs: GDAE alone, and GDAE with its residual."""
+"""The codec of GDAE + SPRC: GDAE, and the residual that semantic-perceptual compensation adds."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from eval.classical import ycbcr
 from lightning_modules.codec.container import Container
 from lightning_modules.codec.contract import Image
 from lightning_modules.codec.errors import ConfigError
-from lightning_modules.gdae_sprc.base import GdaeBase
-from lightning_modules.gdae_sprc.heat import GradCam, open_classifier
+from lightning_modules.gdae_sprc.autoencoder_codec import GdaeCodec, byte_budget
+from lightning_modules.gdae_sprc.grad_cam import SHARED_CLASSIFIER, GradCam, open_classifier
 from lightning_modules.gdae_sprc.rate_allocation import Attempt, Base, Choices, least_cost, least_error
 from lightning_modules.gdae_sprc.residual import (
     MAX_QP,
@@ -31,69 +31,33 @@ STRENGTH = 4.0
 one QP of deviation, which costs about 0.1 dB of the whole picture's PSNR."""
 
 
-class GdaeCodec(GdaeBase):
-    """GDAE without residual compensation, the ablation's other half. Quality is the level, 0 to levels − 1."""
-
-    id = "gdae"
-
-    def _open(self, tensors: Mapping[str, Tensor]) -> None:
-        super()._open(tensors)
-        self.qualities = tuple(float(level) for level in range(self.levels))
-        self.default_quality = float((self.levels - 1) // 2)
-
-    def _encode(
-        self, image: Image, quality: float, *, latents: str = "best", target_bpp: float | None = None
-    ) -> dict[str, bytes]:
-        """
-        Args:
-            latents: the lossless coder, one of `base.LATENT_CODERS`.
-            target_bpp: the highest level whose file is within this, instead of ``quality``.
-        """
-        if target_bpp is None:
-            return self.latent_sections(self.analyse(image, quality), latents)
-        budget = _budget(target_bpp, image)
-        low, high, best = 0, 8 * (self.levels - 1), None
-        while low <= high:
-            middle = (low + high) // 2
-            sections = self.latent_sections(self.analyse(image, middle / 8), latents)
-            if self._file_size(image, sections) <= budget:
-                low, best = middle + 1, sections
-            else:
-                high = middle - 1
-        if best is None:
-            raise ConfigError(f"target_bpp={target_bpp}: the lowest level takes more; give more")
-        return best
-
-    def _decode(self, container: Container) -> Image:
-        return self.synthesise(self.read_latents(container), container.height, container.width)
-
-
-class GdaeSprcCodec(GdaeBase):
+class GdaeSprcCodec(GdaeCodec):
     """GDAE and the residual x − x̂ in HEVC, better where the heat map is hot.
 
     Quality is 51 − QP of the residual, 0 to 51. For a given quality or a byte budget (``target_bpp``), the level of
     the latents is chosen; the slides fix it by hand. Among the choices is a file without latents, whose residual is
     taken from mid-grey.
 
-    Attributes:
-        classifier: makes the heat map where `encode` is given none. Found at the first use: ``mobilenetv2_100`` below
-            ``GENIC_DATA``; set another, such as ``open_classifier("vgg16")``, the slides' own. Without any, quality
-            is uniform, and a warning says so.
+    The heat map is made by Grad-CAM of ``mobilenetv2_100`` with the weights below ``GENIC_DATA``, or of the classifier
+    that `encode` is told. Without any, quality is uniform, and a warning says so; `coding_options` says which it was.
     """
 
     id = "sprc"
-    qualities = (9.0, 12.0, 16.0, 20.0, 24.0, 27.0)
-    default_quality = 16.0
 
     def _open(self, tensors: Mapping[str, Tensor]) -> None:
         super()._open(tensors)
-        self.classifier: GradCam | None = None
+        self.qualities = (9.0, 12.0, 16.0, 20.0, 24.0, 27.0)
+        self.default_quality = 16.0
 
-    def heat(self, image: Image) -> np.ndarray | None:
-        """The heat map, float32 H×W in [0, 1], or None where no classifier is at hand."""
-        if self.classifier is None and shared_weights() is not None:
-            self.classifier = open_classifier("mobilenetv2_100")
-        return None if self.classifier is None else self.classifier(image)
+    def heat(self, image: Image, classifier: str | None = None, top_k: int = 1) -> np.ndarray | None:
+        """The heat map, float32 H×W in [0, 1], or None where no classifier is at hand; see `encode`."""
+        grad_cam = self._grad_cam(classifier, top_k)
+        return None if grad_cam is None else grad_cam(image)
+
+    def coding_options(self, classifier: str | None = None, top_k: int = 1, **_: object) -> dict[str, str]:
+        """What makes the heat map where `encode` has these options, and is not in the file: it belongs to a result."""
+        grad_cam = self._grad_cam(classifier, top_k)
+        return {"heat": "none: uniform quality" if grad_cam is None else grad_cam.description}
 
     def _encode(
         self,
@@ -104,6 +68,8 @@ class GdaeSprcCodec(GdaeBase):
         level: float | Literal["best", "none"] = "best",
         heat: np.ndarray | None = None,
         strength: float = STRENGTH,
+        classifier: str | None = None,
+        top_k: int = 1,
         latents: str = "best",
         effort: str = "veryslow",
     ) -> dict[str, bytes]:
@@ -114,16 +80,24 @@ class GdaeSprcCodec(GdaeBase):
             level: of the latents, or ``none`` for no latents; ``best`` tries all of these.
             heat: H×W, 0 to 1, instead of the classifier's.
             strength: QP between the coldest and the hottest place; 0 is uniform quality and needs no heat map.
-            latents: the lossless coder, one of `base.LATENT_CODERS`.
+            classifier: makes the heat map, NAME or NAME:FILE, see `grad_cam.open_classifier`; ``vgg16`` is the slides'
+                own. The default is ``mobilenetv2_100`` if its weights are at hand.
+            top_k: classes that the heat map shows.
+            latents: the lossless coder, one of `autoencoder_codec.LATENT_CODERS`.
             effort: x265's preset.
 
         Raises:
             ConfigError: quality or level is out of range, the heat is not of the picture's size, or the least file is
                 beyond the budget.
+            WeightsError: there is no such classifier.
         """
         if not 0 <= quality <= MAX_QP:
             raise ConfigError(f"quality {quality} is out of range: it is 51 − QP, 0 to 51")
-        cells = cell_means(self._heat(image, heat, strength))
+        if strength == 0:
+            heat = np.zeros(image.shape[:2], np.float32)
+        elif heat is None:
+            heat = self._found_heat(image, classifier, top_k)
+        cells = cell_means(_checked(heat, image))
         choices = Choices(
             bases=self._bases(image, latents, level),
             attempt=lambda base, q: self._attempt(image, base, q, qp_map(q, cells, strength), effort),
@@ -131,7 +105,7 @@ class GdaeSprcCodec(GdaeBase):
         )
         if target_bpp is None:
             return least_cost(choices, quality).sections
-        budget = _budget(target_bpp, image)
+        budget = byte_budget(target_bpp, image)
         best = least_error(choices, budget)
         if best.size > budget:
             least = math.ceil(8000 * best.size / (image.shape[0] * image.shape[1])) / 1000
@@ -148,21 +122,20 @@ class GdaeSprcCodec(GdaeBase):
         x_hat = self.synthesise(self.read_latents(container), height, width)
         return x_hat if residual is None else _add(x_hat, residual)
 
-    def _heat(self, image: Image, heat: np.ndarray | None, strength: float) -> np.ndarray:
-        if heat is None and strength != 0:
-            heat = self.heat(image)
-            if heat is None:
-                warnings.warn(
-                    "no classifier for the heat map, so the residual's quality is uniform: set GENIC_DATA to a folder "
-                    f"with {SHARED_WEIGHTS}, or codec.classifier = open_classifier('vgg16')",
-                    stacklevel=4,
-                )
+    def _grad_cam(self, classifier: str | None, top_k: int) -> GradCam | None:
+        if classifier is None and shared_weights() is None:
+            return None
+        return open_classifier(classifier or SHARED_CLASSIFIER, top_k)
+
+    def _found_heat(self, image: Image, classifier: str | None, top_k: int) -> np.ndarray:
+        heat = self.heat(image, classifier, top_k)
         if heat is None:
-            return np.zeros(image.shape[:2], np.float32)
-        if heat.shape != image.shape[:2] or not (heat.min() >= 0 and heat.max() <= 1):
-            raise ConfigError(
-                f"heat is {image.shape[0]}×{image.shape[1]} numbers from 0 to 1, not {heat.shape}"
+            warnings.warn(
+                "no classifier for the heat map, so the residual's quality is uniform: set GENIC_DATA to a folder "
+                f"with {SHARED_WEIGHTS}, or give classifier='vgg16'",
+                stacklevel=5,
             )
+            return np.zeros(image.shape[:2], np.float32)
         return heat
 
     def _bases(self, image: Image, coder: str, level: float | Literal["best", "none"]) -> Iterator[Base]:
@@ -185,6 +158,12 @@ class GdaeSprcCodec(GdaeBase):
         return Attempt(sections, size, float(np.sum(error * error, dtype=np.int64)), quality)
 
 
+def _checked(heat: np.ndarray, image: Image) -> np.ndarray:
+    if heat.shape != image.shape[:2] or not (heat.min() >= 0 and heat.max() <= 1):
+        raise ConfigError(f"heat is {image.shape[0]}×{image.shape[1]} numbers from 0 to 1, not {heat.shape}")
+    return heat
+
+
 def _grey(height: int, width: int) -> Image:
     return np.full((height, width, 3), 128, np.uint8)
 
@@ -192,10 +171,3 @@ def _grey(height: int, width: int) -> Image:
 def _add(x_hat: Image, residual: np.ndarray) -> Image:
     planes = ycbcr.from_rgb(x_hat) + residual
     return ycbcr.to_rgb(np.clip(planes, 0, 255).astype(np.uint8))
-
-
-def _budget(target_bpp: float, image: Image) -> int:
-    """Bytes of a picture at that rate; `ConfigError` unless it is positive."""
-    if not target_bpp > 0:
-        raise ConfigError(f"target_bpp={target_bpp}: a positive number of bits per pixel is needed")
-    return int(target_bpp * image.shape[0] * image.shape[1] / 8)

@@ -1,4 +1,4 @@
-"""GDAE's transforms and the lossless coding of its latents, behind both codecs."""
+"""The codec of GDAE alone: a picture to quantised latents, these to bytes without loss, and back."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lightning_modules.codec.learned import LearnedCodec, padded, ready, to_imag
 from lightning_modules.entropy.gaussian import GaussianTables
 from lightning_modules.entropy.hyperprior import LatentCoder
 from lightning_modules.gdae_sprc.config import GdaeSprcConfig
-from lightning_modules.gdae_sprc.mosaic import decode_mosaic, encode_mosaic
+from lightning_modules.gdae_sprc.latents_jpeg_xl import decode_latents, encode_latents
 from lightning_modules.gdae_sprc.system import System
 
 LATENT_CODERS = ("best", "jpeg_xl", "learned")
@@ -35,9 +35,10 @@ class Latents(NamedTuple):
     level: float
 
 
-class GdaeBase(LearnedCodec):
-    """E, Q and G, and the latents as bytes."""
+class GdaeCodec(LearnedCodec):
+    """GDAE without residual compensation, the ablation's other half. Quality is the level, 0 to levels − 1."""
 
+    id = "gdae"
     paper = "gdae_sprc"
     config_class = GdaeSprcConfig
 
@@ -48,6 +49,8 @@ class GdaeBase(LearnedCodec):
         del system.H
         self.system = ready(system, self.device)
         self.levels = len(self.config.lambda_rate)
+        self.qualities = tuple(float(level) for level in range(self.levels))
+        self.default_quality = float((self.levels - 1) // 2)
 
     @torch.inference_mode()
     def analyse(self, image: Image, level: float) -> Latents:
@@ -83,8 +86,8 @@ class GdaeBase(LearnedCodec):
         if coder in ("best", "jpeg_xl"):
             index = latents.index.cpu().numpy()
             parameters = bytes([round(8 * latents.level)]) + _check(index)
-            mosaic = encode_mosaic(index, self.system.Q.middle)
-            found.append({"parameters": parameters, "latents": mosaic})
+            stream = encode_latents(index, self.system.Q.middle)
+            found.append({"parameters": parameters, "latents": stream})
         return min(found, key=_size)
 
     def latent_sizes(self, image: Image, level: float) -> dict[str, int]:
@@ -104,7 +107,7 @@ class GdaeBase(LearnedCodec):
         parameters = container.section("parameters")
         if len(parameters) != 5 or parameters[0] > 8 * (self.levels - 1):
             raise DamagedFileError("the parameters are not a level and a check of the symbols")
-        index = decode_mosaic(container.section("latents"), (self.config.latents, h, w), middle)
+        index = decode_latents(container.section("latents"), (self.config.latents, h, w), middle)
         if np.abs(index).max() > middle:
             raise DamagedFileError(f"an index lies beyond the {self.config.centres} centres")
         if _check(index) != parameters[1:]:
@@ -113,8 +116,41 @@ class GdaeBase(LearnedCodec):
             )
         return Latents(torch.from_numpy(index).float(), parameters[0] / 8)
 
+    def _encode(
+        self, image: Image, quality: float, *, latents: str = "best", target_bpp: float | None = None
+    ) -> dict[str, bytes]:
+        """
+        Args:
+            latents: the lossless coder, one of `LATENT_CODERS`.
+            target_bpp: the highest level whose file is within this, instead of ``quality``.
+        """
+        if target_bpp is None:
+            return self.latent_sections(self.analyse(image, quality), latents)
+        budget = byte_budget(target_bpp, image)
+        low, high, best = 0, 8 * (self.levels - 1), None
+        while low <= high:
+            middle = (low + high) // 2
+            sections = self.latent_sections(self.analyse(image, middle / 8), latents)
+            if self._file_size(image, sections) <= budget:
+                low, best = middle + 1, sections
+            else:
+                high = middle - 1
+        if best is None:
+            raise ConfigError(f"target_bpp={target_bpp}: the lowest level takes more; give more")
+        return best
+
+    def _decode(self, container: Container) -> Image:
+        return self.synthesise(self.read_latents(container), container.height, container.width)
+
     def _file_size(self, image: Image, sections: Mapping[str, bytes]) -> int:
         return len(Container(self.id, *image.shape[:2], dict(sections), self.identity).to_bytes())
+
+
+def byte_budget(target_bpp: float, image: Image) -> int:
+    """Bytes of a picture at that rate; `ConfigError` unless it is positive."""
+    if not target_bpp > 0:
+        raise ConfigError(f"target_bpp={target_bpp}: a positive number of bits per pixel is needed")
+    return int(target_bpp * image.shape[0] * image.shape[1] / 8)
 
 
 def _check(index: np.ndarray) -> bytes:
