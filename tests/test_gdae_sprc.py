@@ -22,7 +22,6 @@ from lightning_modules.gdae_sprc.codec import GdaeCodec, GdaeSprcCodec
 from lightning_modules.gdae_sprc.heat import GradCam, open_classifier
 from lightning_modules.gdae_sprc.module import GdaeSprc
 from lightning_modules.gdae_sprc.mosaic import decode_mosaic, encode_mosaic
-from lightning_modules.gdae_sprc.quantiser import SoftToHardQuantiser
 from lightning_modules.gdae_sprc.residual import (
     cell_means,
     cell_size,
@@ -33,6 +32,7 @@ from lightning_modules.gdae_sprc.residual import (
 from lightning_modules.gdae_sprc.split import Attempt, Split, best_for_budget
 from lightning_modules.gdae_sprc.transform import stage_bases
 from lightning_modules.layers.shared_classifier import SHARED_WEIGHTS
+from lightning_modules.layers.soft_quantiser import SoftToHardQuantiser
 from losses.gan import saturating_generator, softplus_discriminator, softplus_generator
 from losses.ssim import ssim
 from tests.recorder import Recorder
