@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator, Mapping
 
@@ -14,6 +15,7 @@ from lightning_modules.codec.contract import Image
 from lightning_modules.codec.errors import ConfigError
 from lightning_modules.gdae_sprc.base import GdaeBase, Latents
 from lightning_modules.gdae_sprc.heat import GradCam, open_classifier
+from lightning_modules.gdae_sprc.rate_allocation import Attempt, Base, Choices, least_cost, least_error
 from lightning_modules.gdae_sprc.residual import (
     MAX_QP,
     cell_means,
@@ -21,8 +23,7 @@ from lightning_modules.gdae_sprc.residual import (
     encode_residual,
     qp_map,
 )
-from lightning_modules.gdae_sprc.split import Attempt, Split, best_for_budget, best_for_quality
-from lightning_modules.layers.shared_classifier import SHARED_WEIGHTS, shared_weights
+from losses.pretrained import SHARED_WEIGHTS, shared_weights
 
 STRENGTH = 4.0
 """QP between the coldest and the hottest place. On Kodak the heat's standard deviation is about a quarter, so this is
@@ -64,9 +65,6 @@ class GdaeCodec(GdaeBase):
 
     def _decode(self, container: Container) -> Image:
         return self.synthesise(self.read_latents(container), container.height, container.width)
-
-    def _file_size(self, image: Image, sections: Mapping[str, bytes]) -> int:
-        return len(Container(self.id, *image.shape[:2], dict(sections), self.identity).to_bytes())
 
 
 class GdaeSprcCodec(GdaeBase):
@@ -125,15 +123,19 @@ class GdaeSprcCodec(GdaeBase):
         if not 0 <= quality <= MAX_QP:
             raise ConfigError(f"quality {quality} is out of range: it is 51 − QP, 0 to 51")
         cells = cell_means(self._heat(image, heat, strength))
-        split = Split(
-            height=image.shape[0],
-            width=image.shape[1],
-            candidates=lambda: self._bases(image, latents, level),
-            attempt=lambda base, q: self._attempt(image, base, qp_map(q, cells, strength), effort),
+        choices = Choices(
+            bases=self._bases(image, latents, level),
+            attempt=lambda base, q: self._attempt(image, base, q, qp_map(q, cells, strength), effort),
+            file_size=lambda sections: self._file_size(image, sections),
         )
         if target_bpp is None:
-            return best_for_quality(split, quality).sections
-        return best_for_budget(split, _budget(target_bpp, image)).sections
+            return least_cost(choices, quality).sections
+        budget = _budget(target_bpp, image)
+        best = least_error(choices, budget)
+        if best.size > budget:
+            least = math.ceil(8000 * best.size / (image.shape[0] * image.shape[1])) / 1000
+            raise ConfigError(f"the byte budget is too small: this picture takes {least} bpp or more")
+        return best.sections
 
     def _decode(self, container: Container) -> Image:
         height, width = container.height, container.width
@@ -162,28 +164,23 @@ class GdaeSprcCodec(GdaeBase):
             )
         return heat
 
-    def _bases(
-        self, image: Image, coder: str, level: float | None
-    ) -> Iterator[tuple[dict[str, bytes], Image]]:
-        """Sections and x̂ of no latents, then of every level, ascending; of one level where it is given."""
+    def _bases(self, image: Image, coder: str, level: float | None) -> Iterator[Base]:
+        """No latents, then every level, ascending; that level alone where it is given."""
         if level is None:
-            yield {}, _grey(*image.shape[:2])
+            yield Base({}, _grey(*image.shape[:2]))
         for at in range(self.levels) if level is None else [level]:
             found: Latents = self.analyse(image, at)
-            yield self.latent_sections(found, coder), self.synthesise(found, *image.shape[:2])
+            yield Base(self.latent_sections(found, coder), self.synthesise(found, *image.shape[:2]))
 
-    def _attempt(
-        self, image: Image, base: tuple[dict[str, bytes], Image], qp: np.ndarray, effort: str
-    ) -> Attempt:
-        sections, x_hat = base
+    def _attempt(self, image: Image, base: Base, quality: float, qp: np.ndarray, effort: str) -> Attempt:
         height, width = image.shape[:2]
-        difference = ycbcr.from_rgb(image).astype(np.int16) - ycbcr.from_rgb(x_hat)
+        difference = ycbcr.from_rgb(image).astype(np.int16) - ycbcr.from_rgb(base.x_hat)
         stream = encode_residual(difference, qp, effort)
-        decoded = _add(x_hat, decode_residual(stream, height, width))
-        sections = sections | {"residual": stream}
-        size = len(Container(self.id, height, width, sections, self.identity).to_bytes())
+        decoded = _add(base.x_hat, decode_residual(stream, height, width))
+        sections = base.sections | {"residual": stream}
         error = image.astype(np.int32) - decoded
-        return Attempt(sections, size, float(np.sum(error * error, dtype=np.int64)))
+        size = self._file_size(image, sections)
+        return Attempt(sections, size, float(np.sum(error * error, dtype=np.int64)), quality)
 
 
 def _grey(height: int, width: int) -> Image:
