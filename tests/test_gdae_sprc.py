@@ -29,7 +29,6 @@ from lightning_modules.gdae_sprc.grad_cam import GradCam, open_classifier
 from lightning_modules.gdae_sprc.klt_initialisation import stage_bases
 from lightning_modules.gdae_sprc.latents_jpeg_xl import decode_latents, encode_latents
 from lightning_modules.gdae_sprc.module import GdaeSprc
-from lightning_modules.gdae_sprc.quantiser import SoftToHardQuantiser
 from lightning_modules.gdae_sprc.rate_allocation import Attempt, Base, Choices, least_cost, least_error
 from lightning_modules.gdae_sprc.residual import (
     cell_means,
@@ -38,6 +37,7 @@ from lightning_modules.gdae_sprc.residual import (
     encode_residual,
     qp_map,
 )
+from lightning_modules.layers.soft_quantiser import SoftToHardQuantiser
 from losses.gan import saturating_generator, softplus_discriminator, softplus_generator
 from losses.pretrained import SHARED_WEIGHTS
 from losses.ssim import ssim

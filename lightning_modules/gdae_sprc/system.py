@@ -25,8 +25,8 @@ from lightning_modules.entropy.hyperprior import EntropyEstimator, Rate
 from lightning_modules.gdae_sprc.config import GdaeSprcConfig
 from lightning_modules.gdae_sprc.klt_initialisation import initialise_gains, initialise_with_klt
 from lightning_modules.gdae_sprc.networks import DenseDecoder, DenseEncoder, HyperEncoder
-from lightning_modules.gdae_sprc.quantiser import SoftToHardQuantiser
 from lightning_modules.layers.gain_units import GainUnits
+from lightning_modules.layers.soft_quantiser import SoftToHardQuantiser
 
 MAX_HYPER = 511
 
