@@ -12,6 +12,7 @@ from eval.classical import ycbcr
 from lightning_modules.codec.container import Container
 from lightning_modules.codec.contract import Image
 from lightning_modules.codec.errors import ConfigError
+from lightning_modules.codec.rate_control import Found, eighths
 from lightning_modules.gdae_sprc.base import GdaeBase, Latents
 from lightning_modules.gdae_sprc.heat import GradCam, open_classifier
 from lightning_modules.gdae_sprc.residual import (
@@ -33,46 +34,29 @@ class GdaeCodec(GdaeBase):
     """GDAE without residual compensation, the ablation's other half. Quality is the level, 0 to levels − 1."""
 
     id = "gdae"
+    quality_meaning = "the latents' level"
 
     def _open(self, tensors: Mapping[str, Tensor]) -> None:
         super()._open(tensors)
         self.qualities = tuple(float(level) for level in range(self.levels))
+        self.quality_steps = eighths(self.levels - 1)
         self.default_quality = float((self.levels - 1) // 2)
 
-    def _encode(
-        self, image: Image, quality: float, *, latents: str = "best", target_bpp: float | None = None
-    ) -> dict[str, bytes]:
+    def _encode(self, image: Image, quality: float, *, latents: str = "best") -> dict[str, bytes]:
         """
         Args:
             latents: the lossless coder, one of `base.LATENT_CODERS`.
-            target_bpp: the highest level whose file is within this, instead of ``quality``.
         """
-        if target_bpp is None:
-            return self.latent_sections(self.analyse(image, quality), latents)
-        budget = _budget(target_bpp, image)
-        low, high, best = 0, 8 * (self.levels - 1), None
-        while low <= high:
-            middle = (low + high) // 2
-            sections = self.latent_sections(self.analyse(image, middle / 8), latents)
-            if self._file_size(image, sections) <= budget:
-                low, best = middle + 1, sections
-            else:
-                high = middle - 1
-        if best is None:
-            raise ConfigError(f"target_bpp={target_bpp}: the lowest level takes more; give more")
-        return best
+        return self.latent_sections(self.analyse(image, quality), latents)
 
     def _decode(self, container: Container) -> Image:
         return self.synthesise(self.read_latents(container), container.height, container.width)
-
-    def _file_size(self, image: Image, sections: Mapping[str, bytes]) -> int:
-        return len(Container(self.id, *image.shape[:2], dict(sections), self.identity).to_bytes())
 
 
 class GdaeSprcCodec(GdaeBase):
     """GDAE and the residual x − x̂ in HEVC, better where the heat map is hot.
 
-    Quality is 51 − QP of the residual, 0 to 51. For a given quality or a byte budget (``target_bpp``), the level of
+    Quality is 51 − QP of the residual, 0 to 51. For a given quality or a byte budget, the level of
     the latents is chosen; the slides fix it by hand. Among the choices is a file without latents, whose residual is
     taken from mid-grey.
 
@@ -85,6 +69,8 @@ class GdaeSprcCodec(GdaeBase):
     id = "sprc"
     qualities = (9.0, 12.0, 16.0, 20.0, 24.0, 27.0)
     default_quality = 16.0
+    quality_steps = eighths(MAX_QP)
+    quality_meaning = "51 − QP of the residual"
 
     def _open(self, tensors: Mapping[str, Tensor]) -> None:
         super()._open(tensors)
@@ -101,7 +87,7 @@ class GdaeSprcCodec(GdaeBase):
         image: Image,
         quality: float,
         *,
-        target_bpp: float | None = None,
+        limit: int | None = None,
         level: float | None = None,
         heat: np.ndarray | None = None,
         strength: float = STRENGTH,
@@ -110,8 +96,8 @@ class GdaeSprcCodec(GdaeBase):
     ) -> dict[str, bytes]:
         """
         Args:
-            target_bpp: bits per pixel that the file may take, instead of ``quality``; the split between latents and
-                residual and the residual's quality are chosen for the least squared error.
+            limit: bytes that the file may take, instead of ``quality``; the split between latents and residual and the
+                residual's quality are chosen for the least squared error.
             level: of the latents, instead of the best or none.
             heat: H×W, 0 to 1, instead of the classifier's.
             strength: QP between the coldest and the hottest place; 0 is uniform quality and needs no heat map.
@@ -122,8 +108,6 @@ class GdaeSprcCodec(GdaeBase):
             ConfigError: quality or level is out of range, the heat is not of the picture's size, or the least file is
                 beyond the budget.
         """
-        if not 0 <= quality <= MAX_QP:
-            raise ConfigError(f"quality {quality} is out of range: it is 51 − QP, 0 to 51")
         cells = cell_means(self._heat(image, heat, strength))
         split = Split(
             height=image.shape[0],
@@ -131,9 +115,13 @@ class GdaeSprcCodec(GdaeBase):
             candidates=lambda: self._bases(image, latents, level),
             attempt=lambda base, q: self._attempt(image, base, qp_map(q, cells, strength), effort),
         )
-        if target_bpp is None:
+        if limit is None:
             return best_for_quality(split, quality).sections
-        return best_for_budget(split, _budget(target_bpp, image)).sections
+        return best_for_budget(split, limit).sections
+
+    def _encode_within(self, image: Image, limit: int, **options: object) -> Found:
+        sections = self._encode(image, self.default_quality, limit=limit, **options)
+        return Found(self._container(sections, *image.shape[:2]).to_bytes(), None)
 
     def _decode(self, container: Container) -> Image:
         height, width = container.height, container.width
@@ -181,7 +169,7 @@ class GdaeSprcCodec(GdaeBase):
         stream = encode_residual(difference, qp, effort)
         decoded = _add(x_hat, decode_residual(stream, height, width))
         sections = sections | {"residual": stream}
-        size = len(Container(self.id, height, width, sections, self.identity).to_bytes())
+        size = self.file_size(sections, height, width)
         error = image.astype(np.int32) - decoded
         return Attempt(sections, size, float(np.sum(error * error, dtype=np.int64)))
 
@@ -193,10 +181,3 @@ def _grey(height: int, width: int) -> Image:
 def _add(x_hat: Image, residual: np.ndarray) -> Image:
     planes = ycbcr.from_rgb(x_hat) + residual
     return ycbcr.to_rgb(np.clip(planes, 0, 255).astype(np.uint8))
-
-
-def _budget(target_bpp: float, image: Image) -> int:
-    """Bytes of a picture at that rate; `ConfigError` unless it is positive."""
-    if not target_bpp > 0:
-        raise ConfigError(f"target_bpp={target_bpp}: a positive number of bits per pixel is needed")
-    return int(target_bpp * image.shape[0] * image.shape[1] / 8)
