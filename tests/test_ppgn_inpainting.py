@@ -16,6 +16,7 @@ from experiments import tables
 from experiments.config import load_config
 from lightning_modules.codec.container import Container
 from lightning_modules.codec.errors import ConfigError, DamagedFileError, WeightsError
+from lightning_modules.codec.random_words import random_normal
 from lightning_modules.codec.registry import open_codec
 from lightning_modules.codec.weights import save_weights
 from lightning_modules.entropy.coder import GaussianModels
@@ -29,7 +30,6 @@ from lightning_modules.ppgn_inpainting.assistant_losses import (
 from lightning_modules.ppgn_inpainting.config import SCALES, PpgnInpaintingConfig
 from lightning_modules.ppgn_inpainting.features import Encoder, Features
 from lightning_modules.ppgn_inpainting.fill import guess, smooth_fill
-from lightning_modules.ppgn_inpainting.hashing import chosen, hashed, normal
 from lightning_modules.ppgn_inpainting.module import PpgnInpainting
 from lightning_modules.ppgn_inpainting.networks import FeedForward, Generator
 from lightning_modules.ppgn_inpainting.parameters import SCHEMES, Parameters, Sampled
@@ -57,24 +57,6 @@ def codec(module):
 @pytest.fixture(scope="module")
 def models() -> GaussianModels:
     return GaussianModels(build_tables())
-
-
-class TestHashing:
-    def test_the_stream_is_fixed_for_ever(self):
-        """The published generator's numbers for seed 0 (its state after k steps is what is hashed here)."""
-        assert [hex(n) for n in hashed(2, 0).tolist()] == ["0xe220a8397b1dcdaf", "0x6e789e6aa1b965f4"]
-        assert len(np.unique(hashed(10_000, 3))) == 10_000
-
-    def test_choices_are_a_prefix_of_more(self):
-        few, many = chosen(1000, 10, 5), chosen(1000, 1000, 5)
-        np.testing.assert_array_equal(few, many[:10])
-        assert sorted(many) == list(range(1000)) and len(chosen(7, 0, 1)) == 0
-
-    def test_normal_numbers(self):
-        x = normal((200, 100), 4)
-        assert abs(x.mean()) < 0.02 and abs(x.std() - 1) < 0.02
-        assert abs((x**4).mean() - 3) < 0.15  # a Gaussian's kurtosis
-        assert not np.array_equal(x, normal((200, 100), 5))
 
 
 class TestMasks:
@@ -235,7 +217,7 @@ class Toy:
         towards = s.epsilon1 * (self.B @ composite - self.h)
         by_class = self.A.T @ ((1 - self.m) * (self.W[y] - softmax @ self.W))
         context = self.A.T @ (self.m * (self.x - generated))
-        noise = normal((1, 4, 1, 1), s.seed * 65536 + step).reshape(4)
+        noise = random_normal((1, 4, 1, 1), s.seed * 65536 + step).reshape(4)
         return towards + s.epsilon2 * by_class + s.epsilon3 * noise + s.epsilon4 * context
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -44,7 +45,7 @@ def test_scales() -> None:
     assert whole(3, 1) == (3.0, 2.0, 1.0) and eighths(0.5) == (0, 0.125, 0.25, 0.375, 0.5)
     steps = geometric(25, 0.05)
     assert steps[0] == 25 and steps[-1] == 0.05
-    ratios = [a / b for a, b in zip(steps, steps[1:], strict=False)]
+    ratios = [a / b for a, b in itertools.pairwise(steps)]
     assert min(ratios) > 1 and max(ratios) < 1.0101
 
 

@@ -19,9 +19,9 @@ from lightning_modules.extreme_semantic.maps import cells, random_heat
 from lightning_modules.extreme_semantic.networks import Discriminator, scores
 from lightning_modules.extreme_semantic.prior import build_tables
 from lightning_modules.extreme_semantic.system import Output, System, enlarge
-from lightning_modules.layers.shared_classifier import SHARED_INPUT, SHARED_WEIGHTS, shared_weights
 from losses.gan import feature_matching, least_squares_discriminator, least_squares_generator
 from losses.perceptual import FrozenFeatures, feature_distance
+from losses.pretrained import SHARED_INPUT, SHARED_WEIGHTS, shared_weights
 
 
 class ExtremeSemantic(CompressionModule):

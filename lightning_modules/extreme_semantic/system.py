@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lightning_modules.codec.random_words import random_bytes
 from lightning_modules.entropy.context import ContextModel
 from lightning_modules.extreme_semantic.config import ExtremeSemanticConfig
 from lightning_modules.extreme_semantic.maps import heat_of
@@ -150,9 +151,8 @@ def noise_of(seed: int, channels: int, height: int, width: int) -> Tensor | None
     """r of a seed: [1, channels, height, width], uniform in [−√3, √3] on 256 steps; the same on every machine."""
     if not channels:
         return None
-    steps = np.random.Generator(np.random.PCG64(seed)).bytes(channels * height * width)
-    values = np.frombuffer(steps, np.uint8).reshape(1, channels, height, width)
-    return torch.from_numpy((values.astype(np.float32) - 127.5) * np.float32(3**0.5 / 127.5))
+    steps = random_bytes(channels * height * width, seed).reshape(1, channels, height, width)
+    return torch.from_numpy((steps.astype(np.float32) - 127.5) * np.float32(3**0.5 / 127.5))
 
 
 def enlarge(heat: Tensor, stride: int) -> Tensor:

@@ -113,6 +113,9 @@ class GdaeBase(LearnedCodec):
             )
         return Latents(torch.from_numpy(index).float(), parameters[0] / 8)
 
+    def _file_size(self, image: Image, sections: Mapping[str, bytes]) -> int:
+        return len(Container(self.id, *image.shape[:2], dict(sections), self.identity).to_bytes())
+
 
 def _check(index: np.ndarray) -> bytes:
     """CRC-32 of indices as little-endian int16."""

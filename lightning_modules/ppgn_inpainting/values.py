@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from lightning_modules.codec.errors import DamagedFileError
+from lightning_modules.codec.random_words import random_choice
 from lightning_modules.entropy.gaussian import SCALES, SIGMA_MAX, SIGMA_MIN
-from lightning_modules.ppgn_inpainting.hashing import chosen
 
 _LEAST_LEVEL = 24
 _RATIO = 4
@@ -118,7 +118,7 @@ def _levels(count: int) -> list[np.ndarray]:
     ends = [count]
     while ends[-1] > _LEAST_LEVEL * _RATIO:
         ends.append(ends[-1] // _RATIO)
-    order = chosen(count, count, 1)
+    order = random_choice(count, count, 1)
     starts = [0, *reversed(ends[1:])]
     return [order[a:b] for a, b in zip(starts, reversed(ends), strict=True)] if count else []
 
