@@ -136,7 +136,7 @@ class GdaeSprcCodec(GdaeBase):
                 warnings.warn(
                     "no classifier for the heat map, so the residual's quality is uniform: set GENIC_DATA to a folder "
                     f"with {SHARED_WEIGHTS}, or codec.classifier = open_classifier('vgg16')",
-                    stacklevel=7,
+                    stacklevel=6,
                 )
         if heat is None:
             return np.zeros(image.shape[:2], np.float32)
