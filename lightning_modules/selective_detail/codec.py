@@ -14,7 +14,7 @@ from lightning_modules.codec.learned import LearnedCodec, padded, ready, to_imag
 from lightning_modules.codec.rate_control import eighths
 from lightning_modules.entropy.coder import MAX_SYMBOL
 from lightning_modules.entropy.gaussian import GaussianTables
-from lightning_modules.entropy.hyperprior import LatentCoder
+from lightning_modules.entropy.hyperprior import HyperpriorCoder
 from lightning_modules.selective_detail.config import SelectiveDetailConfig
 from lightning_modules.selective_detail.system import System
 
@@ -39,7 +39,7 @@ class SelectiveDetailCodec(LearnedCodec):
     def _open(self, tensors: Mapping[str, Tensor]) -> None:
         system = System(self.config)
         system.load_state_dict(without(tensors, "gaussian_tables."))
-        self.coder = LatentCoder(system.H, GaussianTables.from_state(tensors), self.device)
+        self.coder = HyperpriorCoder(system.H, GaussianTables.from_state(tensors), self.device)
         del system.H
         self.system = ready(system, self.device)
         levels = len(self.config.lambda_e)
