@@ -14,6 +14,7 @@ from lightning_modules.codec.container import Container
 from lightning_modules.codec.contract import Image
 from lightning_modules.codec.errors import ConfigError, DamagedFileError, SymbolMismatchError
 from lightning_modules.codec.learned import LearnedCodec, padded, ready, to_image, to_tensor, without
+from lightning_modules.codec.rate_control import eighths
 from lightning_modules.entropy.gaussian import GaussianTables
 from lightning_modules.entropy.hyperprior import HyperpriorCoder
 from lightning_modules.gdae_sprc.config import GdaeSprcConfig
@@ -39,6 +40,7 @@ class GdaeCodec(LearnedCodec):
     """GDAE without residual compensation, the ablation's other half. Quality is the level, 0 to levels − 1."""
 
     id = "gdae"
+    quality_meaning = "the latents' level"
     paper = "gdae_sprc"
     config_class = GdaeSprcConfig
 
@@ -50,6 +52,7 @@ class GdaeCodec(LearnedCodec):
         self.system = ready(system, self.device)
         self.levels = len(self.config.lambda_rate)
         self.qualities = tuple(float(level) for level in range(self.levels))
+        self.quality_steps = eighths(self.levels - 1)
         self.default_quality = float((self.levels - 1) // 2)
 
     @torch.inference_mode()
@@ -116,41 +119,15 @@ class GdaeCodec(LearnedCodec):
             )
         return Latents(torch.from_numpy(index).float(), parameters[0] / 8)
 
-    def _encode(
-        self, image: Image, quality: float, *, latents: str = "best", target_bpp: float | None = None
-    ) -> dict[str, bytes]:
+    def _encode(self, image: Image, quality: float, *, latents: str = "best") -> dict[str, bytes]:
         """
         Args:
             latents: the lossless coder, one of `LATENT_CODERS`.
-            target_bpp: the highest level whose file is within this, instead of ``quality``.
         """
-        if target_bpp is None:
-            return self.latent_sections(self.analyse(image, quality), latents)
-        budget = byte_budget(target_bpp, image)
-        low, high, best = 0, 8 * (self.levels - 1), None
-        while low <= high:
-            middle = (low + high) // 2
-            sections = self.latent_sections(self.analyse(image, middle / 8), latents)
-            if self._file_size(image, sections) <= budget:
-                low, best = middle + 1, sections
-            else:
-                high = middle - 1
-        if best is None:
-            raise ConfigError(f"target_bpp={target_bpp}: the lowest level takes more; give more")
-        return best
+        return self.latent_sections(self.analyse(image, quality), latents)
 
     def _decode(self, container: Container) -> Image:
         return self.synthesise(self.read_latents(container), container.height, container.width)
-
-    def _file_size(self, image: Image, sections: Mapping[str, bytes]) -> int:
-        return len(Container(self.id, *image.shape[:2], dict(sections), self.identity).to_bytes())
-
-
-def byte_budget(target_bpp: float, image: Image) -> int:
-    """Bytes of a picture at that rate; `ConfigError` unless it is positive."""
-    if not target_bpp > 0:
-        raise ConfigError(f"target_bpp={target_bpp}: a positive number of bits per pixel is needed")
-    return int(target_bpp * image.shape[0] * image.shape[1] / 8)
 
 
 def _check(index: np.ndarray) -> bytes:

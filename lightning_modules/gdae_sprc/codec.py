@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Literal
 
 import numpy as np
@@ -14,7 +13,8 @@ from eval.classical import ycbcr
 from lightning_modules.codec.container import Container
 from lightning_modules.codec.contract import Image
 from lightning_modules.codec.errors import ConfigError
-from lightning_modules.gdae_sprc.autoencoder_codec import GdaeCodec, byte_budget
+from lightning_modules.codec.rate_control import Found, eighths
+from lightning_modules.gdae_sprc.autoencoder_codec import GdaeCodec
 from lightning_modules.gdae_sprc.grad_cam import SHARED_CLASSIFIER, GradCam, open_classifier
 from lightning_modules.gdae_sprc.rate_allocation import Attempt, Base, Choices, least_cost, least_error
 from lightning_modules.gdae_sprc.residual import (
@@ -34,19 +34,21 @@ one QP of deviation, which costs about 0.1 dB of the whole picture's PSNR."""
 class GdaeSprcCodec(GdaeCodec):
     """GDAE and the residual x − x̂ in HEVC, better where the heat map is hot.
 
-    Quality is 51 − QP of the residual, 0 to 51. For a given quality or a byte budget (``target_bpp``), the level of
-    the latents is chosen; the slides fix it by hand. Among the choices is a file without latents, whose residual is
-    taken from mid-grey.
+    Quality is 51 − QP of the residual, 0 to 51. For a given quality or a byte budget, the level of the latents is
+    chosen; the slides fix it by hand. Among the choices is a file without latents, whose residual is taken from
+    mid-grey. Within a budget the residual's quality is chosen with the level, for the least squared error.
 
     The heat map is made by Grad-CAM of ``mobilenetv2_100`` with the weights below ``GENIC_DATA``, or of the classifier
     that `encode` is told. Without any, quality is uniform, and a warning says so; `coding_options` says which it was.
     """
 
     id = "sprc"
+    quality_meaning = "51 − QP of the residual"
 
     def _open(self, tensors: Mapping[str, Tensor]) -> None:
         super()._open(tensors)
         self.qualities = (9.0, 12.0, 16.0, 20.0, 24.0, 27.0)
+        self.quality_steps = eighths(MAX_QP)
         self.default_quality = 16.0
 
     def heat(self, image: Image, classifier: str | None = None, top_k: int = 1) -> np.ndarray | None:
@@ -59,12 +61,23 @@ class GdaeSprcCodec(GdaeCodec):
         grad_cam = self._grad_cam(classifier, top_k)
         return {"heat": "none: uniform quality" if grad_cam is None else grad_cam.description}
 
-    def _encode(
+    def _encode(self, image: Image, quality: float, **options: object) -> dict[str, bytes]:
+        """See `_choices` for the options."""
+        return least_cost(self._choices(image, **options), quality).sections
+
+    def _encoder(self, image: Image, **options: object) -> Callable[[float], dict[str, bytes]]:
+        choices = self._choices(image, **options)
+        choices = choices._replace(bases=list(choices.bases))
+        return lambda quality: least_cost(choices, quality).sections
+
+    def _encode_within(self, image: Image, limit: int, **options: object) -> Found:
+        best = least_error(self._choices(image, **options), limit)
+        return Found(self._container(best.sections, *image.shape[:2]).to_bytes(), best.quality)
+
+    def _choices(
         self,
         image: Image,
-        quality: float,
         *,
-        target_bpp: float | None = None,
         level: float | Literal["best", "none"] = "best",
         heat: np.ndarray | None = None,
         strength: float = STRENGTH,
@@ -72,11 +85,10 @@ class GdaeSprcCodec(GdaeCodec):
         top_k: int = 1,
         latents: str = "best",
         effort: str = "veryslow",
-    ) -> dict[str, bytes]:
-        """
+    ) -> Choices:
+        """What a file can be made of.
+
         Args:
-            target_bpp: bits per pixel that the file may take, instead of ``quality``; the split between latents and
-                residual and the residual's quality are chosen for the least squared error.
             level: of the latents, or ``none`` for no latents; ``best`` tries all of these.
             heat: H×W, 0 to 1, instead of the classifier's.
             strength: QP between the coldest and the hottest place; 0 is uniform quality and needs no heat map.
@@ -87,30 +99,19 @@ class GdaeSprcCodec(GdaeCodec):
             effort: x265's preset.
 
         Raises:
-            ConfigError: quality or level is out of range, the heat is not of the picture's size, or the least file is
-                beyond the budget.
+            ConfigError: the level is out of range, or the heat is not of the picture's size.
             WeightsError: there is no such classifier.
         """
-        if not 0 <= quality <= MAX_QP:
-            raise ConfigError(f"quality {quality} is out of range: it is 51 − QP, 0 to 51")
-        if strength == 0:
+        if strength == 0 and heat is None:
             heat = np.zeros(image.shape[:2], np.float32)
         elif heat is None:
             heat = self._found_heat(image, classifier, top_k)
         cells = cell_means(_checked(heat, image))
-        choices = Choices(
+        return Choices(
             bases=self._bases(image, latents, level),
             attempt=lambda base, q: self._attempt(image, base, q, qp_map(q, cells, strength), effort),
-            file_size=lambda sections: self._file_size(image, sections),
+            file_size=lambda sections: self.file_size(sections, *image.shape[:2]),
         )
-        if target_bpp is None:
-            return least_cost(choices, quality).sections
-        budget = byte_budget(target_bpp, image)
-        best = least_error(choices, budget)
-        if best.size > budget:
-            least = math.ceil(8000 * best.size / (image.shape[0] * image.shape[1])) / 1000
-            raise ConfigError(f"the byte budget is too small: this picture takes {least} bpp or more")
-        return best.sections
 
     def _decode(self, container: Container) -> Image:
         height, width = container.height, container.width
@@ -133,7 +134,7 @@ class GdaeSprcCodec(GdaeCodec):
             warnings.warn(
                 "no classifier for the heat map, so the residual's quality is uniform: set GENIC_DATA to a folder "
                 f"with {SHARED_WEIGHTS}, or give classifier='vgg16'",
-                stacklevel=5,
+                stacklevel=6,
             )
             return np.zeros(image.shape[:2], np.float32)
         return heat
@@ -154,7 +155,7 @@ class GdaeSprcCodec(GdaeCodec):
         decoded = _add(base.x_hat, decode_residual(stream, height, width))
         sections = base.sections | {"residual": stream}
         error = image.astype(np.int32) - decoded
-        size = self._file_size(image, sections)
+        size = self.file_size(sections, height, width)
         return Attempt(sections, size, float(np.sum(error * error, dtype=np.int64)), quality)
 
 

@@ -11,6 +11,7 @@ from lightning_modules.codec.container import Container
 from lightning_modules.codec.contract import Image
 from lightning_modules.codec.errors import ConfigError
 from lightning_modules.codec.learned import LearnedCodec, padded, ready, to_image, to_tensor, without
+from lightning_modules.codec.rate_control import eighths
 from lightning_modules.entropy.coder import MAX_SYMBOL
 from lightning_modules.entropy.gaussian import GaussianTables
 from lightning_modules.entropy.hyperprior import HyperpriorCoder
@@ -32,6 +33,8 @@ class SelectiveDetailCodec(LearnedCodec):
     id = "sd"
     paper = "selective_detail"
     config_class = SelectiveDetailConfig
+    quality_meaning = "the rate level"
+    stride = STRIDE
 
     def _open(self, tensors: Mapping[str, Tensor]) -> None:
         system = System(self.config)
@@ -41,6 +44,7 @@ class SelectiveDetailCodec(LearnedCodec):
         self.system = ready(system, self.device)
         levels = len(self.config.lambda_e)
         self.qualities = tuple(float(level) for level in range(levels))
+        self.quality_steps = eighths(levels - 1)
         self.default_quality = float((levels - 1) // 2)
 
     @torch.inference_mode()
