@@ -479,6 +479,7 @@ class TestCodec:
         assert data == codec.encode(image, 20, strength=0.0)
 
     def test_results_name_what_made_the_heat_map(self, sprc, monkeypatch, tmp_path):
+        shared = _shared().parents[1]
         torch.manual_seed(0)
         network = timm.create_model("resnet10t")
         names = []
@@ -492,7 +493,7 @@ class TestCodec:
         assert all("resnet10t" in text for text in found) and found[0] != found[1]
         assert sprc.coding_options(classifier=names[0], top_k=2)["heat"] not in found
         assert sprc.coding_options() == {"heat": "none: uniform quality"}
-        monkeypatch.setenv("GENIC_DATA", str(_shared().parents[1]))
+        monkeypatch.setenv("GENIC_DATA", str(shared))
         assert "mobilenetv2_100" in sprc.coding_options()["heat"]
 
     def test_a_classifier_told_to_one_call_does_not_stay(self, sprc, module, tmp_path, monkeypatch):
@@ -502,10 +503,8 @@ class TestCodec:
         file, path = tmp_path / "classifier.safetensors", tmp_path / "weights.safetensors"
         save_file(timm.create_model("resnet10t").state_dict(), file)
         save_weights(path, module.export_weights(), module.metadata())
-        image, how = (
-            photograph(64, 80),
-            {"classifier": f"resnet10t:{file}", "level": "none", "strength": 20.0},
-        )
+        image = photograph(64, 80)
+        how = {"classifier": f"resnet10t:{file}", "level": "none", "strength": 20.0}
         one, other = GdaeSprcCodec.load(path), GdaeSprcCodec.load(path)
         hot = one.encode(image, 20, **how)
         with pytest.warns(UserWarning, match="uniform"):
