@@ -36,7 +36,7 @@ from experiments.training.devices import choose_devices
 from lightning_modules.codec.container import Container
 from lightning_modules.codec.contract import bits_per_pixel
 from lightning_modules.codec.errors import GenicError
-from lightning_modules.codec.registry import open_codec
+from lightning_modules.registry import open_codec
 
 # (DC, GAN, SPRC): PSNR, MS-SSIM in dB, run time in ms, as the slides print them.
 PUBLISHED = {

@@ -21,15 +21,15 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 import torch
 
-from eval.classical import ycbcr
 from eval.provenance import provenance
 from experiments.evaluate import pictures
+from lightning_modules.classical import ycbcr
 from lightning_modules.codec.container import Container
 from lightning_modules.codec.contract import Image
 from lightning_modules.codec.errors import ConfigError, GenicError
-from lightning_modules.codec.registry import open_codec
 from lightning_modules.gdae_sprc.codec import STRENGTH, GdaeSprcCodec
 from lightning_modules.gdae_sprc.residual import cell_means, decode_residual, encode_residual, qp_map
+from lightning_modules.registry import open_codec
 
 T = TypeVar("T")
 

@@ -22,7 +22,7 @@ from eval.schema import ImageResult, Means
 from experiments.ablate import measure_files
 from experiments.evaluate import pictures
 from lightning_modules.codec.errors import ConfigError
-from lightning_modules.codec.registry import open_codec
+from lightning_modules.registry import open_codec
 
 CHOSEN = "chosen"
 

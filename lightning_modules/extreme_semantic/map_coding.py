@@ -11,8 +11,8 @@ import constriction
 import imagecodecs
 import numpy as np
 
-from eval.classical.base import check_size
-from eval.classical.jxl import claimed_size
+from lightning_modules.classical.base import check_size
+from lightning_modules.classical.jxl import claimed_size
 from lightning_modules.codec.errors import DamagedFileError
 
 CODERS = ("context", "jpeg_xl", "webp")
