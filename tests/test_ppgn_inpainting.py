@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from skimage import data
+from torch import nn
 
 from eval.metrics import measure
 from experiments import tables
@@ -275,9 +276,28 @@ class TestSampler:
 
 class TestNetworks:
     def test_the_published_generator(self):
-        config = PpgnInpaintingConfig(dense=[8, 8], up=[8, 8, 8, 4, 4, 3], after=[8, 8, 4, 0, 0, 3])
-        G = Generator(16, True, config.dense, config.up, config.after)
-        assert G(torch.randn(2, 16, 1, 1)).shape == (2, 3, 256, 256)
+        """The `paper` preset's G layer by layer, against nets/generator/noiseless of the released PPGN."""
+        config = load_config("ppgn_inpainting", ["preset=paper"]).model
+        with torch.device("meta"):
+            G = Generator(config.h_channels, config.vector, config.dense, config.up, config.after)
+            assert G(torch.empty(2, 4096, 1, 1)).shape == (2, 3, 256, 256)
+        layers = [m for m in G.modules() if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d))]
+        found = [
+            (type(m) is nn.ConvTranspose2d, m.in_channels, m.out_channels, m.kernel_size[0]) for m in layers
+        ]
+        assert found == [
+            *[(False, 4096, 4096, 1)] * 3,  # defc7, defc6, defc5
+            (True, 256, 256, 4),  # deconv5, from the 256×4×4 of defc5
+            (False, 256, 512, 3),  # conv5_1
+            (True, 512, 256, 4),  # deconv4
+            (False, 256, 256, 3),  # conv4_1
+            (True, 256, 128, 4),  # deconv3
+            (False, 128, 128, 3),  # conv3_1
+            (True, 128, 64, 4),  # deconv2
+            (True, 64, 32, 4),  # deconv1
+            (True, 32, 3, 4),  # deconv0, which makes the picture
+        ]
+        assert sum(isinstance(m, nn.LeakyReLU) and m.negative_slope == 0.3 for m in G.modules()) == 11
 
     def test_a_map_has_any_size(self, module):
         assert module.system.generator_for(35, 50)(torch.randn(1, 48, 3, 4)).shape == (1, 3, 35, 50)
