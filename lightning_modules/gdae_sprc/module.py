@@ -106,7 +106,7 @@ class GdaeSprc(CompressionModule):
         return GdaeSprcCodec(as_stored(self.export_weights()), self.metadata())
 
     def _rate_weight(self, level: Tensor) -> Tensor:
-        """The rate's weight [B] of ``level`` [B]: geometric between whole levels, as the gains are; linear where one is 0."""
+        """The weight [B] at ``level`` [B]: geometric between whole levels, as the gains are; linear where one is 0."""
         low = level.floor().long().clamp(0, len(self.rate_weight) - 1)
         high = (low + 1).clamp(max=len(self.rate_weight) - 1)
         a, b, fraction = self.rate_weight[low], self.rate_weight[high], level - low
