@@ -7,11 +7,16 @@ import math
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_sample_image
 
+from datamodules.images import write_png
+from eval.metrics import measure
+from experiments import compress
 from lightning_modules.codec.container import Container
 from lightning_modules.codec.contract import Codec, bits_per_pixel
 from lightning_modules.codec.errors import ConfigError, TargetError
 from lightning_modules.codec.rate_control import budget, eighths, geometric, last_within, reaching, whole
+from lightning_modules.codec.registry import open_codec
 
 
 class Sized(Codec):
@@ -137,3 +142,36 @@ def test_nothing_is_asked_for_twice() -> None:
     asked = []
     assert last_within(9, lambda at: asked.append(at) or float(at), 4.5, start=0, near=0.1, span=9) == 4
     assert len(asked) == len(set(asked))
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--bpp", 0.8), ("--bytes", 4000), ("--psnr", 30), ("--ms-ssim-db", 14)]
+)
+def test_the_command_meets_a_target(option, value, tmp_path, capsys):
+    image = load_sample_image("china.jpg")[100:300, 200:400]
+    write_png(tmp_path / "in.png", image)
+    assert compress.main(["webp", str(tmp_path / "in.png"), "-o", str(tmp_path), option, str(value)]) == 0
+    data, codec = (tmp_path / "in.gnc").read_bytes(), open_codec("webp")
+    quality = float(capsys.readouterr().out.split()[-1])
+    assert codec.encode(image, quality) == data
+    found = measure(image, codec.decode(data))
+    reached = {"--bpp": 8 * len(data) / 200**2, "--bytes": len(data), "--psnr": found.psnr_rgb}.get(
+        option, found.ms_ssim_db
+    )
+    if option in ("--bpp", "--bytes"):
+        assert 0.97 * value <= reached <= value
+    else:
+        assert value <= reached < value + 0.1
+
+
+def test_a_target_out_of_reach_is_one_line(tmp_path, capsys):
+    write_png(tmp_path / "b.png", load_sample_image("china.jpg")[:48, :64])
+    for option, value, message in (
+        ("--bytes", "30", "smallest file"),
+        ("--psnr", "90", "best file"),
+        ("--ms-ssim-db", "9", "161"),
+        ("--bpp", "0", "positive"),
+    ):
+        assert compress.main(["jpeg", str(tmp_path / "b.png"), "-o", str(tmp_path), option, value]) == 2
+        error = capsys.readouterr().err
+        assert message in error and error.count("\n") == 1
