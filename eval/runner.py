@@ -48,7 +48,7 @@ from eval.schema import SCHEMA, CodecResult, ImageResult, Means, Point, Provenan
 from lightning_modules.codec.container import NO_WEIGHTS, Container
 from lightning_modules.codec.contract import Codec, Image
 from lightning_modules.codec.errors import ConfigError, GenicError, ToolError
-from lightning_modules.codec.registry import open_codec
+from lightning_modules.registry import open_codec
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from datamodules.images import list_images, read_image, write_atomic
 from lightning_modules.codec.contract import Codec, Image, bits_per_pixel
 from lightning_modules.codec.errors import ConfigError, DataError, GenicError, ImageError, TargetError
 from lightning_modules.codec.rate_control import Found, budget, reaching
-from lightning_modules.codec.registry import open_codec
+from lightning_modules.registry import open_codec
 
 SUFFIX = ".gnc"
 

@@ -48,7 +48,7 @@ from eval.runner import Task, WorkerPairs, codec_result, evaluate
 from eval.schema import CodecResult
 from eval.tables import number
 from lightning_modules.codec.errors import ConfigError, DataError, GenicError, ImageError, TargetError
-from lightning_modules.codec.registry import open_codec
+from lightning_modules.registry import open_codec
 
 
 def result_path(folder: Path, codec: str) -> Path:

@@ -22,7 +22,7 @@ from experiments import compress, decompress, rd_curves
 from experiments import evaluate as evaluate_command
 from lightning_modules.codec.container import Container
 from lightning_modules.codec.errors import ConfigError, WeightsError
-from lightning_modules.codec.registry import open_codec
+from lightning_modules.registry import open_codec
 
 SIZES = {"a": (170, 161), "b": (48, 64), "c": (33, 180), "d": (90, 71), "e": (1, 5)}
 

@@ -18,7 +18,7 @@ from lightning_modules.codec.container import Container
 from lightning_modules.codec.contract import Codec, bits_per_pixel
 from lightning_modules.codec.errors import ConfigError, TargetError
 from lightning_modules.codec.rate_control import budget, eighths, geometric, last_within, reaching, whole
-from lightning_modules.codec.registry import open_codec
+from lightning_modules.registry import open_codec
 
 
 class Sized(Codec):

@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 
 from lightning_modules.codec import weights
 from lightning_modules.codec.errors import WeightsError
-from lightning_modules.codec.registry import open_codec
 from lightning_modules.codec.weights import find_weights, load_weights, save_weights, weights_identity
+from lightning_modules.registry import open_codec
 
 METADATA = {"paper": "selective_detail", "config": json.dumps({"width": 4, "rates": [0.1, 0.2]})}
 
