@@ -180,7 +180,7 @@ class TestFoldedGaussians:
         sent = []
         for share in (0.0, 0.4, 1.0):
             wanted = torch.rand((4, *size), generator=generator) < share
-            symbols, at = channels_last(w * wanted), channels_last(wanted).bool()
+            symbols, at = channels_last(w * wanted), channels_last(wanted)
             stream = coder.encode(symbols, psi, level, bytearray(), at)
             assert torch.equal(coder.decode(stream, psi, level, EscapeReader(b""), at), symbols)
             sent.append(len(stream))
@@ -193,7 +193,7 @@ class TestFoldedGaussians:
         output = system(x, level, None, module.noise(x))
         w, coder = system.latents(x), coder_of(system)
         symbols = channels_last(system.hard(w, level, output.heat)[0])
-        wanted = channels_last(system.wanted(level, output.heat)[0]).bool()
+        wanted = channels_last(system.wanted(level, output.heat)[0])
         stream = coder.encode(symbols, coder.activations(system.psi(None, w)), level, bytearray(), wanted)
         assert 8 * len(stream) == pytest.approx(float(output.bits.detach()), rel=0.02, abs=40)
 
