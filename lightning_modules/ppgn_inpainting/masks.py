@@ -103,8 +103,8 @@ def decode_mask(stream: bytes, height: int, width: int) -> np.ndarray:
     """bool height×width; `DamagedFileError` where the stream is no such mask."""
     import imagecodecs
 
-    from eval.classical.base import check_size
-    from eval.classical.jxl import claimed_size
+    from lightning_modules.classical.base import check_size
+    from lightning_modules.classical.jxl import claimed_size
 
     check_size(*claimed_size(stream.ljust(_MAX_HEADER, b"\0")), height, width)
     mask = imagecodecs.jpegxl_decode(stream, numthreads=1).squeeze()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import imagecodecs
 
-from eval.classical.base import ClassicalCodec, Image, check_size
+from lightning_modules.classical.base import ClassicalCodec, Image, check_size
 from lightning_modules.codec.errors import DamagedFileError
 
 _RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from eval.classical.base import ClassicalCodec, Image, pillow_decode, pillow_encode
+from lightning_modules.classical.base import ClassicalCodec, Image, pillow_decode, pillow_encode
 
 _COM = b"\xff\x64"
 _START_OF_TILE = b"\xff\x90"
