@@ -1,6 +1,7 @@
 """Configuration of extreme semantic compression; the defaults are the published values of GC.
 
-Mohit, Saxena, Singh, which describes the system of Agustsson et al. 2019 without its numbers; those here are Agustsson's.
+Mohit, Saxena, Singh, which describes the system of Agustsson et al. 2019 without its numbers; those here are
+Agustsson's.
 """
 
 from __future__ import annotations
