@@ -385,7 +385,9 @@ class TestTraining:
             "loss/total": lsgan_g + 12 * mse + 12 * matching + 12 * perceptual + bpp,
         }
         for name, value in expected.items():
-            assert found[name] == pytest.approx(float(torch.as_tensor(value).detach()), rel=1e-4, abs=1e-6), name
+            assert found[name] == pytest.approx(float(torch.as_tensor(value).detach()), rel=1e-4, abs=1e-6), (
+                name
+            )
 
     def test_every_scale_counts_in_the_generator_s_loss(self):
         module = nano()

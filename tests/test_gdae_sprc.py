@@ -486,7 +486,7 @@ class TestCodec:
         assert "residual" not in Container.from_bytes(high).ledger()
         between = alone.encode(image, target_bpp=8 * (len(low) + 20) / image[..., 0].size)
         assert len(low) <= len(between) <= len(low) + 20
-        with pytest.raises(ConfigError, match="lowest level"):
+        with pytest.raises(ConfigError, match="smallest file"):
             alone.encode(image, target_bpp=0.001)
 
 

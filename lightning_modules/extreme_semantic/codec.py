@@ -43,6 +43,7 @@ class ExtremeSemanticCodec(LearnedCodec):
     id = "es"
     paper = "extreme_semantic"
     config_class = ExtremeSemanticModel
+    quality_meaning = "the number of channels C"
 
     def _open(self, tensors: Mapping[str, Tensor]) -> None:
         system = System(self.config)
@@ -52,7 +53,7 @@ class ExtremeSemanticCodec(LearnedCodec):
         del system.H
         self.system = ready(system, self.device)
         self.qualities = tuple(float(c) for c in self.config.C)
-        self.default_quality = self.qualities[-1]
+        self.quality_steps, self.default_quality = self.qualities, self.qualities[-1]
 
     def cap(self, quality: float) -> float:
         """dim(ŵ)·log2 L in bits per pixel, which entropy coding stays below (equation 3)."""

@@ -11,6 +11,7 @@ from lightning_modules.codec.container import Container
 from lightning_modules.codec.contract import Image
 from lightning_modules.codec.errors import ConfigError
 from lightning_modules.codec.learned import LearnedCodec, padded, ready, to_image, to_tensor, without
+from lightning_modules.codec.rate_control import eighths
 from lightning_modules.entropy.coder import MAX_SYMBOL
 from lightning_modules.entropy.gaussian import GaussianTables
 from lightning_modules.entropy.hyperprior import HyperpriorCoder
@@ -30,6 +31,7 @@ class SelectiveDetailCodec(LearnedCodec):
     id = "sd"
     paper = "selective_detail"
     config_class = SelectiveDetailModel
+    quality_meaning = "the rate level"
 
     def _open(self, tensors: Mapping[str, Tensor]) -> None:
         system = System(self.config)
@@ -37,7 +39,9 @@ class SelectiveDetailCodec(LearnedCodec):
         self.coder = HyperpriorCoder(system.H, GaussianTables.from_state(tensors), self.device)
         del system.H
         self.system = ready(system, self.device)
+        self.stride = self.config.stride
         self.qualities = tuple(float(level) for level in range(self.config.levels))
+        self.quality_steps = eighths(self.config.levels - 1)
         self.default_quality = float((self.config.levels - 1) // 2)
 
     @torch.inference_mode()
