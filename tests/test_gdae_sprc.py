@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from lightning_modules.gdae_sprc.codec import GdaeCodec, GdaeSprcCodec
 from lightning_modules.gdae_sprc.heat import GradCam, open_classifier
 from lightning_modules.gdae_sprc.module import GdaeSprc
 from lightning_modules.gdae_sprc.mosaic import decode_mosaic, encode_mosaic
-from lightning_modules.gdae_sprc.quantiser import SoftToHardQuantiser
+from lightning_modules.gdae_sprc.rate_allocation import Attempt, Base, Choices, least_cost, least_error
 from lightning_modules.gdae_sprc.residual import (
     cell_means,
     cell_size,
@@ -32,10 +33,10 @@ from lightning_modules.gdae_sprc.residual import (
     encode_residual,
     qp_map,
 )
-from lightning_modules.gdae_sprc.split import Attempt, Split, best_for_budget
 from lightning_modules.gdae_sprc.transform import stage_bases
-from lightning_modules.layers.shared_classifier import SHARED_WEIGHTS
+from lightning_modules.layers.soft_quantiser import SoftToHardQuantiser
 from losses.gan import saturating_generator, softplus_discriminator, softplus_generator
+from losses.pretrained import SHARED_WEIGHTS
 from losses.ssim import ssim
 from tests.recorder import Recorder
 
@@ -335,42 +336,57 @@ class TestResidual:
             decode_residual(stream, 80, 40)
 
 
-class TestSplit:
+class TestRateAllocation:
     """On a made-up world: bytes and error are functions of base and quality."""
 
     @staticmethod
-    def world(gain: float) -> tuple[Split, list]:
+    def world(saved: Sequence[float], fixed: Sequence[int] | None = None) -> tuple[Choices, list]:
+        """Base k has ``fixed[k]`` bytes (100·k) and makes each quality's residual cheaper by the share ``saved[k]``."""
         tried = []
+        fixed = [100 * k for k in range(len(saved))] if fixed is None else fixed
 
-        def attempt(base: int, quality: float) -> Attempt:
-            tried.append((base, quality))
-            sections = {
-                "latents": bytes(100 * base),
-                "residual": bytes(int(1000 * 2 ** ((quality - 16) / 6))),
-            }
-            # A base of more bytes makes the same quality cheaper by ``gain``.
-            sections["residual"] = sections["residual"][: int(len(sections["residual"]) * (1 - gain) ** base)]
-            size = sum(map(len, sections.values()))
-            return Attempt(sections, size, 1e6 * 2 ** (-quality / 3))
+        def attempt(base: Base, quality: float) -> Attempt:
+            k = base.x_hat
+            tried.append((k, quality))
+            residual = bytes(int(1000 * 2 ** ((quality - 16) / 6) * (1 - saved[k])))
+            size = fixed[k] + len(residual)
+            return Attempt(base.sections | {"residual": residual}, size, 1e6 * 2 ** (-quality / 3), quality)
 
-        return Split(100, 100, lambda: iter(range(4)), attempt), tried
+        bases = (Base({"latents": bytes(n)} if n else {}, k) for k, n in enumerate(fixed))
+        return Choices(bases, attempt, lambda sections: sum(map(len, sections.values()))), tried
 
     @pytest.mark.parametrize("budget", [500, 1000, 3000])
     def test_the_budget_is_used_and_never_exceeded(self, budget):
-        split, tried = self.world(0.0)
-        best = best_for_budget(split, budget)
+        choices, tried = self.world([0.0] * 4)
+        best = least_error(choices, budget)
         assert 0.97 * budget < best.size <= budget
-        assert len(best.sections["latents"]) == 0  # useless latents are not bought
+        assert set(best.sections) == {"residual"}  # useless latents are not bought
         assert len(tried) <= 14
 
     def test_useful_latents_are_bought(self):
-        split, _ = self.world(0.2)
-        assert len(best_for_budget(split, 3000).sections["latents"]) == 300
+        choices, _ = self.world([0.0, 0.2, 0.36, 0.49])
+        assert len(least_error(choices, 3000).sections["latents"]) == 300
 
-    def test_too_small_a_budget_is_an_error(self):
-        split, _ = self.world(0.0)
-        with pytest.raises(ConfigError, match="or more"):
-            best_for_budget(split, 20)
+    @pytest.mark.parametrize("best", range(6))
+    def test_the_best_level_may_come_after_worse_ones(self, best):
+        saved = [0.0] * 6
+        saved[best] = 0.7  # 500 bytes of latents at most, against 2100 of residual
+        choices, tried = self.world(saved)
+        found = least_error(choices, 3000)
+        assert len(found.sections.get("latents", b"")) == 100 * best and 2900 < found.size <= 3000
+        assert {k for k, _ in tried} == set(range(6))
+        choices, _ = self.world(saved)
+        assert len(least_cost(choices, 24.0).sections.get("latents", b"")) == 100 * best
+
+    def test_a_base_beyond_the_budget_does_not_end_the_search(self):
+        choices, tried = self.world([0.0, 0.0, 0.6, 0.6], [0, 5000, 400, 4000])
+        assert len(least_error(choices, 3000).sections["latents"]) == 400
+        assert {k for k, _ in tried} == {0, 2}  # what cannot fit costs no residual
+
+    def test_where_nothing_fits_it_is_the_smallest(self):
+        choices, _ = self.world([0.0, 0.9, 0.0])
+        found = least_error(choices, 20)
+        assert found.quality == 0 and found.size == 100 + 15  # 1000·2^(−16/6)·0.1
 
 
 class TestCodec:
@@ -470,7 +486,7 @@ class TestCodec:
         assert "residual" not in Container.from_bytes(high).ledger()
         between = alone.encode(image, target_bpp=8 * (len(low) + 20) / image[..., 0].size)
         assert len(low) <= len(between) <= len(low) + 20
-        with pytest.raises(ConfigError, match="lowest level"):
+        with pytest.raises(ConfigError, match="smallest file"):
             alone.encode(image, target_bpp=0.001)
 
 
