@@ -6,6 +6,7 @@ import json
 import math
 import os
 import warnings
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -13,25 +14,11 @@ from typing import NamedTuple
 import numpy as np
 
 from eval.compressai import from_compressai
+from eval.measures import MEASURES
 from eval.schema import CodecResult
 from lightning_modules.codec.errors import DataError
 
 REFERENCE = Path("reference", "kodak_published.json")
-
-
-class Metric(NamedTuple):
-    """A distortion figure as plots and tables show it."""
-
-    key: str
-    label: str
-    unit: str
-
-
-METRICS = (
-    Metric("psnr_rgb", "PSNR (RGB)", "dB"),
-    Metric("ms_ssim_db", "MS-SSIM", "dB"),
-    Metric("ssim", "SSIM", ""),
-)
 
 
 @dataclass(frozen=True)
@@ -93,7 +80,7 @@ def curve_of(result: CodecResult) -> Curve:
     """The curve of a result's means."""
     points = sorted(result.points, key=lambda point: point.mean.bpp)
     rate = [point.mean.bpp for point in points]
-    columns = {metric.key: [getattr(point.mean, metric.key) for point in points] for metric in METRICS}
+    columns = {measure.key: [getattr(point.mean, measure.key) for point in points] for measure in MEASURES}
     return Curve(
         result.codec, {key: _column(rate, values) for key, values in columns.items() if _defined(values)}
     )
@@ -103,14 +90,22 @@ def load_results(folder: Path, data: str) -> list[CodecResult]:
     """Every result under ``folder``/``data``, of ours or in CompressAI's form, by file name.
 
     Raises:
-        DataError: there is none, or a file is something else.
+        DataError: there is none, a file is something else, or is of other pictures than the rest; it is named.
     """
     paths = sorted((folder / data).glob("*.json"))
     if not paths:
         raise DataError(
             f"no results in {folder / data}: run python -m experiments.evaluate CODEC... --data {data}"
         )
-    return [_load(path, data) for path in paths]
+    results = [_load(path, data) for path in paths]
+    counts = Counter(result.manifest for result in results if result.manifest is not None)
+    for path, result in zip(paths, results, strict=True):
+        if result.manifest is not None and result.manifest != (usual := counts.most_common(1)[0][0]):
+            raise DataError(
+                f"{path} is of other pictures (manifest {result.manifest[:8]}) than the rest of its folder "
+                f"({usual[:8]}): results of different pictures cannot be compared; move it into a folder of its own"
+            )
+    return results
 
 
 def load_reference(path: Path) -> list[Curve]:
@@ -139,17 +134,17 @@ def _load(path: Path, data: str) -> CodecResult:
             return from_compressai(content, data)
         return CodecResult.from_json(path.read_text())
     except ValueError as error:
-        raise DataError(f"{path}: not JSON: {error}; remove it or evaluate again") from error
+        raise DataError(f"{path}: not JSON: {error}; move it elsewhere or evaluate again") from error
     except DataError as error:
-        raise DataError(f"{path}: {error}") from error
+        raise DataError(f"{path}: {error}; if it is no result, move it elsewhere") from error
 
 
 def _published(name: str, points: dict[str, list[float]]) -> Curve:
     found = {}
-    for metric in METRICS:
-        if points.get(metric.key):
-            rate = points.get("bpp_ms_ssim", points["bpp"]) if metric.key == "ms_ssim_db" else points["bpp"]
-            found[metric.key] = _column(rate, points[metric.key])
+    for measure in MEASURES:
+        if points.get(measure.key):
+            rate = points.get("bpp_ms_ssim", points["bpp"]) if measure.key == "ms_ssim_db" else points["bpp"]
+            found[measure.key] = _column(rate, points[measure.key])
     return Curve(name, found, published=True)
 
 
