@@ -159,10 +159,10 @@ def _encoded(
     scheme: str = "GAN reversal",
 ) -> Encoded:
     begin = time.perf_counter()
-    search = {"steps": codec.config.steps if steps is None else steps, "loss": loss, "seed": options.seed}
+    search = {"steps": codec.coding.gradient_steps if steps is None else steps, "loss": loss, "seed": options.seed}
     files = codec.encode_batch(list(images.values()), target_bytes=options.bytes, **search)
     seconds = (time.perf_counter() - begin) / len(images)
-    record = {"seconds": seconds, "restarts": codec.config.restarts, **search}
+    record = {"seconds": seconds, "restarts": codec.coding.restarts, **search}
     return Encoded(scheme, images, dict(zip(images, files, strict=True)), seconds, record)
 
 

@@ -6,7 +6,7 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from functools import cached_property
 
 import numpy as np
@@ -68,9 +68,10 @@ class GanReversalCodec(LearnedCodec):
         self.qualities = tuple(self.coding.rates)
         self.default_quality = self.coding.default_rate
 
-    def encode_batch(
-        self, images: Sequence[Image], *, target_bytes: int, **options: object
-    ) -> list[bytes]:
+    def coding_options(self) -> dict[str, str | float]:
+        return {name: str(value) for name, value in asdict(self.coding).items()}
+
+    def encode_batch(self, images: Sequence[Image], *, target_bytes: int, **options: object) -> list[bytes]:
         """Files of many pictures, of ``target_bytes`` at most, those of one size searched together; see `encode`.
 
         Batches differ in rounding, so a file may differ from the one that `encode` gives.
@@ -137,13 +138,16 @@ class GanReversalCodec(LearnedCodec):
         sections = self._alone(image, limit, bpp, options)
         return Found(self._container(sections, *image.shape[:2]).to_bytes(), bpp)
 
-    def _alone(
-        self, image: Image, limit: int, bpp: float, options: Mapping[str, object]
-    ) -> dict[str, bytes]:
+    def _alone(self, image: Image, limit: int, bpp: float, options: Mapping[str, object]) -> dict[str, bytes]:
         """Sections of one picture; says beforehand when that takes long."""
         height, width = image.shape[:2]
         if (seconds := self.seconds(height, width, bpp, **options)) > LONG:
-            _log.warning("searching for a %d×%d picture takes about %.0f s: less effort is faster", width, height, seconds)
+            _log.warning(
+                "searching for a %d×%d picture takes about %.0f s: less effort is faster",
+                width,
+                height,
+                seconds,
+            )
         return self._sections(image[None], limit, bpp, self._search_of(options))[0]
 
     def _search_of(self, options: Mapping[str, object]) -> GanReversalCoding:
@@ -151,7 +155,8 @@ class GanReversalCodec(LearnedCodec):
         known = [field.name for field in fields(GanReversalCoding)]
         for name in options:
             require(name in known, "an option", repr(name), f"one of {', '.join(known)}")
-        coding = replace(self.coding, **options)
+        steps = {"steps": None} if "effort" in options else {}  # the defaults' steps give way to it
+        coding = replace(self.coding, **steps | options)
         coding.check()
         require(
             self.system.E is not None or coding.restarts >= 1,
@@ -199,7 +204,11 @@ class GanReversalCodec(LearnedCodec):
         return found
 
     def _choose(
-        self, image: Image, plain: dict[str, bytes], layered: dict[str, bytes] | None, coding: GanReversalCoding
+        self,
+        image: Image,
+        plain: dict[str, bytes],
+        layered: dict[str, bytes] | None,
+        coding: GanReversalCoding,
     ) -> dict[str, bytes]:
         """The sections with a residual where they are asked for or decode closer to the picture."""
         if layered is None or coding.layered:

@@ -161,15 +161,32 @@ class GanReversalConfig(PaperConfig):
         require(len(m.widths) >= 1, "model.widths", m.widths, "at least one width")
         require(0 <= m.scale_index <= 63, "model.scale_index", m.scale_index, "0 to 63")
         if m.generator == "residual":
-            require(len(m.blocks) == len(m.widths), "model.blocks", m.blocks, "one number for each of model.widths")
+            require(
+                len(m.blocks) == len(m.widths),
+                "model.blocks",
+                m.blocks,
+                "one number for each of model.widths",
+            )
         else:
             require(not m.encoder, "model.encoder", m.encoder, "a residual generator (or false)")
             require(0 <= 2 * m.overlap <= m.patch, "model.overlap", m.overlap, f"0 to {m.patch // 2}")
-        for key in ("adversarial_weight", "ssim_weight", "mse_weight", "rate_weight", "shift_range", "r1_weight"):
+        for key in (
+            "adversarial_weight",
+            "ssim_weight",
+            "mse_weight",
+            "rate_weight",
+            "shift_range",
+            "r1_weight",
+        ):
             require(getattr(t, key) >= 0, f"train.{key}", getattr(t, key), "0 or more")
         require(t.r1_every >= 1, "train.r1_every", t.r1_every, "at least 1")
         require(0 <= t.ema_decay < 1, "train.ema_decay", t.ema_decay, "0 or more and below 1")
         if not m.encoder:
             for key in ("ssim_weight", "mse_weight", "rate_weight"):
                 require(getattr(t, key) == 0, f"train.{key}", getattr(t, key), "model.encoder, or 0 here,")
-            require(self.coding.restarts >= 1, "coding.restarts", self.coding.restarts, "1 or more, or model.encoder,")
+            require(
+                self.coding.restarts >= 1,
+                "coding.restarts",
+                self.coding.restarts,
+                "1 or more, or model.encoder,",
+            )

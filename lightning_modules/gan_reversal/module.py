@@ -21,9 +21,9 @@ from lightning_modules.entropy.gaussian import build_tables
 from lightning_modules.gan_reversal.augment import augment
 from lightning_modules.gan_reversal.codec import GanReversalCodec
 from lightning_modules.gan_reversal.config import GanReversalConfig
-from lightning_modules.gan_reversal.prior import INDEX_PER_NEPER
 from lightning_modules.gan_reversal.dcgan import DcganDiscriminator
 from lightning_modules.gan_reversal.networks import PatchDiscriminator
+from lightning_modules.gan_reversal.prior import INDEX_PER_NEPER
 from lightning_modules.gan_reversal.system import System
 from losses.gan import r1_penalty, softplus_discriminator, softplus_generator
 from losses.ssim import ssim

@@ -14,8 +14,8 @@ MIDDLE = 128
 
 
 def encode_residual(image: Image, base: Image, limit: int) -> bytes | None:
-    """An AV1 still of ``image − base + 128`` (clipped to 8 bits), the finest that a search finds within ``limit`` bytes;
-    None if none fits."""
+    """An AV1 still of ``image − base + 128`` (clipped to 8 bits), the finest found within ``limit`` bytes; None if none
+    fits."""
     from lightning_modules.classical.avif import Avif
 
     if limit < 1:
