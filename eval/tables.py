@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from eval.curves import Curve, bd_rate
+from eval.bjontegaard_delta import CONFIDENCE, RESAMPLES, Comparison, bd_quality, bd_rate
+from eval.curves import Curve
 from eval.measures import MEASURES, Measure
 from eval.schema import CodecResult
 
@@ -25,10 +26,12 @@ def report(results: Sequence[CodecResult], curves: Sequence[Curve], anchor: Curv
         "Rate is the whole file's bits over the picture's pixels. Figures are of the decoded 8-bit pictures: "
         "computed for each picture, then averaged (PSNR too); MS-SSIM in dB is −10·log10(1 − mean MS-SSIM). "
         "Curves in italics are published figures.",
-        f"## BD-rate against {anchor.name}",
-        "Rate at equal distortion in percent (negative: smaller files; Akima interpolation of log rate), and "
-        "the range of distortion that both curves cover.",
-        _bd_table(curves, anchor),
+        f"## Against {anchor.name}",
+        "BD-rate: rate at equal quality in percent (negative: smaller files). BD-quality: the measure at equal rate. "
+        "Both by Akima interpolation over what the two curves share, which is stated. In brackets the "
+        f"{100 * CONFIDENCE:.0f} % interval over pictures (paired bootstrap, {RESAMPLES} resamples); 'better' and "
+        "'worse' stand only where it excludes 0.",
+        *_bd_tables(curves, anchor),
     ]
     for measure in MEASURES:
         rows = [[_name(curve), *_at(curve, measure)] for curve in curves if measure.key in curve.points]
@@ -50,21 +53,36 @@ def number(value: float | None, digits: int) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
 
 
-def _bd_table(curves: Sequence[Curve], anchor: Curve) -> str:
-    compared = MEASURES[:2]
-    rows = []
-    for curve in curves:
-        row = [_name(curve)]
-        for measure in compared:
-            found = None if curve is anchor else bd_rate(anchor, curve, measure.key)
-            row += (
-                ["–", "–"]
-                if found is None
-                else [f"{found.percent:+.1f}", f"{found.low:.1f} … {found.high:.1f}"]
-            )
-        rows.append(row)
-    header = ["", *(text for measure in compared for text in (f"{measure.label}, %", f"over {measure.unit}"))]
-    return table(header, rows)
+def _bd_tables(curves: Sequence[Curve], anchor: Curve) -> list[str]:
+    """A heading and a table for each measure that the anchor has."""
+    parts = []
+    for measure in MEASURES:
+        if measure.key not in anchor.points:
+            continue
+        rows = []
+        for curve in curves:
+            if curve is not anchor and measure.key in curve.points:
+                rate, quality = bd_rate(anchor, curve, measure), bd_quality(anchor, curve, measure)
+                rows.append(
+                    [
+                        _name(curve),
+                        *_compared(rate, 1, measure.digits),
+                        *_compared(quality, measure.digits, 3),
+                    ]
+                )
+        header = ["", "BD-rate, %", f"over {measure.unit}".strip(), "BD-quality", "over bpp"]
+        parts += [f"### {measure.title}", table(header, rows)]
+    return parts
+
+
+def _compared(found: Comparison, digits: int, over: int) -> tuple[str, str]:
+    if found.value is None or found.over is None:
+        return found.refused, "–"
+    text = f"{found.value:+.{digits}f}"
+    if found.interval is not None:
+        low, high = found.interval
+        text += f" [{low:+.{digits}f}, {high:+.{digits}f}] {found.verdict}".rstrip()
+    return text, f"{found.over[0]:.{over}f} … {found.over[1]:.{over}f}"
 
 
 def _at(curve: Curve, measure: Measure) -> list[str]:
