@@ -70,7 +70,7 @@ class Decoder(nn.Sequential):
 
     Args:
         light: the layers at full resolution, 150 of 265 thousand multiplications a pixel, are replaced by a block at
-            half resolution, a convolution to 12 channels and a pixel shuffle: 30 thousand, whose weights are not TAEF2's.
+            half resolution, a convolution to 12 channels and a pixel shuffle: 30 thousand (not TAEF2's weights).
     """
 
     def __init__(self, light: bool = False) -> None:
