@@ -8,7 +8,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from datamodules.base import EvaluationOnly
+from datamodules.files import EvaluationOnly
 from datamodules.images import ImageItem, list_images, write_atomic
 from lightning_modules.codec.errors import DataError
 
