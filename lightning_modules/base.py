@@ -68,6 +68,11 @@ class CompressionModule(pl.LightningModule):
         fitting = {n: t.to(own[n].dtype) for n, t in tensors.items() if n in own and t.shape == own[n].shape}
         self.system.load_state_dict(own | fitting)
 
+    def networks(self) -> list[nn.Module]:
+        """What is trained on several processes together: each network is called as a whole in a step, not by its
+        parts, or its gradients stay this process's own."""
+        return [child for child in self.children() if any(p.requires_grad for p in child.parameters())]
+
     def learning_rate_factor(self, batch: int) -> float:
         """Schedule: factor on every base learning rate at batch number ``batch``."""
         return self.config.learning_rate_factor(batch)

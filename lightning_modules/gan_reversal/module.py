@@ -52,6 +52,10 @@ class GanReversal(CompressionModule):
             groups["discriminator"] = (self.D.parameters(), self.config.learning_rate)
         return groups
 
+    def networks(self) -> list[nn.Module]:
+        every = (self.system.G, self.system.E, self.system.prior, self.D)
+        return [n for n in every if n is not None and any(p.requires_grad for p in n.parameters())]
+
     def loss_step(self, batch: Batch) -> None:
         c, x, clock = self.config, batch.image, int(self.batches_seen)
         adversarial = self.D is not None and clock >= c.adversarial_from
@@ -132,7 +136,7 @@ class GanReversal(CompressionModule):
         """
         with torch.autocast(x.device.type, enabled=torch.is_autocast_enabled(x.device.type)):
             z = system.E(x)
-        index = shifted(system.prior.index(), shift)
+        index = shifted(system.prior(), shift)
         delta = step_of(index)
         y = z.float() / delta
         rounded = y.round()

@@ -58,6 +58,10 @@ class PpgnInpainting(CompressionModule):
             groups["feed_forward_discriminator"] = (self.D_f.parameters(), rate)
         return groups
 
+    def networks(self) -> list[nn.Module]:
+        s = self.system
+        return [s.restorer, s.filler, s.G, *(D for D in (self.D, self.D_f) if D is not None)]
+
     def loss_step(self, batch: Batch) -> None:
         for_restorer, for_filler, for_G = self._shared_out(batch.image)
         rng = np.random.default_rng(int(torch.randint(2**31, ())))
