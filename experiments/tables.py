@@ -1,10 +1,12 @@
-"""Regenerate a publication's table: real bytes, decoded in a fresh process.
+"""Regenerate what a publication shows, its tables and figures: real bytes, decoded in another process.
 
 ::
 
     python -m experiments.tables gan_reversal
+    python -m experiments.tables gdae_sprc ablation preset=nano --limit 4
 
-What follows the paper's name is the table's own: ``python -m experiments.tables gan_reversal --help``.
+A paper whose evaluation has several parts runs the first where none is named. What follows is the part's own:
+``python -m experiments.tables gdae_sprc levels --help``.
 """
 
 from __future__ import annotations
@@ -12,39 +14,53 @@ from __future__ import annotations
 import difflib
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from lightning_modules.codec.errors import ConfigError, GenicError
 
-# Paper -> "module:function", which takes the rest of the command line and returns the exit status.
-TABLES = {
-    "extreme_semantic": "experiments.paper_tables.extreme_semantic:main",
-    "gan_reversal": "experiments.paper_tables.gan_reversal:main",
-    "gdae_sprc": "experiments.paper_tables.gdae_sprc:main",
-    "ppgn_inpainting": "experiments.paper_tables.ppgn_inpainting:main",
+# Paper -> its parts, modules of the package `experiments.paper_tables.PAPER`; without any it is a module itself. Their
+# `main` takes the rest of the command line and returns the exit status.
+PARTS: dict[str, tuple[str, ...]] = {
+    "extreme_semantic": (),
+    "gan_reversal": (),
+    "gdae_sprc": ("levels", "ablation", "figure", "timing"),
+    "ppgn_inpainting": (),
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments and arguments[0] in ("-h", "--help"):
+        parts = (" ".join((paper, f"[{'|'.join(names)}]" if names else "")) for paper, names in PARTS.items())
+        print(__doc__ + "\n" + "\n".join(f"    {line}" for line in parts))
+        return 0
     try:
-        return _find(arguments[0] if arguments else "")(arguments[1:])
+        run, rest = _find(arguments)
+        return run(rest)
     except GenicError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 
 
-def _find(name: str):
-    if name in ("-h", "--help"):
-        print(__doc__)
-        return lambda _: 0
-    if name not in TABLES:
-        near = difflib.get_close_matches(name, TABLES, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(TABLES)}"
-        raise ConfigError(f"no table of a paper {name!r}; {hint}")
-    module, _, function = TABLES[name].partition(":")
-    return getattr(importlib.import_module(module), function)
+def _find(arguments: list[str]) -> tuple[Callable[[Sequence[str]], int], list[str]]:
+    """The part's `main`, and the arguments after its name."""
+    paper, rest = (arguments[0] if arguments else ""), arguments[1:]
+    if paper not in PARTS:
+        raise ConfigError(f"no table of a paper {paper!r}; {_hint(paper, PARTS)}")
+    module = f"experiments.paper_tables.{paper}"
+    if parts := PARTS[paper]:
+        named = bool(rest) and not rest[0].startswith("-")
+        part = rest.pop(0) if named else parts[0]
+        if part not in parts:
+            raise ConfigError(f"{paper} has no part {part!r}; {_hint(part, parts)}")
+        module = f"{module}.{part}"
+    return importlib.import_module(module).main, rest
+
+
+def _hint(name: str, names: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, names, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names)}"
 
 
 if __name__ == "__main__":

@@ -1,13 +1,12 @@
 """Losses in the feature space of a frozen classifier: feature distance, content, style, and LPIPS.
 
-Nothing is downloaded unasked. Weights come from a safetensors file, or from timm's hub where the caller
-says ``weights="hub"``; LPIPS uses its trunk only if the file is in torch's hub folder already.
+Classifiers come from a safetensors file, or from timm's hub where the caller says ``weights="hub"``; LPIPS's trunks
+from where `losses.pretrained` finds them.
 """
 
 from __future__ import annotations
 
-import hashlib
-import re
+import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -17,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_modules.codec.errors import ConfigError, ToolError, WeightsError
+from losses.pretrained import trunk_features
 
 
 class FrozenFeatures(nn.Module):
@@ -103,31 +103,37 @@ def style_loss(x: Sequence[Tensor], y: Sequence[Tensor], weights: Sequence[float
 
 
 class Lpips(nn.Module):
-    """Learned perceptual image patch similarity, version 0.1 (Zhang et al. 2018); frozen.
+    """Learned perceptual image patch similarity, version 0.1 (Zhang et al. 2018); frozen, differentiable.
+
+    d(x, x̂) = Σ_l mean over positions of w_l · (φ_l(x) − φ_l(x̂))², features φ_l of unit length over channels. The
+    linear layers w_l are the package lpips's; the few lines around them are ours, since the package's have no
+    gradient (NaN) where a position's features are all zero. Autocast is obeyed by the trunk (bfloat16 halves a
+    training step's share), never by lengths and sums; without it, as in `eval`, all is float32.
 
     Args:
-        net: the trunk, ``alex`` for measurements, ``vgg`` for training (its authors' advice), ``squeeze``.
+        net: the trunk: ``alex`` for measurements, ``squeeze`` for training on small machines (``vgg`` is its authors'
+            advice where time allows).
+
+    Attributes:
+        min_side: the shortest side of a picture that it is defined for.
 
     Raises:
+        ConfigError: no such trunk.
         ToolError: the package lpips is not installed.
-        WeightsError: the trunk's ImageNet weights are not in torch's hub folder, or are altered.
+        WeightsError: the trunk's ImageNet weights are not at hand (see `losses.pretrained`).
     """
 
-    def __init__(self, net: Literal["alex", "vgg", "squeeze"] = "alex") -> None:
+    def __init__(self, net: Literal["alex", "squeeze", "vgg"] = "alex") -> None:
         super().__init__()
-        try:
-            import lpips
-        except ImportError:
-            raise ToolError(
-                "LPIPS needs the package lpips, which is not installed: pip install lpips"
-            ) from None
-        trunk = _torchvision_trunk(net)
-        # Not by lpips itself: it would fetch a missing file, and unpickle it unchecked.
-        self.network = lpips.LPIPS(net=net, pnet_rand=True, verbose=False)
-        slices = self.network.net.state_dict()
-        self.network.net.load_state_dict(
-            {key: trunk[re.sub(r"^slice\d+", "features", key)] for key in slices}
-        )
+        if net not in _LPIPS:
+            raise ConfigError(f"LPIPS has the trunks {', '.join(_LPIPS)}, not {net!r}")
+        trunk, self.taps, self.min_side = _LPIPS[net]
+        self.trunk = _trunk(trunk, 1 + self.taps[-1])
+        self.w = nn.ParameterList(_linear_layers(net))
+        # Of [0, 1]: the package's are of [−1, 1].
+        shift, scale = torch.tensor([-0.030, -0.088, -0.188]), torch.tensor([0.458, 0.448, 0.450])
+        self.register_buffer("mean", ((1 + shift) / 2).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", (scale / 2).view(3, 1, 1), persistent=False)
         self.requires_grad_(False)
         self.eval()
 
@@ -137,8 +143,51 @@ class Lpips(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """[B] distances, 0 for equal, of ``x`` and ``y`` [B, 3, H, W] in [0, 1]."""
-        with torch.autocast(x.device.type, enabled=False):
-            return self.network(x.float(), y.float(), normalize=True).flatten()
+        total = 0.0
+        for w, a, b in zip(self.w, self._features(x), self._features(y), strict=True):
+            with torch.autocast(x.device.type, enabled=False):
+                total = total + F.conv2d((_unit(a) - _unit(b)).square(), w).mean((1, 2, 3))
+        return total
+
+    def _features(self, x: Tensor) -> list[Tensor]:
+        x, found = (x - self.mean) / self.std, []
+        for k, layer in enumerate(self.trunk):
+            x = layer(x)
+            if k in self.taps:
+                found.append(x)
+        return found
+
+
+# Trunk, its layers whose outputs are compared, and the least side from which the last of them is not empty.
+_LPIPS = {
+    "alex": ("alexnet", (1, 4, 7, 9, 11), 31),
+    "squeeze": ("squeezenet1_1", (1, 4, 7, 9, 10, 11, 12), 17),
+    "vgg": ("vgg16", (3, 8, 15, 22, 29), 16),
+}
+
+
+def _trunk(name: str, layers: int) -> nn.Sequential:
+    from torchvision import models
+
+    features = getattr(models, name)(weights=None).features
+    features.load_state_dict(trunk_features(name))
+    return features[:layers]
+
+
+def _linear_layers(net: str) -> list[Tensor]:
+    """w_l, float32 [1, C_l, 1, 1], from the package's own file; the package is found, not imported, for speed."""
+    package = importlib.util.find_spec("lpips")
+    if package is None or package.origin is None:
+        raise ToolError("LPIPS needs the package lpips, which is not installed: pip install lpips")
+    path = Path(package.origin).parent / "weights" / "v0.1" / f"{net}.pth"
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    return [state[f"lin{k}.model.1.weight"] for k in range(len(_LPIPS[net][1]))]
+
+
+def _unit(features: Tensor) -> Tensor:
+    """Of unit length over channels, float32; zero, with a zero gradient, where all are zero."""
+    features = features.float()
+    return features / (features.square().sum(1, keepdim=True) + 1e-20).sqrt()
 
 
 def _over_layers(x, y, weights, distance) -> Tensor:
@@ -191,31 +240,3 @@ def _load_safetensors(model: nn.Module, name: str, path: Path) -> None:
         model.load_state_dict(load_file(path))
     except (SafetensorError, RuntimeError) as error:
         raise WeightsError(f"{path} does not hold the weights of timm's {name}: {error}") from error
-
-
-def _torchvision_trunk(net: str) -> dict[str, Tensor]:
-    """State dict of the torchvision classifier that LPIPS builds on, from torch's hub folder only."""
-    from torchvision import models
-
-    trunks = {
-        "alex": models.AlexNet_Weights.IMAGENET1K_V1,
-        "vgg": models.VGG16_Weights.IMAGENET1K_V1,
-        "squeeze": models.SqueezeNet1_1_Weights.IMAGENET1K_V1,
-    }
-    if net not in trunks:
-        raise ConfigError(f"LPIPS has the trunks {', '.join(trunks)}, not {net!r}")
-    url = trunks[net].url
-    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
-    if not path.is_file():
-        raise WeightsError(f"LPIPS needs {path}: fetch it once from {url}")
-    digest = path.stem.rpartition("-")[2]
-    if not _sha256(path).startswith(digest):
-        raise WeightsError(
-            f"{path} is damaged (SHA-256 does not begin with {digest}): delete it and fetch {url} anew"
-        )
-    return torch.load(path, map_location="cpu", weights_only=True)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,11 @@ import torch.nn.functional as F
 from skimage import data
 
 from datamodules.batch import Batch
+from datamodules.images import read_image
 from eval.metrics import psnr_rgb
-from experiments import ablate, figure, timing
+from experiments import tables
 from experiments.config import load_config
+from experiments.paper_tables.gdae_sprc import ablation, figure, timing
 from lightning_modules.codec.container import Container
 from lightning_modules.codec.errors import ConfigError, DamagedFileError, SymbolMismatchError, WeightsError
 from lightning_modules.codec.weights import save_weights
@@ -22,7 +25,7 @@ from lightning_modules.gdae_sprc.codec import GdaeCodec, GdaeSprcCodec
 from lightning_modules.gdae_sprc.heat import GradCam, open_classifier
 from lightning_modules.gdae_sprc.module import GdaeSprc
 from lightning_modules.gdae_sprc.mosaic import decode_mosaic, encode_mosaic
-from lightning_modules.gdae_sprc.quantiser import SoftToHardQuantiser
+from lightning_modules.gdae_sprc.rate_allocation import Attempt, Base, Choices, least_cost, least_error
 from lightning_modules.gdae_sprc.residual import (
     cell_means,
     cell_size,
@@ -30,10 +33,10 @@ from lightning_modules.gdae_sprc.residual import (
     encode_residual,
     qp_map,
 )
-from lightning_modules.gdae_sprc.split import Attempt, Split, best_for_budget
 from lightning_modules.gdae_sprc.transform import stage_bases
-from lightning_modules.layers.shared_classifier import SHARED_WEIGHTS
+from lightning_modules.layers.soft_quantiser import SoftToHardQuantiser
 from losses.gan import saturating_generator, softplus_discriminator, softplus_generator
+from losses.pretrained import SHARED_WEIGHTS
 from losses.ssim import ssim
 from tests.recorder import Recorder
 
@@ -333,42 +336,57 @@ class TestResidual:
             decode_residual(stream, 80, 40)
 
 
-class TestSplit:
+class TestRateAllocation:
     """On a made-up world: bytes and error are functions of base and quality."""
 
     @staticmethod
-    def world(gain: float) -> tuple[Split, list]:
+    def world(saved: Sequence[float], fixed: Sequence[int] | None = None) -> tuple[Choices, list]:
+        """Base k has ``fixed[k]`` bytes (100·k) and makes each quality's residual cheaper by the share ``saved[k]``."""
         tried = []
+        fixed = [100 * k for k in range(len(saved))] if fixed is None else fixed
 
-        def attempt(base: int, quality: float) -> Attempt:
-            tried.append((base, quality))
-            sections = {
-                "latents": bytes(100 * base),
-                "residual": bytes(int(1000 * 2 ** ((quality - 16) / 6))),
-            }
-            # A base of more bytes makes the same quality cheaper by ``gain``.
-            sections["residual"] = sections["residual"][: int(len(sections["residual"]) * (1 - gain) ** base)]
-            size = sum(map(len, sections.values()))
-            return Attempt(sections, size, 1e6 * 2 ** (-quality / 3))
+        def attempt(base: Base, quality: float) -> Attempt:
+            k = base.x_hat
+            tried.append((k, quality))
+            residual = bytes(int(1000 * 2 ** ((quality - 16) / 6) * (1 - saved[k])))
+            size = fixed[k] + len(residual)
+            return Attempt(base.sections | {"residual": residual}, size, 1e6 * 2 ** (-quality / 3), quality)
 
-        return Split(100, 100, lambda: iter(range(4)), attempt), tried
+        bases = (Base({"latents": bytes(n)} if n else {}, k) for k, n in enumerate(fixed))
+        return Choices(bases, attempt, lambda sections: sum(map(len, sections.values()))), tried
 
     @pytest.mark.parametrize("budget", [500, 1000, 3000])
     def test_the_budget_is_used_and_never_exceeded(self, budget):
-        split, tried = self.world(0.0)
-        best = best_for_budget(split, budget)
+        choices, tried = self.world([0.0] * 4)
+        best = least_error(choices, budget)
         assert 0.97 * budget < best.size <= budget
-        assert len(best.sections["latents"]) == 0  # useless latents are not bought
+        assert set(best.sections) == {"residual"}  # useless latents are not bought
         assert len(tried) <= 14
 
     def test_useful_latents_are_bought(self):
-        split, _ = self.world(0.2)
-        assert len(best_for_budget(split, 3000).sections["latents"]) == 300
+        choices, _ = self.world([0.0, 0.2, 0.36, 0.49])
+        assert len(least_error(choices, 3000).sections["latents"]) == 300
 
-    def test_too_small_a_budget_is_an_error(self):
-        split, _ = self.world(0.0)
-        with pytest.raises(ConfigError, match="or more"):
-            best_for_budget(split, 20)
+    @pytest.mark.parametrize("best", range(6))
+    def test_the_best_level_may_come_after_worse_ones(self, best):
+        saved = [0.0] * 6
+        saved[best] = 0.7  # 500 bytes of latents at most, against 2100 of residual
+        choices, tried = self.world(saved)
+        found = least_error(choices, 3000)
+        assert len(found.sections.get("latents", b"")) == 100 * best and 2900 < found.size <= 3000
+        assert {k for k, _ in tried} == set(range(6))
+        choices, _ = self.world(saved)
+        assert len(least_cost(choices, 24.0).sections.get("latents", b"")) == 100 * best
+
+    def test_a_base_beyond_the_budget_does_not_end_the_search(self):
+        choices, tried = self.world([0.0, 0.0, 0.6, 0.6], [0, 5000, 400, 4000])
+        assert len(least_error(choices, 3000).sections["latents"]) == 400
+        assert {k for k, _ in tried} == {0, 2}  # what cannot fit costs no residual
+
+    def test_where_nothing_fits_it_is_the_smallest(self):
+        choices, _ = self.world([0.0, 0.9, 0.0])
+        found = least_error(choices, 20)
+        assert found.quality == 0 and found.size == 100 + 15  # 1000·2^(−16/6)·0.1
 
 
 class TestCodec:
@@ -468,19 +486,25 @@ class TestCodec:
         assert "residual" not in Container.from_bytes(high).ledger()
         between = alone.encode(image, target_bpp=8 * (len(low) + 20) / image[..., 0].size)
         assert len(low) <= len(between) <= len(low) + 20
-        with pytest.raises(ConfigError, match="lowest level"):
+        with pytest.raises(ConfigError, match="smallest file"):
             alone.encode(image, target_bpp=0.001)
 
 
 class TestCommands:
+    def test_parts_are_found_by_name(self, capsys):
+        assert tables.main(["gdae_sprc", "ablatoin"]) == 2
+        assert "did you mean 'ablation'" in capsys.readouterr().err
+        assert tables.main(["gdae_sprc", "--codec", "jpeg"]) == 2  # the first part
+        assert "gdae_sprc, not of 'jpeg'" in capsys.readouterr().err
+
     def test_the_ablation_has_eight_rows_and_says_what_it_finds(self, tmp_path, capsys, monkeypatch):
         monkeypatch.delenv("GENIC_DATA", raising=False)
         settings = ["preset=nano", "train.batches=1", "train.validate_every=0", "train.panels_every=0"]
         places = ["--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "results")]
-        monkeypatch.setattr(ablate, "pictures", _pictures(tmp_path))
-        arguments = ["gdae_sprc", *settings, "--bpp", "3", *places]
-        assert ablate.main(arguments) == 0
-        text = (tmp_path / "results/tiny/ablation_gdae_sprc.md").read_text()
+        monkeypatch.setattr(ablation, "pictures", _pictures(tmp_path))
+        arguments = ["gdae_sprc", "ablation", *settings, "--bpp", "3", *places]
+        assert tables.main(arguments) == 0
+        text = (tmp_path / "results/gdae_sprc/tiny/ablation.md").read_text()
         rows = [line for line in text.splitlines() if line.startswith("| ✓")]
         assert len(rows) == 8 and "(33.77)" in rows[-1]
         assert text.count("AE < AE+DC") == 1 and text.count("\n- SPRC: ") == 4
@@ -493,11 +517,12 @@ class TestCommands:
         for command in (figure, timing):
             monkeypatch.setattr(command, "pictures", _pictures(tmp_path))
         monkeypatch.setattr(GdaeSprcCodec, "heat", lambda self, image: ramp(*image.shape[:2]))
-        assert figure.main([f"gdae_sprc:{path}", "--bpp", "1.5", "--out", str(tmp_path / "results")]) == 0
-        text = (tmp_path / "results/tiny/hot_region_gdae_sprc.md").read_text()
+        codec, out = ("--codec", f"gdae_sprc:{path}"), ("--out", str(tmp_path))
+        assert tables.main(["gdae_sprc", "figure", *codec, "--bpp", "1.5", *out]) == 0
+        text = (tmp_path / "gdae_sprc/tiny/figure.md").read_text()
         assert "| adaptive |" in text and "of 1." in text
-        assert (tmp_path / "results/tiny/figure_gdae_sprc.png").stat().st_size > 10_000
-        assert timing.main([f"gdae_sprc:{path}", "--limit", "1"]) == 0
+        assert read_image(tmp_path / "gdae_sprc/tiny/figure.png").std() > 20
+        assert tables.main(["gdae_sprc", "timing", *codec, "--limit", "1", *out]) == 0
         printed = capsys.readouterr().out
         for part in ("encoder and quantiser", "decoder", "heat map", "residual to HEVC"):
             assert f"| {part} |" in printed

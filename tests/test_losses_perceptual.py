@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import warnings
 from pathlib import Path
 
 import huggingface_hub.constants
@@ -12,9 +14,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from datamodules.images import read_image
 from lightning_modules.codec.errors import ConfigError, WeightsError
-from losses import perceptual
-from losses.perceptual import FrozenFeatures, content_loss, feature_distance, style_loss
+from losses import pretrained
+from losses.perceptual import FrozenFeatures, Lpips, content_loss, feature_distance, style_loss
+from losses.pretrained import trunk_features
 
 SHARED = Path(os.environ.get("GENIC_DATA", Path(__file__).parents[2] / "shared"))
 CLASSIFIER = SHARED / "weights" / "mobilenetv2_100_imagenet.safetensors"
@@ -155,37 +159,91 @@ def test_shared_classifier_sees_degradation() -> None:
 
 @pytest.fixture
 def hub_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """torch's hub folder, empty, without a network and without the shared files."""
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", _no_network)
+    monkeypatch.delenv("GENIC_DATA", raising=False)
     (tmp_path / "checkpoints").mkdir()
     return tmp_path / "checkpoints"
 
 
-def test_lpips_without_its_trunk(hub_folder: Path) -> None:
-    pytest.importorskip("lpips")
-    with pytest.raises(WeightsError, match=r"alexnet-owt-7be5be79\.pth: fetch it once from"):
-        perceptual.Lpips("alex")
-    with pytest.raises(ConfigError, match="alex, vgg, squeeze"):
-        perceptual.Lpips("resnet")
-    (hub_folder / "squeezenet1_1-b8a52dc0.pth").write_bytes(b"not these")
-    with pytest.raises(WeightsError, match="is damaged"):
-        perceptual.Lpips("squeeze")
-
-
-@pytest.mark.filterwarnings(
-    "ignore:The parameter 'pretrained':UserWarning", "ignore:Arguments other than:UserWarning"
-)
-def test_lpips_equals_the_package_on_one_trunk(hub_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a random trunk in the hub folder; the package loads it from there by itself."""
-    lpips = pytest.importorskip("lpips")
+def _random_trunk(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Tensor]:
     from torchvision.models import squeezenet1_1
 
     torch.manual_seed(0)
-    torch.save(squeezenet1_1(weights=None).state_dict(), hub_folder / "squeezenet1_1-b8a52dc0.pth")
-    monkeypatch.setattr(perceptual, "_sha256", lambda path: "b8a52dc0")
-    ours, theirs = perceptual.Lpips("squeeze"), lpips.LPIPS(net="squeeze", verbose=False)
+    state = squeezenet1_1(weights=None).state_dict()
+    torch.save(state, folder / "squeezenet1_1-b8a52dc0.pth")
+    monkeypatch.setattr(pretrained, "_sha256", lambda path: "b8a52dc0")
+    return state
+
+
+def _reference(net: str, trunk: dict[str, Tensor]) -> torch.nn.Module:
+    """The package's own network on a trunk."""
+    lpips = pytest.importorskip("lpips")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it asks torchvision in a way of old
+        network = lpips.LPIPS(net=net, pnet_rand=True, verbose=False)
+    names = {key: re.sub(r"^slice\d+\.", "", key) for key in network.net.state_dict()}
+    network.net.load_state_dict({key: trunk[name] for key, name in names.items()})
+    return network
+
+
+def test_lpips_without_its_trunk(hub_folder: Path) -> None:
+    with pytest.raises(WeightsError, match=r"alexnet-owt-7be5be79\.pth is missing .*: fetch it once from"):
+        Lpips("alex")
+    with pytest.raises(ConfigError, match="alex, squeeze, vgg"):
+        Lpips("resnet")
+    (hub_folder / "squeezenet1_1-b8a52dc0.pth").write_bytes(b"not these")
+    with pytest.raises(WeightsError, match="is damaged"):
+        Lpips("squeeze")
+
+
+def test_lpips_equals_the_package_on_one_trunk(hub_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = _random_trunk(hub_folder, monkeypatch)
+    ours = Lpips("squeeze")
+    theirs = _reference("squeeze", {key.removeprefix("features."): t for key, t in state.items()})
     x, y = torch.rand(2, 3, 64, 64), torch.rand(2, 3, 64, 64)
+    expected = theirs(2 * x - 1, 2 * y - 1).flatten()
+    torch.testing.assert_close(ours(x, y), expected)
+    assert (expected > 0).all() and (ours(x, x) == 0).all()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        distances = ours(x, y)
-    torch.testing.assert_close(distances, theirs(2 * x - 1, 2 * y - 1).flatten())
-    assert (distances > 0).all()
+        torch.testing.assert_close(ours(x, y), expected, rtol=0.02, atol=1e-4)
     assert not any(module.training for module in ours.train().modules())
+    assert not any(parameter.requires_grad for parameter in ours.parameters())
+
+
+def test_lpips_has_a_gradient_where_features_vanish(hub_folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    _random_trunk(hub_folder, monkeypatch)
+    network = Lpips("squeeze")
+    with torch.no_grad():
+        network.trunk[0].bias.fill_(-100.0)  # so that no feature is above zero
+    x = torch.rand(1, 3, 32, 32, requires_grad=True)
+    network(x, torch.rand(1, 3, 32, 32)).sum().backward()
+    assert torch.isfinite(x.grad).all()
+
+
+@pytest.mark.parametrize(("net", "trunk"), [("alex", "alexnet"), ("squeeze", "squeezenet1_1")])
+def test_lpips_on_photographs_equals_the_package(
+    net: str, trunk: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not (SHARED / "weights" / f"{trunk}_features_float16.safetensors").is_file():
+        pytest.skip(f"{SHARED} has no {trunk}")
+    monkeypatch.setenv("GENIC_DATA", str(SHARED))
+    from torchvision.transforms.functional import gaussian_blur
+
+    ours, theirs = Lpips(net), _reference(net, trunk_features(trunk))
+    x = torch.from_numpy(read_image(SHARED / "kodak" / "kodim23.png")).permute(2, 0, 1)[None, :, :256, :384]
+    x = x.float() / 255
+    mild, strong = (gaussian_blur(x, [15, 15], [s, s]) for s in (0.8, 3.0))
+    for y in (mild, strong):
+        assert ours(x, y).item() == pytest.approx(theirs(x, y, normalize=True).item(), abs=1e-6)
+    assert 0.01 < ours(x, mild) < ours(x, strong) < 1
+
+
+def test_lpips_from_its_least_side(hub_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _random_trunk(hub_folder, monkeypatch)
+    network = Lpips("squeeze")
+    side = network.min_side
+    assert torch.isfinite(network(torch.rand(1, 3, side, side), torch.rand(1, 3, side, side))).all()
+    with pytest.raises(RuntimeError):
+        network(torch.rand(1, 3, side - 1, side - 1), torch.rand(1, 3, side - 1, side - 1))

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import torch
 from skimage import data
+from torch import nn
 
 from eval.metrics import measure
 from experiments import tables
 from experiments.config import load_config
 from lightning_modules.codec.container import Container
 from lightning_modules.codec.errors import ConfigError, DamagedFileError, WeightsError
-from lightning_modules.codec.registry import open_codec
+from lightning_modules.codec.random_words import random_normal
 from lightning_modules.codec.weights import save_weights
 from lightning_modules.entropy.coder import GaussianModels
 from lightning_modules.entropy.gaussian import build_tables
@@ -29,7 +30,6 @@ from lightning_modules.ppgn_inpainting.assistant_losses import (
 from lightning_modules.ppgn_inpainting.config import SCALES, PpgnInpaintingConfig
 from lightning_modules.ppgn_inpainting.features import Encoder, Features
 from lightning_modules.ppgn_inpainting.fill import guess, smooth_fill
-from lightning_modules.ppgn_inpainting.hashing import chosen, hashed, normal
 from lightning_modules.ppgn_inpainting.module import PpgnInpainting
 from lightning_modules.ppgn_inpainting.networks import FeedForward, Generator
 from lightning_modules.ppgn_inpainting.parameters import SCHEMES, Parameters, Sampled
@@ -37,6 +37,7 @@ from lightning_modules.ppgn_inpainting.sampler import Sampling, direction, sampl
 from lightning_modules.ppgn_inpainting.stills import fit
 from lightning_modules.ppgn_inpainting.system import in_tiles
 from lightning_modules.ppgn_inpainting.values import decode_values, encode_values
+from lightning_modules.registry import open_codec
 
 
 def photograph(height: int = 72, width: int = 88) -> np.ndarray:
@@ -57,24 +58,6 @@ def codec(module):
 @pytest.fixture(scope="module")
 def models() -> GaussianModels:
     return GaussianModels(build_tables())
-
-
-class TestHashing:
-    def test_the_stream_is_fixed_for_ever(self):
-        """The published generator's numbers for seed 0 (its state after k steps is what is hashed here)."""
-        assert [hex(n) for n in hashed(2, 0).tolist()] == ["0xe220a8397b1dcdaf", "0x6e789e6aa1b965f4"]
-        assert len(np.unique(hashed(10_000, 3))) == 10_000
-
-    def test_choices_are_a_prefix_of_more(self):
-        few, many = chosen(1000, 10, 5), chosen(1000, 1000, 5)
-        np.testing.assert_array_equal(few, many[:10])
-        assert sorted(many) == list(range(1000)) and len(chosen(7, 0, 1)) == 0
-
-    def test_normal_numbers(self):
-        x = normal((200, 100), 4)
-        assert abs(x.mean()) < 0.02 and abs(x.std() - 1) < 0.02
-        assert abs((x**4).mean() - 3) < 0.15  # a Gaussian's kurtosis
-        assert not np.array_equal(x, normal((200, 100), 5))
 
 
 class TestMasks:
@@ -235,7 +218,7 @@ class Toy:
         towards = s.epsilon1 * (self.B @ composite - self.h)
         by_class = self.A.T @ ((1 - self.m) * (self.W[y] - softmax @ self.W))
         context = self.A.T @ (self.m * (self.x - generated))
-        noise = normal((1, 4, 1, 1), s.seed * 65536 + step).reshape(4)
+        noise = random_normal((1, 4, 1, 1), s.seed * 65536 + step).reshape(4)
         return towards + s.epsilon2 * by_class + s.epsilon3 * noise + s.epsilon4 * context
 
 
@@ -293,9 +276,28 @@ class TestSampler:
 
 class TestNetworks:
     def test_the_published_generator(self):
-        config = PpgnInpaintingConfig(dense=[8, 8], up=[8, 8, 8, 4, 4, 3], after=[8, 8, 4, 0, 0, 3])
-        G = Generator(16, True, config.dense, config.up, config.after)
-        assert G(torch.randn(2, 16, 1, 1)).shape == (2, 3, 256, 256)
+        """The `paper` preset's G layer by layer, against nets/generator/noiseless of the released PPGN."""
+        config = load_config("ppgn_inpainting", ["preset=paper"]).model
+        with torch.device("meta"):
+            G = Generator(config.h_channels, config.vector, config.dense, config.up, config.after)
+            assert G(torch.empty(2, 4096, 1, 1)).shape == (2, 3, 256, 256)
+        layers = [m for m in G.modules() if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d))]
+        found = [
+            (type(m) is nn.ConvTranspose2d, m.in_channels, m.out_channels, m.kernel_size[0]) for m in layers
+        ]
+        assert found == [
+            *[(False, 4096, 4096, 1)] * 3,  # defc7, defc6, defc5
+            (True, 256, 256, 4),  # deconv5, from the 256×4×4 of defc5
+            (False, 256, 512, 3),  # conv5_1
+            (True, 512, 256, 4),  # deconv4
+            (False, 256, 256, 3),  # conv4_1
+            (True, 256, 128, 4),  # deconv3
+            (False, 128, 128, 3),  # conv3_1
+            (True, 128, 64, 4),  # deconv2
+            (True, 64, 32, 4),  # deconv1
+            (True, 32, 3, 4),  # deconv0, which makes the picture
+        ]
+        assert sum(isinstance(m, nn.LeakyReLU) and m.negative_slope == 0.3 for m in G.modules()) == 11
 
     def test_a_map_has_any_size(self, module):
         assert module.system.generator_for(35, 50)(torch.randn(1, 48, 3, 4)).shape == (1, 3, 35, 50)

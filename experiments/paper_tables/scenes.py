@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from datamodules import DataConfig, make_datamodule
 from datamodules.images import read_label, write_atomic
+from eval.provenance import versions
 from experiments.paper_tables.files import Encoded
 from lightning_modules.codec.contract import Codec, Image
 from lightning_modules.codec.errors import DataError
-from lightning_modules.codec.registry import open_codec
+from lightning_modules.registry import open_codec
 
 # Ascending in rate; what a classical codec may be asked for at these rates.
 QUALITIES = {"hevc": range(51, 20, -1), "avif": range(0, 50, 2), "webp": range(0, 50)}
@@ -25,7 +29,8 @@ class Pictures:
 
     Attributes:
         name: of the data set.
-        cache: folder of files that classical codecs wrote, by codec and quality; they do not change.
+        cache: folder of files that classical codecs wrote. Each is named by a hash of all that it depends on: the
+            picture's pixels, codec, quality and the libraries' versions.
     """
 
     name: str
@@ -63,12 +68,19 @@ class Pictures:
         return best
 
     def _classical(self, codec: str, quality: int, name: str) -> bytes:
-        path = self.cache / self.name / f"{codec}-{quality}" / f"{name}.gnc"
+        image = self.images[name]
+        made_of = json.dumps([codec, quality, image.shape, self._versions]).encode()
+        key = hashlib.sha256(made_of + image.tobytes()).hexdigest()[:32]
+        path = self.cache / codec / f"{key}.gnc"
         if not path.is_file():
             if codec not in self._codecs:
                 self._codecs[codec] = open_codec(codec)
-            write_atomic(path, self._codecs[codec].encode(self.images[name], quality))
+            write_atomic(path, self._codecs[codec].encode(image, quality))
         return path.read_bytes()
+
+    @cached_property
+    def _versions(self) -> Mapping[str, str]:
+        return versions()
 
 
 def load_pictures(data: str, root: str | None, limit: int | None, cache: Path) -> Pictures:

@@ -15,8 +15,8 @@ from torch import Tensor
 from datamodules.config import ROOT_VARIABLE
 from lightning_modules.codec.contract import Image, check_image
 from lightning_modules.codec.errors import ConfigError, WeightsError
-from lightning_modules.layers.shared_classifier import SHARED_INPUT, SHARED_WEIGHTS, shared_weights
 from losses.perceptual import FrozenFeatures
+from losses.pretrained import SHARED_INPUT, SHARED_WEIGHTS, shared_weights
 
 VGG16_LAYER = "features.29"
 """The last convolution's ReLU, 14×14 for a picture of 224×224."""

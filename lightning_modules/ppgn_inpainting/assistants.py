@@ -102,22 +102,22 @@ class Assistants:
         return torch.from_numpy((grey - 128) / (255 * _EDGE_GAIN))[None, None]
 
     def _encode_content(self, features: np.ndarray) -> bytes:
-        from lightning_modules.entropy.coder import GaussianEncoder
+        from lightning_modules.entropy.coder import SymbolEncoder
 
         mean, step = features.mean((1, 2)), features.std((1, 2)) + 1e-3
         header = np.stack((mean, step)).astype("<f2")
         k = np.rint((features - header[0, :, None, None]) / header[1, :, None, None].astype(np.float32))
         symbols = torch.from_numpy(np.clip(k, -_BOUND, _BOUND).astype(np.int64)).flatten()
-        encoder = GaussianEncoder(self.models, bytearray())
+        encoder = SymbolEncoder(self.models, bytearray())
         encoder.put(symbols, *_unit(len(symbols)))
         return header.tobytes() + encoder.finish()
 
     def _decode_content(self, stream: bytes, shape: tuple[int, ...]) -> np.ndarray:
-        from lightning_modules.entropy.coder import EscapeReader, GaussianDecoder
+        from lightning_modules.entropy.coder import EscapeReader, SymbolDecoder
 
         header = np.frombuffer(stream[: 4 * shape[0]], "<f2").astype(np.float32).reshape(2, shape[0])
-        decoder = GaussianDecoder(self.models, stream[4 * shape[0] :], EscapeReader(b""))
-        symbols = decoder.get(*_unit(int(np.prod(shape))), bounded=True).numpy().reshape(shape)
+        decoder = SymbolDecoder(self.models, stream[4 * shape[0] :], EscapeReader(b""))
+        symbols = decoder.get(*_unit(int(np.prod(shape)))).numpy().reshape(shape)
         decoder.close()
         if not np.isfinite(header).all():
             raise DamagedFileError("the content's scales are no numbers")

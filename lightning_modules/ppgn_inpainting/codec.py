@@ -13,6 +13,7 @@ from lightning_modules.codec.container import Container
 from lightning_modules.codec.contract import Image
 from lightning_modules.codec.errors import ConfigError
 from lightning_modules.codec.learned import LearnedCodec
+from lightning_modules.codec.rate_control import Found, geometric
 from lightning_modules.entropy.gaussian import GaussianTables
 from lightning_modules.gan_reversal.residual import MIDDLE
 from lightning_modules.ppgn_inpainting import masks
@@ -39,6 +40,8 @@ class PpgnInpaintingCodec(LearnedCodec):
     id = "ppgn"
     paper = "ppgn_inpainting"
     config_class = PpgnInpaintingConfig
+    quality_steps = geometric(0.001, 24)
+    quality_meaning = "the most bits per pixel of the file"
 
     def _open(self, tensors: Mapping[str, Tensor]) -> None:
         system = System(self.config)
@@ -127,6 +130,14 @@ class PpgnInpaintingCodec(LearnedCodec):
             return self._square(image, limit, keep, common, sections)
         return self._blocks(image, limit, scheme, keep, importance, seed, common, sections)
 
+    def _encode_within(self, image: Image, limit: int, **options: object) -> Found:
+        quality = (8 * limit + 0.5) / (
+            image.shape[0] * image.shape[1]
+        )  # half a bit more, so that rounding loses none
+        return Found(
+            self._container(self._encode(image, quality, **options), *image.shape[:2]).to_bytes(), quality
+        )
+
     def _decode(self, container: Container) -> Image:
         return self.decoder.decode(container.sections, container.height, container.width)
 
@@ -142,7 +153,11 @@ class PpgnInpaintingCodec(LearnedCodec):
                 sections = self._thumbnail_at(image, limit, at)
                 decoded = self.decoder.decode(sections, *image.shape[:2])
                 found.append(
-                    (self._size(image, sections) <= limit, measure(image, decoded).ssim or 0.0, sections)
+                    (
+                        self.file_size(sections, *image.shape[:2]) <= limit,
+                        measure(image, decoded).ssim or 0.0,
+                        sections,
+                    )
                 )
         return max(found, key=lambda one: one[:2])[2]
 
@@ -151,7 +166,7 @@ class PpgnInpaintingCodec(LearnedCodec):
         while True:
             small, still = shrink(image, SCALES[index]), Still()
             sections = {"parameters": self._parameters(image, Parameters("thumbnail", index))}
-            room = limit - self._size(image, sections | {"thumbnail": b""}) - 1
+            room = limit - self.file_size(sections | {"thumbnail": b""}, *image.shape[:2]) - 1
             sections["thumbnail"], _ = fit(room, lambda q, s=small, c=still: c.compress(s, q))
             if len(sections["thumbnail"]) <= room or index + 1 == len(SCALES):
                 return sections
@@ -183,7 +198,7 @@ class PpgnInpaintingCodec(LearnedCodec):
         residual = np.clip(image.astype(np.int16) - base + MIDDLE, 0, 255).astype(np.uint8)
         residual[~kept] = MIDDLE
         still = Still()
-        room = limit - self._size(image, sections | {"residual": b""}) - 1
+        room = limit - self.file_size(sections | {"residual": b""}, *image.shape[:2]) - 1
         sections["residual"], _ = fit(room, lambda q: still.compress(residual, q))
         return sections
 
@@ -229,7 +244,7 @@ class PpgnInpaintingCodec(LearnedCodec):
             if not low < n < high:
                 break
             sections = attempt(n)
-            size = self._size(image, sections)
+            size = self.file_size(sections, *image.shape[:2])
             if size <= limit:
                 low, best = n, sections
                 if size > 0.985 * limit:
@@ -286,7 +301,7 @@ class PpgnInpaintingCodec(LearnedCodec):
         self, image: Image, limit: int, sections: dict[str, bytes], kept: Image
     ) -> dict[str, bytes]:
         still = Still()
-        room = limit - self._size(image, sections | {"kept_pixels": b""}) - 1
+        room = limit - self.file_size(sections | {"kept_pixels": b""}, *image.shape[:2]) - 1
         sections["kept_pixels"], _ = fit(room, lambda q: still.compress(kept, q))
         return sections
 
@@ -314,9 +329,6 @@ class PpgnInpaintingCodec(LearnedCodec):
     @staticmethod
     def _parameters(image: Image, p: Parameters) -> bytes:
         return p.to_bytes(*image.shape[:2])
-
-    def _size(self, image: Image, sections: Mapping[str, bytes]) -> int:
-        return len(Container(self.id, *image.shape[:2], dict(sections), self.identity).to_bytes())
 
 
 def suitable_scale(bpp: float) -> int:

@@ -26,8 +26,9 @@ class PpgnInpaintingConfig(Schedule):
         vector: h is one vector a picture of 256×256, as published, other sizes being scaled; else a map, and any
             size is generated as it is.
         h_channels: of h.
-        dense: widths of G's fully connected layers; 1×1 convolutions of a map.
-        up: widths of G's deconvolutions, each doubling the resolution; a vector starts as 4×4 × the first width.
+        dense: widths of G's fully connected layers, 1×1 convolutions of a map; the last of a vector becomes a map of
+            4×4 positions.
+        up: widths of G's deconvolutions, each doubling the resolution.
         after: width of the 3×3 convolution after each deconvolution, 0 for none.
         D: widths of the discriminator of G's pictures, and of that of the feed-forward networks'.
         h_low, h_high: bounds of h in sampling.
@@ -66,7 +67,7 @@ class PpgnInpaintingConfig(Schedule):
     h_channels: int = 4096
     dense: list[int] = field(default_factory=lambda: [4096, 4096, 4096])
     up: list[int] = field(default_factory=lambda: [256, 256, 128, 64, 32, 3])
-    after: list[int] = field(default_factory=lambda: [512, 256, 128, 0, 0, 3])
+    after: list[int] = field(default_factory=lambda: [512, 256, 128, 0, 0, 0])
     D: list[int] = field(default_factory=lambda: [32, 64, 128, 256, 256])
     h_low: float = 0.0
     h_high: float = 30.0
@@ -124,6 +125,10 @@ class PpgnInpaintingConfig(Schedule):
         for one, other in (("up", "after"), ("filler", "filler_blocks"), ("restorer", "restorer_blocks")):
             if len(getattr(self, one)) != len(getattr(self, other)) or not getattr(self, one):
                 raise ConfigError(f"model.{one} and model.{other} need one number a stage each")
+        if self.vector and (not self.dense or self.dense[-1] % 16):
+            raise ConfigError(
+                "model.dense must end in a multiple of 16, which becomes 4×4 positions of a vector"
+            )
         if len(self.parts) != 3 or min(self.parts) < 1:
             raise ConfigError("model.parts is three numbers of crops of 1 or more")
         if self.default_rate not in self.rates or list(self.rates) != sorted(self.rates):

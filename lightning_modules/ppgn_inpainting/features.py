@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from lightning_modules.codec.errors import ConfigError, WeightsError
 from lightning_modules.codec.weights import weights_identity
-from lightning_modules.layers.shared_classifier import SHARED_INPUT, SHARED_WEIGHTS, shared_weights
 from lightning_modules.ppgn_inpainting.config import PpgnInpaintingConfig
 from losses.perceptual import FrozenFeatures
+from losses.pretrained import SHARED_INPUT, SHARED_WEIGHTS, shared_weights
 
 
 class Features(NamedTuple):

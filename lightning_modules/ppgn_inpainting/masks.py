@@ -11,7 +11,7 @@ from scipy.ndimage import binary_dilation, gaussian_laplace
 
 from lightning_modules.codec.contract import Image
 from lightning_modules.codec.errors import DamagedFileError
-from lightning_modules.ppgn_inpainting.hashing import chosen
+from lightning_modules.codec.random_words import random_choice
 
 SIGMA = 1.5
 _MAX_HEADER = 12  # bytes of a codestream that `claimed_size` wants
@@ -29,7 +29,7 @@ def central_square(height: int, width: int, side: int) -> np.ndarray:
 def random_pixels(height: int, width: int, count: int, seed: int) -> np.ndarray:
     """bool H×W with ``count`` pixels that ``seed`` chooses."""
     mask = np.zeros(height * width, bool)
-    mask[chosen(height * width, min(count, height * width), seed)] = True
+    mask[random_choice(height * width, min(count, height * width), seed)] = True
     return mask.reshape(height, width)
 
 
@@ -70,7 +70,7 @@ def far_blocks(near: np.ndarray, count: int, seed: int) -> np.ndarray:
     if len(free) < count:
         free = np.flatnonzero(~near)
     grid = np.zeros(near.size, bool)
-    grid[free[chosen(len(free), min(count, len(free)), seed)]] = True
+    grid[free[random_choice(len(free), min(count, len(free)), seed)]] = True
     return grid.reshape(near.shape)
 
 
@@ -103,8 +103,8 @@ def decode_mask(stream: bytes, height: int, width: int) -> np.ndarray:
     """bool height×width; `DamagedFileError` where the stream is no such mask."""
     import imagecodecs
 
-    from eval.classical.base import check_size
-    from eval.classical.jxl import claimed_size
+    from lightning_modules.classical.base import check_size
+    from lightning_modules.classical.jxl import claimed_size
 
     check_size(*claimed_size(stream.ljust(_MAX_HEADER, b"\0")), height, width)
     mask = imagecodecs.jpegxl_decode(stream, numthreads=1).squeeze()

@@ -18,8 +18,10 @@ class Generator(nn.Module):
     Args:
         h_channels, vector, dense, up, after: see the configuration.
 
-    A vector [B, h_channels] becomes up[0]×4×4 and 256×256 after six deconvolutions; a map [B, h_channels, a, b]
-    becomes a·2ⁿ×b·2ⁿ.
+    A vector [B, h_channels] goes through ``dense``, becomes a map of dense[-1]/16×4×4, and 256×256 after six
+    deconvolutions; a map [B, h_channels, a, b] becomes a·2ⁿ×b·2ⁿ. The last layer of ``up`` and ``after`` makes the
+    picture if it has 3 channels, else one more 3×3 convolution does. Where the release has a 3×3 deconvolution of
+    stride 1, this has the equivalent convolution; its frozen biases are trained here.
     """
 
     def __init__(
@@ -29,19 +31,19 @@ class Generator(nn.Module):
         self.vector = vector
         layers: list[nn.Module] = []
         channels = h_channels
-        for width in [*dense, up[0] * _FIRST**2] if vector else dense:
+        for width in dense:
             layers += [nn.Conv2d(channels, width, 1), nn.LeakyReLU(SLOPE)]
             channels = width
         self.dense = nn.Sequential(*layers)
-        channels, layers = (up[0] if vector else channels), []
+        channels, layers = (channels // _FIRST**2 if vector else channels), []
         for width, then in zip(up, after, strict=True):
             layers += [nn.ConvTranspose2d(channels, width, 4, 2, 1), nn.LeakyReLU(SLOPE)]
             channels = width
             if then:
                 layers += [nn.Conv2d(channels, then, 3, padding=1), nn.LeakyReLU(SLOPE)]
                 channels = then
-        if channels == 3 and after[-1]:
-            layers.pop()  # the last convolution makes the picture
+        if channels == 3:
+            layers.pop()  # the activation: this layer makes the picture
         else:
             layers.append(nn.Conv2d(channels, 3, 3, padding=1))
         self.up = nn.Sequential(*layers)

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lightning_modules.codec.random_words import random_normal
 from lightning_modules.ppgn_inpainting.features import Features
-from lightning_modules.ppgn_inpainting.hashing import normal
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def direction(
         (ascent,) = torch.autograd.grad(objective, h)
     d = settings.epsilon1 * (features.h.detach() - h.detach()) + ascent
     if settings.epsilon3:
-        noise = torch.from_numpy(normal(tuple(h.shape), settings.seed * 65536 + step))
+        noise = torch.from_numpy(random_normal(tuple(h.shape), settings.seed * 65536 + step))
         d = d + settings.epsilon3 * noise.to(h)
     return d
 

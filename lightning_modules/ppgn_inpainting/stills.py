@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image as PillowImage
 
-from eval.classical.avif import Avif
+from lightning_modules.classical.avif import Avif
 from lightning_modules.codec.contract import Image
 
 

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from lightning_modules.codec.errors import DamagedFileError
+from lightning_modules.codec.random_words import random_choice
 from lightning_modules.entropy.gaussian import SCALES, SIGMA_MAX, SIGMA_MIN
-from lightning_modules.ppgn_inpainting.hashing import chosen
 
 _LEAST_LEVEL = 24
 _RATIO = 4
@@ -29,11 +29,11 @@ def encode_values(image: np.ndarray, mask: np.ndarray, step: int, models) -> tup
         step: of the quantiser, 1 to 255.
         models: `entropy.coder.GaussianModels`.
     """
-    from lightning_modules.entropy.coder import GaussianEncoder
+    from lightning_modules.entropy.coder import SymbolEncoder
 
     positions, symbols = np.flatnonzero(mask), _quantised(image[mask], step)
     escapes = bytearray()
-    encoder, scales = GaussianEncoder(models, escapes), bytearray()
+    encoder, scales = SymbolEncoder(models, escapes), bytearray()
     known = _Known(mask.shape)
     for level in _levels(len(positions)):
         at, k = positions[level], symbols[level]
@@ -52,20 +52,20 @@ def decode_values(stream: bytes, escapes: bytes, mask: np.ndarray, step: int, mo
     Raises:
         DamagedFileError: not such a stream.
     """
-    from lightning_modules.entropy.coder import EscapeReader, GaussianDecoder
+    from lightning_modules.entropy.coder import EscapeReader, SymbolDecoder
 
     positions = np.flatnonzero(mask)
     levels = _levels(len(positions))
     scales, reader = stream[: 3 * len(levels)], EscapeReader(escapes)
     if len(scales) < 3 * len(levels) or max(scales, default=0) >= SCALES or step < 1:
         raise DamagedFileError("the kept pixels begin with scales that no encoder wrote")
-    decoder = GaussianDecoder(models, stream[len(scales) :], reader)
+    decoder = SymbolDecoder(models, stream[len(scales) :], reader)
     known, symbols = _Known(mask.shape), np.zeros((len(positions), 3), np.int64)
     for n, level in enumerate(levels):
         predicted = known.predict(positions[level])
         for channel in range(3):
             _, mu, index = _coded(symbols[level, channel], predicted[:, channel], scales[3 * n + channel])
-            symbols[level, channel] = decoder.get(mu, index, bounded=True).numpy()
+            symbols[level, channel] = decoder.get(mu, index).numpy()
         known.add(positions[level], symbols[level])
     decoder.close()
     reader.close()
@@ -118,7 +118,7 @@ def _levels(count: int) -> list[np.ndarray]:
     ends = [count]
     while ends[-1] > _LEAST_LEVEL * _RATIO:
         ends.append(ends[-1] // _RATIO)
-    order = chosen(count, count, 1)
+    order = random_choice(count, count, 1)
     starts = [0, *reversed(ends[1:])]
     return [order[a:b] for a, b in zip(starts, reversed(ends), strict=True)] if count else []
 

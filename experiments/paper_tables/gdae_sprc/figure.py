@@ -1,10 +1,10 @@
-"""Figures of the papers from real files.
+"""The figure from real files, and what the heat map gives the hot region.
 
 ::
 
-    python -m experiments.figure gdae_sprc --picture kodim23 --bpp 0.5
+    python -m experiments.tables gdae_sprc figure --picture kodim23 --bpp 0.5
 
-``gdae_sprc``, as on the slide "GDAE+SPRC": original, GDAE, heat map and GDAE+SPRC, each with crops where the heat is
+As on the slide "GDAE+SPRC": original, GDAE, heat map and GDAE+SPRC, each with crops where the heat is
 highest and lowest; and, over the whole data set, PSNR inside and outside the hot region (heat of ½ or more) against
 uniform residual quality. GDAE and uniform quality are at the same budget of bytes; the adaptive file is at most as
 large as the uniform one, picture by picture.
@@ -13,9 +13,7 @@ large as the uniform one, picture by picture.
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -23,14 +21,15 @@ from typing import NamedTuple
 import numpy as np
 from scipy.ndimage import uniform_filter
 
-from datamodules.images import ImageItem, write_atomic
+from datamodules.images import ImageItem
 from eval.metrics import psnr_rgb
 from experiments.evaluate import pictures
+from experiments.paper_tables.gdae_sprc.common import folder, opened, parser, save
 from lightning_modules.codec.contract import Image, bits_per_pixel
-from lightning_modules.codec.errors import ConfigError, GenicError
-from lightning_modules.codec.registry import open_codec
+from lightning_modules.codec.errors import ConfigError
 from lightning_modules.gdae_sprc.codec import STRENGTH, GdaeSprcCodec
 from lightning_modules.gdae_sprc.heat import open_classifier
+from lightning_modules.registry import open_codec
 
 HOT = 0.5
 CROP = 96
@@ -127,47 +126,37 @@ def draw(image: Image, gdae: Image, heat: np.ndarray, sprc: Image, titles: Seque
     plt.close(figure)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status."""
+def main(arguments: Sequence[str]) -> int:
+    """The command line after ``experiments.tables gdae_sprc figure``; returns the exit status."""
     options = _parser().parse_args(arguments)
-    try:
-        which = options.codec.partition(":")[2] or "small"
-        if options.codec.partition(":")[0] != "gdae_sprc":
-            raise ConfigError(f"no figure of {options.codec!r}: there is gdae_sprc")
-        codec, alone = open_codec(f"gdae_sprc:{which}"), open_codec(f"gdae:{which}")
-        if options.classifier is not None:
-            name, _, weights = options.classifier.partition(":")
-            codec.classifier = open_classifier(name, weights or None, options.top_k)
-        data, items = pictures(options.data, options.root, options.limit)
-        folder, comparisons = options.out / data, []
-        chosen = options.picture or items[0].name
-        if not any(Path(item.name).stem == Path(chosen).stem for item in items):
-            raise ConfigError(f"{data} has no picture {chosen!r}; the first is {items[0].name}")
-        for item in items:
-            found, heat, sprc = compare_regions(codec, item, options.bpp, options.strength, options.level)
-            comparisons.append(found)
-            print(f"{item.name}: hot {found.adaptive.hot}, uniform {found.uniform.hot} dB", flush=True)
-            if Path(item.name).stem == Path(chosen).stem:
-                image = item.read()
-                data_alone = alone.encode(image, target_bpp=options.bpp)
-                gdae = alone.decode(data_alone)
-                titles = (
-                    f"{item.name}, original",
-                    f"GDAE, {len(data_alone)} bytes, {psnr_rgb(image, gdae):.2f} dB",
-                    "heat map",
-                    f"GDAE+SPRC, {found.adaptive.bytes} bytes, {found.adaptive.whole:.2f} dB",
-                )
-                draw(image, gdae, heat, sprc, titles, folder / "figure_gdae_sprc.png")
-        text = summary(comparisons, options.bpp, options.strength)
-        write_atomic(folder / "hot_region_gdae_sprc.md", text.encode() + b"\n")
-        record = [
-            c._asdict() | {k: getattr(c, k)._asdict() for k in ("adaptive", "uniform")} for c in comparisons
-        ]
-        write_atomic(folder / "hot_region_gdae_sprc.json", json.dumps(record, indent=1).encode() + b"\n")
-        print(f"{text}\n\n{folder}/figure_gdae_sprc.png")
-    except GenicError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    codec = opened(options.codec)
+    alone = open_codec(f"gdae:{options.codec.partition(':')[2] or 'small'}")
+    if options.classifier is not None:
+        name, _, weights = options.classifier.partition(":")
+        codec.classifier = open_classifier(name, weights or None, options.top_k)
+    data, items = pictures(options.data, options.root, options.limit)
+    comparisons = []
+    chosen = options.picture or items[0].name
+    if not any(Path(item.name).stem == Path(chosen).stem for item in items):
+        raise ConfigError(f"{data} has no picture {chosen!r}; the first is {items[0].name}")
+    for item in items:
+        found, heat, sprc = compare_regions(codec, item, options.bpp, options.strength, options.level)
+        comparisons.append(found)
+        print(f"{item.name}: hot {found.adaptive.hot}, uniform {found.uniform.hot} dB", flush=True)
+        if Path(item.name).stem == Path(chosen).stem:
+            image = item.read()
+            data_alone = alone.encode(image, target_bpp=options.bpp)
+            gdae = alone.decode(data_alone)
+            titles = (
+                f"{item.name}, original",
+                f"GDAE, {len(data_alone)} bytes, {psnr_rgb(image, gdae):.2f} dB",
+                "heat map",
+                f"GDAE+SPRC, {found.adaptive.bytes} bytes, {found.adaptive.whole:.2f} dB",
+            )
+            draw(image, gdae, heat, sprc, titles, folder(options, data) / "figure.png")
+    pairs = [c._asdict() | {k: getattr(c, k)._asdict() for k in ("adaptive", "uniform")} for c in comparisons]
+    text = summary(comparisons, options.bpp, options.strength)
+    save(options, data, "figure", text, {"bpp": options.bpp, "pictures": pairs})
     return 0
 
 
@@ -199,24 +188,12 @@ def _cut(picture: np.ndarray, window: tuple[slice, slice] | None) -> np.ndarray:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.figure", description=__doc__.partition("\n")[0]
-    )
-    parser.add_argument("codec", metavar="PAPER[:PRESET or checkpoint]", help="gdae_sprc")
-    parser.add_argument("--picture", metavar="NAME", help="the one to draw (default: the first)")
-    parser.add_argument("--bpp", type=float, default=0.5, help="the budget (default: 0.5)")
-    parser.add_argument("--level", type=float, help="of the latents (default: the best, or none)")
-    parser.add_argument("--strength", type=float, default=STRENGTH, metavar="QP", help="coldest to hottest")
-    parser.add_argument(
-        "--classifier", metavar="NAME[:FILE]", help="e.g. vgg16, with weights from timm's hub"
-    )
-    parser.add_argument("--top-k", type=int, default=1, metavar="K", help="classes of the heat map")
-    parser.add_argument("--data", default="kodak", help="data set (default: kodak)")
-    parser.add_argument("--root", metavar="DIR", help="folder of the data sets (default: $GENIC_DATA)")
-    parser.add_argument("--limit", type=int, metavar="K", help="the first K pictures only")
-    parser.add_argument("--out", type=Path, default=Path("results"), metavar="DIR", help="default: results")
-    return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    found = parser("figure", __doc__)
+    found.add_argument("--codec", default="gdae_sprc", metavar="gdae_sprc[:PRESET or checkpoint]")
+    found.add_argument("--picture", metavar="NAME", help="the one to draw (default: the first)")
+    found.add_argument("--bpp", type=float, default=0.5, help="the budget (default: 0.5)")
+    found.add_argument("--level", type=float, help="of the latents (default: the best, or none)")
+    found.add_argument("--strength", type=float, default=STRENGTH, metavar="QP", help="coldest to hottest")
+    found.add_argument("--classifier", metavar="NAME[:FILE]", help="e.g. vgg16, with weights from timm's hub")
+    found.add_argument("--top-k", type=int, default=1, metavar="K", help="classes of the heat map")
+    return found

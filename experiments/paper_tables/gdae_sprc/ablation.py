@@ -1,9 +1,9 @@
-"""Ablation tables: variants of a paper's system, trained alike, measured on real files.
+"""The ablation: variants of the system, trained alike, measured on real files.
 
 ::
 
-    python -m experiments.ablate gdae_sprc                              # trains four networks of preset small
-    python -m experiments.ablate gdae_sprc --limit 4 preset=nano        # quickly, to see that it works
+    python -m experiments.tables gdae_sprc ablation                          # trains four networks of preset small
+    python -m experiments.tables gdae_sprc ablation --limit 4 preset=nano    # quickly, to see that it works
 
 Every combination of dense connections (DC), GAN and residual compensation (SPRC), slide "Ablation analysis": four
 networks, trained on the same samples from the same seed for the same number of batches, each measured with and without
@@ -14,29 +14,20 @@ of the latents is fixed: a free choice may leave them out, and the table would s
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
-import sys
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from datamodules.images import ImageItem, write_atomic
-from eval import worker
-from eval.metrics import measure
-from eval.provenance import provenance
-from eval.schema import ImageResult, Means
+from datamodules.images import ImageItem
+from eval.schema import Means
 from experiments.config import load_config
 from experiments.evaluate import pictures
+from experiments.paper_tables.gdae_sprc.common import measure_files, parser, save
 from experiments.run import train
 from experiments.training.devices import choose_devices
-from lightning_modules.codec.container import Container
-from lightning_modules.codec.contract import bits_per_pixel
-from lightning_modules.codec.errors import GenicError
-from lightning_modules.codec.registry import open_codec
 
 # (DC, GAN, SPRC): PSNR, MS-SSIM in dB, run time in ms, as the slides print them.
 PUBLISHED = {
@@ -102,32 +93,6 @@ def measure_row(
     return Row(*parts, Means.of(measure_files(codec, items, choice, threads, decoder)))
 
 
-def measure_files(
-    codec: str, items: Sequence[ImageItem], choice: Mapping[str, float], threads: int, decoder: Executor
-) -> list[ImageResult]:
-    """Files written here with the options ``choice`` of `encode`, decoded in the other process ``decoder``."""
-    encoder, results = open_codec(codec), []
-    decoder.submit(worker.start, codec, None, threads).result()
-    for item in items:
-        image = item.read()
-        begin = time.perf_counter()
-        data = encoder.encode(image, **choice)
-        seconds = time.perf_counter() - begin
-        decoded, decode_seconds = decoder.submit(worker.decode, data).result()
-        results.append(
-            ImageResult(
-                item.name,
-                len(data),
-                bits_per_pixel(data, image),
-                Container.from_bytes(data).ledger(),
-                **measure(image, decoded)._asdict(),
-                encode_seconds=seconds,
-                decode_seconds=decode_seconds,
-            )
-        )
-    return results
-
-
 def table(rows: Sequence[Row]) -> str:
     """Markdown, in the slides' order, their values in brackets."""
     lines = [
@@ -164,69 +129,46 @@ def findings(rows: Sequence[Row]) -> list[str]:
     return lines
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status."""
+def main(arguments: Sequence[str]) -> int:
+    """The command line after ``experiments.tables gdae_sprc ablation``; returns the exit status."""
     options = _parser().parse_args(arguments)
     max_time = None if options.minutes is None else timedelta(minutes=options.minutes)
-    try:
-        data, items = pictures(options.data, options.root, options.limit)
-        folders = {
-            (dense, gan): train_variant(dense, gan, options.settings, options.runs, max_time)
-            for dense in (False, True)
-            for gan in (False, True)
-        }
-        rows = []
-        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as decoder:
-            for parts in PUBLISHED:
-                row = measure_row(
-                    parts, folders[parts[:2]], items, options.bpp, options.level, options.threads, decoder
-                )
-                print(f"{row.name}: {row.mean.bpp:.3f} bpp, {row.mean.psnr_rgb:.2f} dB", flush=True)
-                rows.append(row)
-    except GenicError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    data, items = pictures(options.data, options.root, options.limit)
+    folders = {
+        (dense, gan): train_variant(dense, gan, options.settings, options.runs, max_time)
+        for dense in (False, True)
+        for gan in (False, True)
+    }
+    rows = []
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as decoder:
+        for parts in PUBLISHED:
+            row = measure_row(
+                parts, folders[parts[:2]], items, options.bpp, options.level, options.threads, decoder
+            )
+            print(f"{row.name}: {row.mean.bpp:.3f} bpp, {row.mean.psnr_rgb:.2f} dB", flush=True)
+            rows.append(row)
     head = (
         f"Ablation of GDAE + SPRC on {data}, files of at most {options.bpp} bpp, with SPRC latents of level "
         f"{options.level:g}; the slides' values in brackets."
     )
     text = "\n\n".join([head, table(rows), "\n".join(f"- {line}" for line in findings(rows))])
     record = {
-        "data": data,
         "bpp": options.bpp,
         "level": options.level,
         "settings": options.settings,
         "rows": [asdict(row) for row in rows],
-        "provenance": asdict(provenance(options.threads, 1)),
     }
-    path = options.out / data / "ablation_gdae_sprc"
-    write_atomic(path.with_suffix(".md"), text.encode() + b"\n")
-    write_atomic(path.with_suffix(".json"), json.dumps(record, indent=1).encode() + b"\n")
-    print(f"{text}\n\n{path}.md")
+    save(options, data, "ablation", text, record)
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.ablate", description=__doc__.partition("\n")[0]
-    )
-    parser.add_argument("paper", choices=["gdae_sprc"])
-    parser.add_argument(
-        "settings", nargs="*", metavar="key=value", help="of every training, e.g. preset=nano"
-    )
-    parser.add_argument("--bpp", type=float, default=0.5, help="the budget (default: 0.5)")
-    parser.add_argument(
+    found = parser("ablation", __doc__)
+    found.add_argument("settings", nargs="*", metavar="key=value", help="of every training, e.g. preset=nano")
+    found.add_argument("--bpp", type=float, default=0.5, help="the budget (default: 0.5)")
+    found.add_argument(
         "--level", type=float, default=1.0, help="of the latents beside a residual (default: 1)"
     )
-    parser.add_argument("--data", default="kodak", help="data set to measure on (default: kodak)")
-    parser.add_argument("--root", metavar="DIR", help="folder of the data sets (default: $GENIC_DATA)")
-    parser.add_argument("--limit", type=int, metavar="K", help="the first K pictures only")
-    parser.add_argument("--minutes", type=float, metavar="M", help="of training a network, at most")
-    parser.add_argument("--threads", type=int, default=1, metavar="T", help="of the decoding process")
-    parser.add_argument("--runs", type=Path, default=Path("runs/ablation"), metavar="DIR")
-    parser.add_argument("--out", type=Path, default=Path("results"), metavar="DIR", help="default: results")
-    return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    found.add_argument("--minutes", type=float, metavar="M", help="of training a network, at most")
+    found.add_argument("--runs", type=Path, default=Path("runs/ablation"), metavar="DIR")
+    return found

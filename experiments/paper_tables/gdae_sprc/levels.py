@@ -7,32 +7,26 @@ also be to send none.
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
 
-from datamodules.images import ImageItem, write_atomic
-from eval.provenance import provenance
+from datamodules.images import ImageItem
 from eval.schema import ImageResult, Means
-from experiments.ablate import measure_files
 from experiments.evaluate import pictures
+from experiments.paper_tables.gdae_sprc.common import measure_files, opened, parser, save
 from lightning_modules.codec.errors import ConfigError
-from lightning_modules.codec.registry import open_codec
 
 CHOSEN = "chosen"
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The command line after ``experiments.tables gdae_sprc``; returns the exit status."""
+    """The command line after ``experiments.tables gdae_sprc levels``; returns the exit status."""
     options = _parser().parse_args(arguments)
-    if options.codec.partition(":")[0] != "gdae_sprc":
-        raise ConfigError(f"this is the table of gdae_sprc, not of {options.codec!r}")
-    codec = open_codec(options.codec)
+    codec = opened(options.codec)
     data, items = pictures(options.data, options.root, options.limit)
     found: dict[str, list[ImageResult]] = {}
     sizes: dict[str, Mapping[str, float]] = {}
@@ -52,12 +46,8 @@ def main(arguments: Sequence[str]) -> int:
         "bpp": options.bpp,
         "rows": {name: [asdict(result) for result in results] for name, results in found.items()},
         "latents": sizes,
-        "provenance": asdict(provenance(options.threads, 1)),
     }
-    path = options.out / data / "split_gdae_sprc"
-    write_atomic(path.with_suffix(".md"), text.encode() + b"\n")
-    write_atomic(path.with_suffix(".json"), json.dumps(record, indent=1).encode() + b"\n")
-    print(f"{text}\n\n{path}.md")
+    save(options, data, "levels", text, record)
     return 0
 
 
@@ -87,14 +77,7 @@ def _sizes(codec, items: Sequence[ImageItem], level: float) -> dict[str, float]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.tables gdae_sprc", description=__doc__.partition("\n")[0]
-    )
-    parser.add_argument("--codec", default="gdae_sprc", metavar="gdae_sprc[:PRESET or checkpoint]")
-    parser.add_argument("--bpp", type=float, default=0.5, help="the budget (default: 0.5)")
-    parser.add_argument("--data", default="kodak", help="data set to measure on (default: kodak)")
-    parser.add_argument("--root", metavar="DIR", help="folder of the data sets (default: $GENIC_DATA)")
-    parser.add_argument("--limit", type=int, metavar="K", help="the first K pictures only")
-    parser.add_argument("--threads", type=int, default=1, metavar="T", help="of the decoding process")
-    parser.add_argument("--out", type=Path, default=Path("results"), metavar="DIR", help="default: results")
-    return parser
+    found = parser("levels", __doc__)
+    found.add_argument("--codec", default="gdae_sprc", metavar="gdae_sprc[:PRESET or checkpoint]")
+    found.add_argument("--bpp", type=float, default=0.5, help="the budget (default: 0.5)")
+    return found

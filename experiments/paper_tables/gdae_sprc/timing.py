@@ -1,8 +1,8 @@
-"""Where the time goes: the parts of a paper's codec, in seconds a picture by the clock and of the processor.
+"""Where the time goes: the parts of the codec, in seconds a picture by the clock and of the processor.
 
 ::
 
-    python -m experiments.timing gdae_sprc --data kodak --limit 4
+    python -m experiments.tables gdae_sprc timing --data kodak --limit 4
 
 On a machine that is busy with other work the processor's seconds are the ones to believe.
 
@@ -12,8 +12,6 @@ What the slides leave as future work: encoder, quantiser, lossless coders, decod
 from __future__ import annotations
 
 import argparse
-import statistics
-import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
@@ -21,13 +19,12 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 import torch
 
-from eval.classical import ycbcr
 from eval.provenance import provenance
 from experiments.evaluate import pictures
+from experiments.paper_tables.gdae_sprc.common import opened, parser, save
+from lightning_modules.classical import ycbcr
 from lightning_modules.codec.container import Container
 from lightning_modules.codec.contract import Image
-from lightning_modules.codec.errors import ConfigError, GenicError
-from lightning_modules.codec.registry import open_codec
 from lightning_modules.gdae_sprc.codec import STRENGTH, GdaeSprcCodec
 from lightning_modules.gdae_sprc.residual import cell_means, decode_residual, encode_residual, qp_map
 
@@ -74,39 +71,31 @@ def part_seconds(codec: GdaeSprcCodec, image: Image, level: float, quality: floa
     return seconds
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.timing", description=__doc__.partition("\n")[0]
-    )
-    parser.add_argument("codec", metavar="PAPER[:PRESET or checkpoint]", help="gdae_sprc")
-    parser.add_argument("--level", type=float, default=0.0, help="of the latents (default: 0)")
-    parser.add_argument("--quality", type=float, default=15.0, help="of the residual (default: 15)")
-    parser.add_argument("--data", default="kodak", help="data set (default: kodak)")
-    parser.add_argument("--root", metavar="DIR", help="folder of the data sets (default: $GENIC_DATA)")
-    parser.add_argument("--limit", type=int, default=4, metavar="K", help="the first K pictures (default: 4)")
-    parser.add_argument("--threads", type=int, default=1, metavar="T")
-    options = parser.parse_args(arguments)
-    try:
-        if options.codec.partition(":")[0] != "gdae_sprc":
-            raise ConfigError(f"no timing of {options.codec!r}: there is gdae_sprc")
-        torch.set_num_threads(options.threads)
-        codec = open_codec(options.codec)
-        _, items = pictures(options.data, options.root, options.limit)
-        images = [item.read() for item in items]
-        part_seconds(codec, images[0], options.level, options.quality)  # imports and allocations
-        runs = [part_seconds(codec, image, options.level, options.quality) for image in images]
-    except GenicError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    machine = provenance(options.threads, 1).machine
-    print(f"medians of {len(images)} pictures, {options.threads} thread(s), {machine}\n")
-    print("| part | s | processor, s |\n|---|---:|---:|")
-    for part in runs[0]:
-        clock, processor = (statistics.median(run[part][k] for run in runs) for k in range(2))
-        print(f"| {part} | {clock:.3f} | {processor:.3f} |")
+def main(arguments: Sequence[str]) -> int:
+    """The command line after ``experiments.tables gdae_sprc timing``; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    torch.set_num_threads(options.threads)
+    codec = opened(options.codec)
+    data, items = pictures(options.data, options.root, options.limit)
+    images = [item.read() for item in items]
+    part_seconds(codec, images[0], options.level, options.quality)  # imports and allocations
+    runs = [part_seconds(codec, image, options.level, options.quality) for image in images]
+    lines = [
+        f"Medians of {len(images)} pictures, {options.threads} thread(s), {provenance(options.threads, 1).machine}.",
+        "",
+        "| part | s | processor, s |",
+        "|---|---:|---:|",
+    ]
+    seconds = {part: Seconds(*np.median([run[part] for run in runs], axis=0).tolist()) for part in runs[0]}
+    lines += [f"| {part} | {found.clock:.3f} | {found.processor:.3f} |" for part, found in seconds.items()]
+    save(options, data, "timing", "\n".join(lines), {part: s._asdict() for part, s in seconds.items()})
     return 0
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def _parser() -> argparse.ArgumentParser:
+    found = parser("timing", __doc__)
+    found.add_argument("--codec", default="gdae_sprc", metavar="gdae_sprc[:PRESET or checkpoint]")
+    found.set_defaults(limit=4)
+    found.add_argument("--level", type=float, default=0.0, help="of the latents (default: 0)")
+    found.add_argument("--quality", type=float, default=15.0, help="of the residual (default: 15)")
+    return found

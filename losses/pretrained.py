@@ -1,0 +1,93 @@
+"""Networks trained by others: where their files are, and what they want of their inputs.
+
+Files below ``$GENIC_DATA/weights`` come first, so that work needs no network; torchvision's trunks are otherwise
+fetched once into torch's hub folder, and checked against the digest in their name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lightning_modules.codec.errors import ConfigError, WeightsError
+
+SHARED_WEIGHTS = "weights/mobilenetv2_100_imagenet.safetensors"
+SHARED_INPUT = {"mean": (0.5,) * 3, "std": (0.5,) * 3, "pad_type": "same"}
+"""What these weights want of `losses.perceptual.FrozenFeatures`: inputs in [−1, 1], and TensorFlow's padding."""
+
+_TRUNKS = {"alexnet": "AlexNet_Weights", "squeezenet1_1": "SqueezeNet1_1_Weights", "vgg16": "VGG16_Weights"}
+
+
+def shared_file(name: str) -> Path | None:
+    """The file ``name`` below the folder ``GENIC_DATA``, if it is there."""
+    root = os.environ.get("GENIC_DATA")
+    path = Path(root).expanduser() / name if root else None
+    return path if path is not None and path.is_file() else None
+
+
+def shared_weights() -> Path | None:
+    """The file of the ImageNet classifier ``mobilenetv2_100``, through which several systems look."""
+    return shared_file(SHARED_WEIGHTS)
+
+
+def trunk_file(name: str) -> Path:
+    """Where the ImageNet weights of torchvision's ``alexnet``, ``squeezenet1_1`` or ``vgg16`` lie; fetched if need be.
+
+    Raises:
+        ConfigError: another name.
+        WeightsError: they are not at hand and cannot be fetched, or are damaged.
+    """
+    if name not in _TRUNKS:
+        raise ConfigError(f"there are the trunks {', '.join(_TRUNKS)}, not {name!r}")
+    return shared_file(f"weights/{name}_features_float16.safetensors") or _from_torchvision(_TRUNKS[name])
+
+
+def trunk_features(name: str) -> dict[str, Tensor]:
+    """The trunk's convolutions, float32: the state dict of torchvision's ``features`` module; raises as `trunk_file`.
+
+    The shared files are float16 copies: LPIPS through them differs from float32's by about 1e-5.
+    """
+    path = trunk_file(name)
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        state = load_file(path)
+    else:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    prefix = "features."
+    return {key.removeprefix(prefix): t.float() for key, t in state.items() if key.startswith(prefix)}
+
+
+def _from_torchvision(entry: str) -> Path:
+    from torchvision import models
+
+    url = getattr(models, entry).IMAGENET1K_V1.url
+    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+    digest = path.stem.rpartition("-")[2]
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        patience = socket.getdefaulttimeout()
+        socket.setdefaulttimeout(20)
+        try:
+            torch.hub.download_url_to_file(url, str(path), hash_prefix=digest, progress=False)
+        except (OSError, RuntimeError) as error:
+            raise WeightsError(
+                f"{path} is missing and cannot be fetched ({error}): fetch it once from {url}"
+            ) from error
+        finally:
+            socket.setdefaulttimeout(patience)
+    if not _sha256(path).startswith(digest):
+        raise WeightsError(
+            f"{path} is damaged (SHA-256 does not begin with {digest}): delete it and fetch {url} anew"
+        )
+    return path
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
