@@ -27,9 +27,9 @@ class NetworksDDPStrategy(DDPStrategy):
     def configure_ddp(self) -> None:
         for network in self.lightning_module.networks():
             # Parameters take part or not by the batch, e.g. of a decoder that starts late.
-            call_through(
-                DistributedDataParallel(network, find_unused_parameters=True, broadcast_buffers=False)
-            )
+            parallel = DistributedDataParallel(network, find_unused_parameters=True)
+            parallel.broadcast_buffers = False  # before each call; at the start they are
+            call_through(parallel)
 
     def training_step(self, *args: Any, **kwargs: Any) -> Any:
         output = super().training_step(*args, **kwargs)

@@ -39,7 +39,7 @@ class ExtremeSemantic(CompressionModule):
     @property
     def beta(self) -> float:
         """β at this batch."""
-        return self.config.beta if int(self.batches_seen) >= self.config.beta_from else 0.0
+        return self.config.beta if self.batches_seen >= self.config.beta_from else 0.0
 
     def optimiser_groups(self) -> dict[str, tuple[Iterable[nn.Parameter], float]]:
         groups = {"generator": (self.system.parameters(), self.config.learning_rate)}
@@ -50,10 +50,10 @@ class ExtremeSemantic(CompressionModule):
     def loss_step(self, batch: Batch) -> None:
         c = self.config
         x, t_s = self.pictures(batch), self.semantic(batch)
-        self.system.E.norm.train(int(self.batches_seen) < c.freeze_from)
+        self.system.E.norm.train(self.batches_seen < c.freeze_from)
         level = (torch.rand(len(x), device=x.device) ** c.level_power * len(c.C)).long()
         output = self.system(x, level, self.random_maps(t_s), self.noise(x), self.beta)
-        adversarial = self.D is not None and int(self.batches_seen) >= c.adversarial_from
+        adversarial = self.D is not None and self.batches_seen >= c.adversarial_from
 
         # Discriminator: (D(x) − 1)² + D(x̂)² at every scale, real and decoded pictures under the same map.
         if adversarial:
@@ -67,7 +67,7 @@ class ExtremeSemantic(CompressionModule):
         bpp = output.bits.mean() / x[0, 0].numel()
         logged = {"loss/mse": mse, "rate/bpp_estimated": bpp, "heat/mean": output.heat.float().mean()}
         distortion = c.lambda_mse * mse
-        if self.features is not None and int(self.batches_seen) >= c.perceptual_from:
+        if self.features is not None and self.batches_seen >= c.perceptual_from:
             perceptual = self.perceptual(x, output.x_hat)
             distortion = distortion + c.lambda_perceptual * perceptual
             logged["loss/perceptual"] = perceptual

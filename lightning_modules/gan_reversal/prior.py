@@ -57,10 +57,9 @@ class Prior(nn.Module):
         """s as a file has it: int32 within the tables."""
         return self().round().clamp(0, SCALES - 1).to(torch.int32)
 
-    def restore(self, exported: Tensor) -> None:
-        """Start from an exported s."""
-        with torch.no_grad():
-            self.offset.copy_((exported.float() - self.start) / _PACE)
+    def offset_of(self, exported: Tensor) -> Tensor:
+        """The parameter's value of an exported s."""
+        return (exported.float() - self.start) / _PACE
 
 
 def shifted(index: Tensor, shift: Tensor) -> Tensor:

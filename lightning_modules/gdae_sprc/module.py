@@ -35,7 +35,7 @@ class GdaeSprc(CompressionModule):
     def sigma(self) -> float:
         """Of the soft assignment, at this batch."""
         c = self.config
-        done = min(int(self.batches_seen) / c.anneal_batches, 1.0)
+        done = min(self.batches_seen / c.anneal_batches, 1.0)
         return c.sigma + (c.sigma_to - c.sigma) * done
 
     def optimiser_groups(self) -> dict[str, tuple[Iterable[nn.Parameter], float]]:
@@ -47,7 +47,7 @@ class GdaeSprc(CompressionModule):
     def loss_step(self, batch: Batch) -> None:
         c, x = self.config, batch.image.contiguous(memory_format=torch.channels_last)
         level = torch.rand(len(x), device=x.device) * (len(c.lambda_rate) - 1)
-        adversarial = self.D is not None and int(self.batches_seen) >= c.adversarial_from
+        adversarial = self.D is not None and self.batches_seen >= c.adversarial_from
         lambda_rate = self._lambda_rate(level)
         scale = torch.where(lambda_rate > 0, lambda_rate, 1.0).sqrt()
         x_hat, rate = self.system(x, level, self.sigma, lambda_rate / scale)

@@ -75,7 +75,7 @@ class PpgnInpainting(CompressionModule):
         filled = self.system.filler(holes.guess, holes.plane)
         pasted = holes.mask * holes.values + (1 - holes.mask) * filled
         x, x_hat = torch.cat((x_r, x_f)), torch.cat((restored, pasted))
-        adversarial = self.D_f is not None and int(self.batches_seen) >= c.adversarial_from
+        adversarial = self.D_f is not None and self.batches_seen >= c.adversarial_from
 
         if adversarial:
             condition = torch.cat((small.guess, holes.guess)) - 0.5
