@@ -76,7 +76,10 @@ class Toy(CompressionModule):
 
     def optimiser_groups(self):
         rate = self.config.train.learning_rate
-        return {"generator": (self.system.parameters(), rate), "discriminator": (self.D.parameters(), 2 * rate)}
+        return {
+            "generator": (self.system.parameters(), rate),
+            "discriminator": (self.D.parameters(), 2 * rate),
+        }
 
     def loss_step(self, batch):
         x = batch.image

@@ -59,9 +59,7 @@ class ProgressDisplay(pl.Callback):
         if trainer.is_global_zero:
             values = _format(trainer, "validation/")
             if values:
-                self.console.print(
-                    f"validated at batch {pl_module.batches_seen}  {values}", highlight=False
-                )
+                self.console.print(f"validated at batch {pl_module.batches_seen}  {values}", highlight=False)
 
     def teardown(self, trainer: pl.Trainer, pl_module: CompressionModule, stage: str) -> None:
         if self._bar is not None:
