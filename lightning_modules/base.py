@@ -120,7 +120,9 @@ class CompressionModule(pl.LightningModule):
     def configure_optimizers(self) -> list[Optimizer]:
         groups = self.optimiser_groups()
         self.optimiser_names = list(groups)
-        return [torch.optim.Adam(list(parameters), lr=rate) for parameters, rate in groups.values()]
+        return [
+            torch.optim.Adam(list(parameters), lr=rate, fused=True) for parameters, rate in groups.values()
+        ]
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         # The noise of a batch depends on its number and rank alone: a resumed run repeats it.
@@ -130,7 +132,7 @@ class CompressionModule(pl.LightningModule):
         factor = self.learning_rate_factor(self.batches_seen)
         for optimiser, (_, rate) in zip(self._optimisers(), self.optimiser_groups().values(), strict=True):
             for group in optimiser.param_groups:
-                group["lr"] = rate * factor
+                group["lr"] = rate * factor * group.get("scale", 1.0)
         self.loss_step(batch)
         self.batches_seen += 1
 
