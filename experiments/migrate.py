@@ -25,11 +25,17 @@ from lightning_modules.codec.weights import load_weights, save_weights
 from lightning_modules.registry import find_paper
 
 # Paper -> old name -> present name, of settings of the model that have another name now. (Equal names need no line.)
-RENAMED: dict[str, dict[str, str]] = {"selective_detail": {}, "gan_reversal": {"guess": "encoder"}}
+RENAMED: dict[str, dict[str, str]] = {
+    "selective_detail": {},
+    "gdae_sprc": {},
+    "gan_reversal": {"guess": "encoder"},
+}
 # The same of settings of encoding, which weights of such papers carry along.
 CODING: dict[str, dict[str, str]] = {
     "gan_reversal": {"search_rate": "learning_rate", "mse": "mse_weight", "lambda_rate": "rate_weight"}
 }
+# Paper -> the setting that had a value for each rate level.
+LEVELS = {"selective_detail": "lambda_e", "gdae_sprc": "lambda_rate"}
 # Paper -> old prefix -> present prefix of tensors' names.
 TENSORS: dict[str, dict[str, str]] = {}
 
@@ -49,7 +55,7 @@ def migrate(
         return dict(tensors), dict(metadata)
     renamed = {RENAMED.get(paper, {}).get(name, name): value for name, value in old.items()}
     if "levels" in known and "levels" not in renamed:
-        renamed["levels"] = len(old["lambda_e"])
+        renamed["levels"] = len(old[LEVELS[paper]])
     missing = known - set(renamed)
     if missing:
         raise WeightsError(

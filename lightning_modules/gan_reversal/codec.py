@@ -68,8 +68,8 @@ class GanReversalCodec(LearnedCodec):
         self.qualities = tuple(self.coding.rates)
         self.default_quality = self.coding.default_rate
 
-    def coding_options(self) -> dict[str, str | float]:
-        return {name: str(value) for name, value in asdict(self.coding).items()}
+    def coding_options(self, **options: object) -> dict[str, str | float]:
+        return {name: str(value) for name, value in asdict(self._search_of(options)).items()}
 
     def encode_batch(self, images: Sequence[Image], *, target_bytes: int, **options: object) -> list[bytes]:
         """Files of many pictures, of ``target_bytes`` at most, those of one size searched together; see `encode`.

@@ -15,7 +15,6 @@ from torch.optim.swa_utils import AveragedModel
 
 from datamodules.batch import Batch
 from lightning_modules.base import CompressionModule
-from lightning_modules.codec.learned import without
 from lightning_modules.codec.weights import as_stored
 from lightning_modules.entropy.gaussian import build_tables
 from lightning_modules.gan_reversal.augment import augment
@@ -61,8 +60,12 @@ class GanReversal(CompressionModule):
             groups["discriminator"] = (self.D.parameters(), rate)
         return groups
 
+    def networks(self) -> list[nn.Module]:
+        every = (self.system.G, self.system.E, self.system.prior, self.D)
+        return [n for n in every if n is not None and any(p.requires_grad for p in n.parameters())]
+
     def loss_step(self, batch: Batch) -> None:
-        c, x, clock = self.config.train, batch.image, int(self.batches_seen)
+        c, x, clock = self.config.train, batch.image, self.batches_seen
         adversarial = self.D is not None and clock >= c.adversarial_from
         drawn = self._drawn(x) if adversarial else None
 
@@ -112,10 +115,12 @@ class GanReversal(CompressionModule):
     def export_weights(self) -> dict[str, Tensor]:
         return self._exported().exported() | build_tables().state()
 
-    def initialise_from(self, tensors: Mapping[str, Tensor]) -> None:
-        own = without(tensors, "gaussian_tables.")
-        for system in {self.system, self._exported()}:
-            system.restore({n: t if n == "prior.index" else t.float() for n, t in own.items()})
+    def initialise_from(self, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> tuple[int, int]:
+        if "prior.index" in tensors:
+            tensors = dict(tensors) | {"prior.offset": self.system.prior.offset_of(tensors["prior.index"])}
+        counts = super().initialise_from(tensors, metadata)
+        self._exported().load_state_dict(self.system.state_dict())
+        return counts
 
     def codec(self) -> GanReversalCodec:
         return GanReversalCodec(as_stored(self.export_weights()), self.metadata())

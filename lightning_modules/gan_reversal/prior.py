@@ -47,18 +47,18 @@ class Prior(nn.Module):
         self.start = float(start)
         self.offset = nn.Parameter(torch.zeros(latents))
 
-    def scale_index(self) -> Tensor:
+    def forward(self) -> Tensor:
         """s as real numbers, [latents]."""
         return self.start + _UNIT * self.offset
 
+    @torch.no_grad()
     def exported(self) -> Tensor:
         """s as a file has it: int32 within the tables."""
-        return self.scale_index().detach().round().clamp(0, SCALES - 1).to(torch.int32)
+        return self().round().clamp(0, SCALES - 1).to(torch.int32)
 
-    def restore(self, exported: Tensor) -> None:
-        """Start from an exported s."""
-        with torch.no_grad():
-            self.offset.copy_((exported.float() - self.start) / _UNIT)
+    def offset_of(self, exported: Tensor) -> Tensor:
+        """The parameter's value of an exported s."""
+        return (exported.float() - self.start) / _UNIT
 
 
 def shifted(index: Tensor, shift: Tensor) -> Tensor:

@@ -68,7 +68,7 @@ class System(nn.Module):
         In training the rate is that of noisy symbols, the picture that of rounded ones with the identity for a
         derivative.
         """
-        index = shifted(self.prior.scale_index(), shift)
+        index = shifted(self.prior(), shift)
         delta = step_of(index)
         y = self.latents(x).float() / delta
         rounded = y.round()
@@ -83,6 +83,5 @@ class System(nn.Module):
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """The inverse of `exported`; RuntimeError or KeyError where the tensors do not fit."""
-        self.prior.restore(tensors["prior.index"])
         state = {name: t for name, t in tensors.items() if name != "prior.index"}
-        self.load_state_dict(state | {"prior.offset": self.prior.offset})
+        self.load_state_dict(state | {"prior.offset": self.prior.offset_of(tensors["prior.index"])})

@@ -58,6 +58,10 @@ class PpgnInpainting(CompressionModule):
             groups["feed_forward_discriminator"] = (self.D_f.parameters(), rate)
         return groups
 
+    def networks(self) -> list[nn.Module]:
+        s = self.system
+        return [s.restorer, s.filler, s.G, *(D for D in (self.D, self.D_f) if D is not None)]
+
     def loss_step(self, batch: Batch) -> None:
         for_restorer, for_filler, for_G = self._shared_out(batch.image)
         rng = np.random.default_rng(int(torch.randint(2**31, ())))
@@ -71,7 +75,7 @@ class PpgnInpainting(CompressionModule):
         filled = self.system.filler(holes.guess, holes.plane)
         pasted = holes.mask * holes.values + (1 - holes.mask) * filled
         x, x_hat = torch.cat((x_r, x_f)), torch.cat((restored, pasted))
-        adversarial = self.D_f is not None and int(self.batches_seen) >= c.adversarial_from
+        adversarial = self.D_f is not None and self.batches_seen >= c.adversarial_from
 
         if adversarial:
             condition = torch.cat((small.guess, holes.guess)) - 0.5
