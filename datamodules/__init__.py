@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
-import importlib
+import pkgutil
 from typing import TYPE_CHECKING
 
 from datamodules.batch import Batch
 from datamodules.config import DataConfig
-from lightning_modules.codec.errors import ConfigError
+from lightning_modules.codec.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:  # Lightning takes seconds to import
     from datamodules.base import PhotoDataModule
@@ -34,8 +33,5 @@ def make_datamodule(config: DataConfig) -> PhotoDataModule:
         ConfigError: no such data set, or a value out of range.
     """
     if config.name not in DATASETS:
-        near = difflib.get_close_matches(config.name, DATASETS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(DATASETS)}"
-        raise ConfigError(f"no data set {config.name!r}: {hint}")
-    module, _, name = DATASETS[config.name].partition(":")
-    return getattr(importlib.import_module(module), name)(config)
+        raise ConfigError(f"no data set {config.name!r}: {did_you_mean(config.name, DATASETS)}")
+    return pkgutil.resolve_name(DATASETS[config.name])(config)

@@ -20,8 +20,9 @@ import cv2
 import numpy as np
 
 from datamodules.base import Part, PhotoDataModule
-from datamodules.images import ImageItem, read_label, write_atomic
+from datamodules.images import ImageItem, read_label
 from lightning_modules.codec.errors import DataError
+from lightning_modules.codec.files import write_atomic
 
 FACE = "Human face"
 MAX_CLASSES = 255  # of an 8-bit map, besides background

@@ -41,13 +41,14 @@ from typing import Any
 
 import numpy as np
 
-from datamodules.images import ImageItem, write_atomic, write_png
+from datamodules.images import ImageItem, write_png
 from eval import worker
 from eval.provenance import code_digest, gpus, machine, versions
 from eval.schema import SCHEMA, CodecResult, ImageResult, Means, Point, Provenance, from_plain, to_plain
 from lightning_modules.codec.container import NO_WEIGHTS, Container
 from lightning_modules.codec.contract import Codec, Image
 from lightning_modules.codec.errors import ConfigError, GenicError, ToolError
+from lightning_modules.codec.files import write_atomic
 from lightning_modules.registry import open_codec
 
 

@@ -14,10 +14,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as PillowImage
 
-from datamodules.images import read_image, write_atomic
+from datamodules.images import read_image
 from eval.metrics import measure
 from lightning_modules.codec.contract import Codec, Image
 from lightning_modules.codec.errors import ToolError
+from lightning_modules.codec.files import write_atomic
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 

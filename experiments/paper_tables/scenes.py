@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from datamodules import DataConfig, make_datamodule
-from datamodules.images import read_label, write_atomic
+from datamodules.images import read_label
 from eval.provenance import versions
 from experiments.paper_tables.files import Encoded
 from lightning_modules.codec.contract import Codec, Image
 from lightning_modules.codec.errors import DataError
+from lightning_modules.codec.files import write_atomic
 from lightning_modules.registry import open_codec
 
 # Ascending in rate; what a classical codec may be asked for at these rates.
