@@ -10,51 +10,46 @@ import pytest
 from torch import Tensor
 
 from lightning_modules.entropy.latents import LatentCoder
-from lightning_modules.entropy.range_coder import RangeDecoder, RangeEncoder
+from lightning_modules.entropy.range_coder import RangeDecoder
 
 
-class Decoded(list[np.ndarray]):
-    """Columns that range decoders gave, in their order."""
+class Decoded:
+    """What range decoders gave.
+
+    Attributes:
+        columns: in their order. streams: bits of each decoder's stream, and −log2 P of all that was decoded of it.
+    """
+
+    def __init__(self) -> None:
+        self.columns: list[np.ndarray] = []
+        self.streams: dict[RangeDecoder, tuple[int, float]] = {}
 
     def all(self) -> np.ndarray:
-        """int16, one after the other."""
-        return np.concatenate([np.empty(0, np.int16), *self]).astype(np.int16)
+        """The columns, int16, one after the other."""
+        return np.concatenate([np.empty(0, np.int16), *self.columns]).astype(np.int16)
 
 
 @contextmanager
 def decoded() -> Iterator[Decoded]:
     """Every symbol that is decoded inside the block."""
-    found, get = Decoded(), RangeDecoder.get
+    found, start, get = Decoded(), RangeDecoder.__init__, RangeDecoder.get
+
+    def begin(self: RangeDecoder, stream: bytes) -> None:
+        start(self, stream)
+        found.streams[self] = 8 * len(stream), 0.0
 
     def record(self: RangeDecoder, rows: np.ndarray) -> np.ndarray:
-        found.append(get(self, rows))
-        return found[-1].copy()
+        columns = get(self, rows)
+        found.columns.append(columns.copy())
+        size, bits = found.streams[self]
+        probabilities = rows[np.arange(len(columns)), columns].astype(np.float64)
+        found.streams[self] = size, bits - float(np.log2(probabilities).sum())
+        return columns
 
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RangeDecoder, "__init__", begin)
         patch.setattr(RangeDecoder, "get", record)
         yield found
-
-
-@contextmanager
-def encoded() -> Iterator[list[float]]:
-    """−log2 P of all that each range coder coded inside the block, one number a stream."""
-    bits: dict[RangeEncoder, float] = {}
-    finished: list[float] = []
-    put, finish = RangeEncoder.put, RangeEncoder.finish
-
-    def record(self: RangeEncoder, columns: np.ndarray, rows: np.ndarray) -> None:
-        put(self, columns, rows)
-        cost = -np.log2(rows[np.arange(len(columns)), columns].astype(np.float64)).sum()
-        bits[self] = bits.get(self, 0.0) + float(cost)
-
-    def end(self: RangeEncoder) -> bytes:
-        finished.append(bits.get(self, 0.0))
-        return finish(self)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(RangeEncoder, "put", record)
-        patch.setattr(RangeEncoder, "finish", end)
-        yield finished
 
 
 @contextmanager

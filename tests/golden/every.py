@@ -1,15 +1,19 @@
 """Golden files of every learned codec: ``python -m tests.golden.every PAPER…``, once for each paper.
 
-Files of this format must decode for ever, to the symbols and the picture beside them. So a change that needs new ones is
-a new version of the format, with these kept and others added. A folder a paper:
+Files of this format must decode for ever, to the symbols and the picture beside them. So a change that needs new ones
+is a new version of the format, with these kept and others added. A folder a paper:
 
-- ``weights.safetensors``: of its preset `nano`, random.
+- ``weights.npz``: of its preset `nano`, random. Where the configuration has since been given another form,
+  `experiments.migrate` brings them to it; then the identity in the files is brought up to date, too.
 - ``CODEC-CASE.gnc``: files of small procedural pictures, by each of its codecs; `CASES` has what is peculiar to one.
 - ``decoded.npz``: of each file all columns that range decoders gave, in their order, and the decoded picture.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import pkgutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,13 +22,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from experiments.migrate import migrate
+from lightning_modules.codec.container import Container
 from lightning_modules.codec.contract import Codec, Image
 from lightning_modules.codec.learned import LearnedCodec
-from lightning_modules.codec.weights import load_weights, save_weights
-from lightning_modules.registry import PAPERS, Paper, codec_class
+from lightning_modules.codec.weights import as_stored
+from lightning_modules.registry import PAPERS, Paper, learned
 from tests.coded import decoded
 
 FOLDER = Path(__file__).parent
+METADATA = "metadata"
 
 
 class Case(NamedTuple):
@@ -33,7 +40,7 @@ class Case(NamedTuple):
     height: int
     width: int
     quality: int = 0
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {}  # noqa: RUF012
 
 
 def labels(height: int, width: int) -> np.ndarray:
@@ -76,17 +83,24 @@ def paper_of(codec: str) -> Paper:
 def golden_codec(codec: str, device: str = "cpu") -> LearnedCodec:
     """The codec of the committed weights."""
     paper = paper_of(codec)
-    return codec_class(codec)(*load_weights(FOLDER / paper.name / "weights.safetensors"), device)
+    kind = pkgutil.resolve_name(learned()[codec][1])
+    with np.load(FOLDER / paper.name / "weights.npz") as arrays:
+        tensors = {name: torch.from_numpy(arrays[name]) for name in arrays.files if name != METADATA}
+        metadata = json.loads(str(arrays[METADATA]))
+    if set(json.loads(metadata["config"])) != {field.name for field in dataclasses.fields(kind.config_class)}:
+        tensors, metadata = migrate(tensors, metadata)
+    return kind(tensors, metadata, device)
 
 
-def golden_files(codec: str) -> dict[str, tuple[bytes, np.ndarray, Image]]:
-    """Case -> file, the columns it decodes to, the picture."""
+def golden_files(codec: str, weights: bytes) -> dict[str, tuple[bytes, np.ndarray, Image]]:
+    """Case -> file, with ``weights`` for identity, the columns it decodes to, the picture."""
     folder, files = FOLDER / paper_of(codec).name, {}
     with np.load(folder / "decoded.npz") as arrays:
         for path in sorted(folder.glob(f"{codec}-*.gnc")):
             name = path.stem
+            container = Container.from_bytes(path.read_bytes())
             files[name.removeprefix(f"{codec}-")] = (
-                path.read_bytes(),
+                dataclasses.replace(container, weights=weights).to_bytes(),
                 arrays[f"{name}/columns"],
                 arrays[f"{name}/picture"],
             )
@@ -103,7 +117,10 @@ def make(paper: Paper) -> None:
     with torch.no_grad():
         for parameter in module.system.parameters():
             parameter += 0.05 * torch.randn_like(parameter)
-    save_weights(folder / "weights.safetensors", module.export_weights(), module.metadata())
+    folder.mkdir()
+    tensors = {name: tensor.numpy() for name, tensor in as_stored(module.export_weights()).items()}
+    metadata = np.array(json.dumps(module.metadata()))
+    np.savez_compressed(folder / "weights.npz", **tensors, **{METADATA: metadata})
     arrays = {}
     for name in paper.codecs():
         codec: Codec = golden_codec(name)
