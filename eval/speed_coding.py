@@ -17,7 +17,7 @@ from eval.speed_stages import watch
 from lightning_modules.codec.contract import Image
 from lightning_modules.codec.errors import WeightsError
 from lightning_modules.codec.weights import as_stored
-from lightning_modules.entropy.coder import GaussianDecoder, GaussianEncoder
+from lightning_modules.entropy.coder import SymbolDecoder, SymbolEncoder
 from lightning_modules.entropy.gaussian import build_tables
 from lightning_modules.selective_detail.codec import SelectiveDetailCodec
 from lightning_modules.selective_detail.config import SelectiveDetailConfig
@@ -71,12 +71,12 @@ def ours(name: str, codec: SelectiveDetailCodec) -> Subject:
     def run(image: Image) -> Times:
         encoding = [
             (codec, "analyse", "transform"),
-            (GaussianEncoder, "put", "coder"),
-            (GaussianEncoder, "finish", "coder"),
+            (SymbolEncoder, "put", "coder"),
+            (SymbolEncoder, "finish", "coder"),
         ]
         with watch(encoding) as encoder:
             data, encode = _seconds(codec.encode, image)
-        with watch([(codec, "synthesise", "pixels"), (GaussianDecoder, "get", "coder")]) as decoder:
+        with watch([(codec, "synthesise", "pixels"), (SymbolDecoder, "get", "coder")]) as decoder:
             _, decode = _seconds(codec.decode, data)
         return Times(
             encode, decode, encoder["transform"], decoder["pixels"], encoder["coder"], decoder["coder"]

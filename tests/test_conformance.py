@@ -16,7 +16,7 @@ import torch
 from lightning_modules.codec.container import Container
 from lightning_modules.codec.errors import DamagedFileError
 from lightning_modules.entropy.gaussian import build_tables
-from lightning_modules.entropy.hyperprior import LatentCoder
+from lightning_modules.entropy.hyperprior import HyperpriorCoder
 from tests.conformance.arithmetic import ALL, Arithmetic
 from tests.conformance.paths import FloatCoder, parameters, table_rows
 from tests.conformance.subjects import KODAK, Latents, latents, needs_kodak, pictures, small
@@ -92,7 +92,7 @@ def test_the_plain_float_path_fails(count: int, capsys: pytest.CaptureFixture) -
     assert all_wrong > 0
 
 
-def decodes_to(coder: LatentCoder, stream: dict[str, bytes], x: Latents) -> bool:
+def decodes_to(coder: HyperpriorCoder, stream: dict[str, bytes], x: Latents) -> bool:
     try:
         z_hat, level = coder.decode(container(stream), *x.z_hat.shape[1:])
     except DamagedFileError:
@@ -129,8 +129,8 @@ def test_the_exact_path_gives_the_same_integers_and_bytes(count: int, capsys: py
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 def test_files_go_from_gpu_to_cpu_and_back() -> None:
     network, codec = small()
-    on_gpu = LatentCoder(network, build_tables(), "cuda")
-    on_cpu = LatentCoder(network, build_tables())
+    on_gpu = HyperpriorCoder(network, build_tables(), "cuda")
+    on_cpu = HyperpriorCoder(network, build_tables())
     for x in latents(2):
         for by_diagonal in (False, True):
             there = parameters(on_gpu, [Latents(x.z_hat, x.z_h_hat, x.level)], by_diagonal)

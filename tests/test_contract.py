@@ -38,6 +38,7 @@ from lightning_modules.codec.errors import (
     ForeignFileError,
     ImageError,
     NewerFormatError,
+    TargetError,
     WeightsError,
 )
 from lightning_modules.codec.registry import CLASSICAL, LEARNED, codec_for, open_codec
@@ -45,6 +46,7 @@ from lightning_modules.codec.weights import save_weights
 
 SIZES = [(1, 1), (1, 7), (7, 1), (17, 33), (64, 48), (161, 163)]
 OVERHEAD = 32
+USED = {"extreme_semantic": 0.1, "kmeans": 0.6}  # few steps between the smallest file and the largest
 QUICK = 5.0  # seconds; damage is found in milliseconds, the rest is the machine's load
 
 
@@ -157,6 +159,34 @@ class TestEveryCodec:
         for name, data in files.items():
             elsewhere = np.load(tmp_path / f"{name}.npy")
             np.testing.assert_array_equal(elsewhere, subject.codec.decode(data), err_msg=name)
+
+    def test_file_size(self, subject, pictures, files):
+        for name, data in files.items():
+            sections = Container.from_bytes(data).sections
+            assert subject.codec.file_size(sections, *pictures[name].shape[:2]) == len(data), name
+
+    def test_a_byte_budget_is_kept_and_used(self, subject, pictures):
+        """Between the smallest and the largest file; the share that is used is bounded by the codec's own steps."""
+        picture, codec = pictures["161x163"], subject.codec
+        small, large = (
+            len(codec.encode(picture, quality)) for quality in (codec.qualities[0], codec.qualities[-1])
+        )
+        assert small < large
+        for share in (0.1, 0.5):
+            limit = round(small + share * (large - small))
+            found = codec.encode_within(picture, limit)
+            assert len(found.data) <= limit
+            assert len(found.data) >= USED.get(subject.name, 0.9) * limit
+            assert codec.encode(picture, target_bpp=8 * limit / (161 * 163)) == found.data
+        with pytest.raises(TargetError) as caught:
+            codec.encode(picture, target_bytes=20)
+        assert 20 < caught.value.best <= small and str(caught.value.best) in str(caught.value)
+
+    def test_a_quality_out_of_range_names_the_range(self, subject, pictures):
+        ends = sorted((subject.codec.quality_steps[0], subject.codec.quality_steps[-1]))
+        for quality in (ends[0] - 1, ends[1] + 1, float("nan")):
+            with pytest.raises(ConfigError, match=f"{ends[0]:g} to {ends[1]:g}"):
+                subject.codec.encode(pictures["17x33"], quality)
 
     @pytest.mark.parametrize("kept", [0, 1, 3, 4, 12, 0.3, 0.6, 0.95, -4, -1])
     def test_truncation(self, subject, files, kept):

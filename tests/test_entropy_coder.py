@@ -11,9 +11,9 @@ from lightning_modules.codec.errors import DamagedFileError
 from lightning_modules.entropy.coder import (
     MAX_SYMBOL,
     EscapeReader,
-    GaussianDecoder,
-    GaussianEncoder,
     GaussianModels,
+    SymbolDecoder,
+    SymbolEncoder,
 )
 from lightning_modules.entropy.gaussian import build_tables, gaussian_bits
 from lightning_modules.entropy.grid import STEPS
@@ -35,7 +35,7 @@ def drawn(count: int, seed: int, low: float = 0.0, high: float = 63.0) -> tuple[
 
 def encode(models: GaussianModels, *arrays: tuple[Tensor, Tensor, Tensor]) -> tuple[bytes, bytes]:
     escapes = bytearray()
-    encoder = GaussianEncoder(models, escapes)
+    encoder = SymbolEncoder(models, escapes)
     for symbols, mu, index in arrays:
         encoder.put(symbols, mu, index)
     return encoder.finish(), bytes(escapes)
@@ -45,7 +45,7 @@ def test_round_trip_at_nearly_the_estimated_size(models: GaussianModels) -> None
     symbols, mu, index = drawn(20_000, 0)
     data, escapes = encode(models, (symbols, mu, index))
     reader = EscapeReader(escapes)
-    decoder = GaussianDecoder(models, data, reader)
+    decoder = SymbolDecoder(models, data, reader)
     assert torch.equal(decoder.get(mu, index), symbols)
     decoder.close()
     reader.close()
@@ -60,7 +60,7 @@ def test_escapes_carry_any_symbol(models: GaussianModels) -> None:
     data, escapes = encode(models, (extremes, mu, index))
     assert len(escapes) >= 4
     reader = EscapeReader(escapes)
-    decoder = GaussianDecoder(models, data, reader)
+    decoder = SymbolDecoder(models, data, reader)
     assert torch.equal(decoder.get(mu, index), extremes)
     decoder.close()
     reader.close()
@@ -71,11 +71,11 @@ def test_parts_are_what_the_decoder_gets_one_by_one(models: GaussianModels) -> N
     arrays = [tuple(x.reshape(n, 5) for x in drawn(5 * n, 10 + n)) for n in lengths]
     one_by_one = encode(models, *arrays)
     escapes = bytearray()
-    encoder = GaussianEncoder(models, escapes)
+    encoder = SymbolEncoder(models, escapes)
     encoder.put(*(torch.cat(x) for x in zip(*arrays, strict=True)), parts=lengths)
     assert (encoder.finish(), bytes(escapes)) == one_by_one
     reader = EscapeReader(bytes(escapes))
-    decoder = GaussianDecoder(models, one_by_one[0], reader)
+    decoder = SymbolDecoder(models, one_by_one[0], reader)
     for symbols, mu, index in arrays:
         assert torch.equal(decoder.get(mu, index), symbols)
 
@@ -85,7 +85,7 @@ def test_streams_that_end_in_zero_bytes(models: GaussianModels, count: int) -> N
     """Few likely symbols make streams of zeros, of which bytes are dropped."""
     symbols, steps = torch.zeros(count, dtype=torch.int64), torch.zeros(count, dtype=torch.float64)
     data, escapes = encode(models, (symbols, steps, steps))
-    decoder = GaussianDecoder(models, data, EscapeReader(escapes))
+    decoder = SymbolDecoder(models, data, EscapeReader(escapes))
     assert torch.equal(decoder.get(steps, steps), symbols)
     decoder.close()
 
@@ -100,7 +100,7 @@ def test_damaged_streams_end_in_typed_errors_or_other_symbols(models: GaussianMo
         for at in rng.integers(0, len(data), 3):
             broken[at] ^= int(rng.integers(1, 256))
         reader = EscapeReader(escapes)
-        decoder = GaussianDecoder(models, bytes(broken), reader)
+        decoder = SymbolDecoder(models, bytes(broken), reader)
         try:
             found = decoder.get(mu, index)
             decoder.close()
@@ -117,7 +117,7 @@ def test_cut_and_foreign_streams_are_refused(models: GaussianModels) -> None:
     symbols, mu, index = drawn(400, 5, 0, 40)
     data, _ = encode(models, (symbols, mu, index))
     for stream in (data + b"abcdefgh", b"\xff" * 64 + data):
-        decoder = GaussianDecoder(models, stream, EscapeReader(b""))
+        decoder = SymbolDecoder(models, stream, EscapeReader(b""))
         with pytest.raises(DamagedFileError):
             decoder.get(mu, index)
             decoder.close()

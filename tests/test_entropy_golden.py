@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lightning_modules.codec.container import Container
-from lightning_modules.entropy.coder import EscapeReader, GaussianDecoder, GaussianEncoder, GaussianModels
+from lightning_modules.entropy.coder import EscapeReader, GaussianModels, SymbolDecoder, SymbolEncoder
 from lightning_modules.entropy.gaussian import TOTAL, GaussianTables, build_tables
 from lightning_modules.entropy.grid import STEPS
 from lightning_modules.selective_detail.codec import SelectiveDetailCodec
@@ -104,11 +104,9 @@ def some_symbols() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 def test_the_range_coder_gives_the_golden_words(tables: GaussianTables) -> None:
     models, (symbols, mu, index), escapes = GaussianModels(tables), some_symbols(), bytearray()
-    encoder = GaussianEncoder(models, escapes)
+    encoder = SymbolEncoder(models, escapes)
     encoder.put(symbols, mu, index)
     stream = encoder.finish()
     assert (stream.hex(), escapes.hex()) == (GOLDEN_STREAM, GOLDEN_ESCAPES)
-    decoder = GaussianDecoder(
-        models, bytes.fromhex(GOLDEN_STREAM), EscapeReader(bytes.fromhex(GOLDEN_ESCAPES))
-    )
+    decoder = SymbolDecoder(models, bytes.fromhex(GOLDEN_STREAM), EscapeReader(bytes.fromhex(GOLDEN_ESCAPES)))
     assert torch.equal(decoder.get(mu, index), symbols)

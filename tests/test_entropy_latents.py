@@ -1,4 +1,4 @@
-"""`LatentCoder`: symbols to sections and back; what it refuses; how near its integers are to the trained network."""
+"""`HyperpriorCoder`: symbols to sections and back; what it refuses; how near its integers are to the trained ones."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from torch import Tensor
 
 from lightning_modules.codec.container import Container
 from lightning_modules.codec.errors import DamagedFileError, SymbolMismatchError, WeightsError
-from lightning_modules.entropy import hyperprior
+from lightning_modules.entropy import latents
 from lightning_modules.entropy.gaussian import build_tables
 from lightning_modules.entropy.grid import STEPS, WEIGHT_BITS, exact_copy
-from lightning_modules.entropy.hyperprior import EntropyEstimator, LatentCoder
+from lightning_modules.entropy.hyperprior import EntropyEstimator, HyperpriorCoder
 from tests.conformance.paths import FloatCoder, parameters
 from tests.conformance.subjects import NANO, Latents, estimator, random_weights
 
@@ -27,8 +27,8 @@ def network(skew: int = 1) -> EntropyEstimator:
 
 
 @pytest.fixture(scope="module", params=[1, 2])
-def coder(request: pytest.FixtureRequest) -> LatentCoder:
-    return LatentCoder(network(request.param), build_tables())
+def coder(request: pytest.FixtureRequest) -> HyperpriorCoder:
+    return HyperpriorCoder(network(request.param), build_tables())
 
 
 def symbols(height: int, width: int, spread: float = 3.0, seed: int = 0) -> Latents:
@@ -44,7 +44,7 @@ def container(sections: dict[str, bytes]) -> Container:
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (5, 8), (13, 6)])
 @pytest.mark.parametrize("spread", [0.0, 2.0, 200.0])
-def test_round_trip(coder: LatentCoder, size: tuple[int, int], spread: float) -> None:
+def test_round_trip(coder: HyperpriorCoder, size: tuple[int, int], spread: float) -> None:
     x = symbols(*size, spread)
     sections = coder.encode(*x)
     assert "escapes" in sections or spread < 100
@@ -54,15 +54,15 @@ def test_round_trip(coder: LatentCoder, size: tuple[int, int], spread: float) ->
 
 @pytest.mark.parametrize("block", [1, 3, 1000])
 def test_the_encoder_s_block_does_not_change_its_bytes(
-    coder: LatentCoder, block: int, monkeypatch: pytest.MonkeyPatch
+    coder: HyperpriorCoder, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     x = symbols(21, 30)
     expected = coder.encode(*x)
-    monkeypatch.setattr(hyperprior, "ENCODE_BLOCK", block)
+    monkeypatch.setattr(latents, "ENCODE_BLOCK", block)
     assert coder.encode(*x) == expected
 
 
-def test_symbols_are_checked(coder: LatentCoder) -> None:
+def test_symbols_are_checked(coder: HyperpriorCoder) -> None:
     x = symbols(6, 7)
     sections = coder.encode(*x)
     parameters_, crc = sections["parameters"][:1], sections["parameters"][1:]
@@ -77,7 +77,7 @@ def test_symbols_are_checked(coder: LatentCoder) -> None:
             coder.decode(container({**sections, "parameters": parameters_ + bytes(altered)}), 6, 7)
 
 
-def test_damaged_sections_are_typed_errors(coder: LatentCoder) -> None:
+def test_damaged_sections_are_typed_errors(coder: HyperpriorCoder) -> None:
     """Behind a valid container: nothing but a `DamagedFileError` (of which a mismatch is one) ever leaves the coder."""
     x = symbols(8, 8)
     sections = coder.encode(*x)
@@ -104,7 +104,7 @@ def test_exact_networks_are_near_the_trained_ones() -> None:
     """μ and s of the integers, 2⁻¹⁰ apart, stay within a few hundredths of the float32 network's."""
     net = network()
     x = symbols(12, 12, 2.0)
-    exact = parameters(LatentCoder(net, build_tables()), [x], by_diagonal=False) / STEPS
+    exact = parameters(HyperpriorCoder(net, build_tables()), [x], by_diagonal=False) / STEPS
     plain = parameters(FloatCoder(net, build_tables()), [x], by_diagonal=False)
     assert plain.dtype == torch.float32 and exact.dtype == torch.float64
     assert plain.std() > 1, "the network under test predicts nothing"
@@ -136,10 +136,10 @@ def test_weights_that_could_overflow_are_refused() -> None:
     with torch.no_grad():
         net.context.first.weight.fill_(6e4)
     with pytest.raises(WeightsError, match=r"CausalLinear: sums need \d+\.\d bits"):
-        LatentCoder(net, build_tables())
+        HyperpriorCoder(net, build_tables())
     for value in (float("nan"), float("inf"), 1e5):  # beyond float16
         with pytest.raises(WeightsError, match=r"context\.out\.bias is not finite"):
-            LatentCoder(edited(value, "context.out.bias"), build_tables())
+            HyperpriorCoder(edited(value, "context.out.bias"), build_tables())
 
 
 def test_no_sum_within_the_checked_bound_is_rounded() -> None:
@@ -165,7 +165,7 @@ def test_estimated_bits_are_those_of_the_file() -> None:
     with torch.inference_mode():
         z, z_h = x.z_hat[None], x.z_h_hat[None]
         rate = net(z, z, z_h, z_h, torch.tensor([LEVEL]))
-    sections = LatentCoder(net, build_tables()).encode(*x)
+    sections = HyperpriorCoder(net, build_tables()).encode(*x)
     latents = 8 * (len(sections["latents"]) + len(sections.get("escapes", b"")))
     assert latents == pytest.approx(rate.latents.item(), rel=0.01)
     assert 8 * len(sections["hyper_latents"]) == pytest.approx(rate.hyper_latents.item(), rel=0.01, abs=32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 from pathlib import Path
@@ -19,11 +20,14 @@ from experiments import tables
 from experiments.config import load_config
 from experiments.paper_tables.scenes import same_quality_rate
 from lightning_modules.codec.container import Container
-from lightning_modules.codec.errors import ConfigError, DamagedFileError, WeightsError
+from lightning_modules.codec.errors import ConfigError, DamagedFileError, SymbolMismatchError, WeightsError
 from lightning_modules.codec.registry import open_codec
 from lightning_modules.codec.weights import save_weights
-from lightning_modules.entropy.gaussian import TOTAL
-from lightning_modules.extreme_semantic import prior
+from lightning_modules.entropy import folded
+from lightning_modules.entropy.coder import EscapeReader
+from lightning_modules.entropy.grid import exact_copy
+from lightning_modules.entropy.latents import LatentCoder, channels_last
+from lightning_modules.entropy.range_coder import TOTAL
 from lightning_modules.extreme_semantic.codec import ExtremeSemanticCodec
 from lightning_modules.extreme_semantic.config import ExtremeSemanticConfig
 from lightning_modules.extreme_semantic.map_coding import CODERS, decode_map, encode_map, map_sizes
@@ -40,7 +44,6 @@ from lightning_modules.extreme_semantic.maps import (
 from lightning_modules.extreme_semantic.module import ExtremeSemantic, masked_mse, open_features
 from lightning_modules.extreme_semantic.networks import Discriminator
 from lightning_modules.extreme_semantic.networks import scores as d_scores
-from lightning_modules.extreme_semantic.quantiser import CENTRES, nearest, quantise
 from lightning_modules.extreme_semantic.system import Output, System, noise_of
 from losses.gan import feature_matching, least_squares_discriminator, least_squares_generator
 from tests.recorder import Recorder
@@ -123,8 +126,8 @@ class TestNetworks:
 
     def test_every_centre_is_reached(self):
         module = nano()
-        quantised = quantise(module.system.latents(2 * batch(4).image - 1), 1.0)
-        shares = torch.tensor([(quantised.w_hat == c).float().mean() for c in CENTRES])
+        index = module.system.Q.index(module.system.latents(2 * batch(4).image - 1))
+        shares = torch.tensor([(index == c).float().mean() for c in folded.CENTRES])
         assert (shares > 0.02).all() and shares.sum() == pytest.approx(1)
 
     @pytest.mark.parametrize("norm", ["instance", "channel"])
@@ -143,59 +146,43 @@ class TestNetworks:
                 load_config("extreme_semantic", ["preset=nano", f"model.{change}"])
 
 
-class TestQuantiser:
-    def test_forward_is_the_nearest_centre(self):
-        w = torch.linspace(-4, 4, 161) + 0.001
-        expected = torch.tensor(CENTRES)[(w[:, None] - torch.tensor(CENTRES)).abs().argmin(1)].float()
-        torch.testing.assert_close(quantise(w, 1.0).w_hat, expected)
-        torch.testing.assert_close(nearest(w), expected)
-        assert set(expected.tolist()) == set(CENTRES)
-
-    def test_backward_is_the_softmax_s_gradient(self):
-        w = torch.tensor([-1.8, 0.3, 0.45], requires_grad=True)
-        quantise(w, 2.0).w_hat.sum().backward()
-        again = w.detach().clone().requires_grad_()
-        c = torch.tensor(CENTRES, dtype=torch.float32)
-        (torch.softmax(-2.0 * (again[:, None] - c) ** 2, 1) * c).sum().backward()
-        torch.testing.assert_close(w.grad, again.grad)
-
-
-class TestPrior:
+class TestFoldedGaussians:
     def test_probabilities_sum_to_one_and_agree_with_the_tables(self):
         mu = torch.tensor([-3.0, -0.5, 0.0, 0.875, 2.0])
         s = torch.tensor([-20.0, -6.0, 0.0, 7.5, 15.0])
-        p = 2 ** -prior.folded_bits(mu[:, None], s[None])
+        p = 2 ** -folded.folded_bits(mu[:, None], s[None])
         torch.testing.assert_close(p.sum(-1), torch.ones(5, 5), atol=3e-5, rtol=0)
-        counts = prior.build_tables()
+        counts = folded.build_folded_tables()
         assert (counts.sum(1) == TOTAL).all() and counts.min() >= 1
-        context = nano().system.H
-        coder = prior.SymbolCoder(context, counts)
-        grid_mu, grid_s = (t.flatten().double() * 1024 for t in torch.meshgrid(mu, s, indexing="ij"))
-        np.testing.assert_allclose(coder._rows(grid_mu, grid_s), p.reshape(-1, 5).numpy(), atol=2e-5)
+        models = folded.FoldedModels(counts)
+        centre, row = models.select(*(1024 * t.double() for t in torch.meshgrid(mu, s, indexing="ij")))
+        assert not centre.any()
+        np.testing.assert_allclose(models.probabilities(0, row), p.reshape(-1, 5).numpy(), atol=2e-5)
 
     def test_hand_computed(self):
-        index = torch.tensor(63 * math.log(1.0 / 0.11) / math.log(64 / 0.11) - prior.START_INDEX)  # σ = 1
-        p = 2 ** -prior.folded_bits(torch.tensor(0.0), index)
+        index = torch.tensor(63 * math.log(1.0 / 0.11) / math.log(64 / 0.11) - folded.START_INDEX)  # σ = 1
+        p = 2 ** -folded.folded_bits(torch.tensor(0.0), index)
         expected = torch.tensor([0.0668, 0.2417, 0.3829, 0.2417, 0.0668])  # Φ(−1.5), Φ(−0.5) − Φ(−1.5), …
         torch.testing.assert_close(p, expected, atol=1e-4, rtol=0)
 
     def test_a_wide_gaussian_is_nearly_uniform(self):
-        index = torch.tensor(63 * math.log(1.55 / 0.11) / math.log(64 / 0.11) - prior.START_INDEX)
-        assert prior.folded_bits(torch.tensor(0.0), index).mean() < math.log2(5) + 0.02
+        index = torch.tensor(63 * math.log(1.55 / 0.11) / math.log(64 / 0.11) - folded.START_INDEX)
+        assert folded.folded_bits(torch.tensor(0.0), index).mean() < math.log2(5) + 0.02
 
     @pytest.mark.parametrize("size", [(1, 1), (5, 9)])
     def test_it_comes_back_and_only_what_is_wanted_is_coded(self, size):
-        module = nano()
-        coder, system = prior.SymbolCoder(module.system.H, prior.build_tables()), module.system
+        system = nano().system
+        coder, level = coder_of(system), torch.tensor([1.0])
         generator = torch.Generator().manual_seed(1)
-        w = torch.randint(-2, 3, (4, *size), generator=generator).float()
+        w = torch.randint(-2, 3, (4, *size), generator=generator)
         labels = torch.randint(10, 13, (1, 2 * size[0], 2 * size[1]), generator=generator)
-        psi = system.psi(labels, w[None])[0]
+        psi = coder.activations(system.psi(labels, w[None].float()))
         sent = []
         for share in (0.0, 0.4, 1.0):
             wanted = torch.rand((4, *size), generator=generator) < share
-            stream = coder.encode(w * wanted, wanted, psi, 1)
-            torch.testing.assert_close(coder.decode(stream, wanted, psi, 1), w * wanted)
+            symbols, at = channels_last(w * wanted), channels_last(wanted).bool()
+            stream = coder.encode(symbols, psi, level, bytearray(), at)
+            assert torch.equal(coder.decode(stream, psi, level, EscapeReader(b""), at), symbols)
             sent.append(len(stream))
         assert sent == sorted(sent) and sent[0] == 0
 
@@ -204,11 +191,15 @@ class TestPrior:
         system, x = module.system.eval(), 2 * batch(1, 256).image - 1
         level = torch.tensor([2])
         output = system(x, level, None, module.noise(x))
-        w = system.latents(x)
-        wanted = system.wanted(level, output.heat)[0]
-        coder = prior.SymbolCoder(system.H, prior.build_tables())
-        stream = coder.encode(system.hard(w, level, output.heat)[0], wanted, system.psi(None, w)[0], 2)
-        assert 8 * len(stream) == pytest.approx(float(output.bits), rel=0.02, abs=40)
+        w, coder = system.latents(x), coder_of(system)
+        symbols = channels_last(system.hard(w, level, output.heat)[0])
+        wanted = channels_last(system.wanted(level, output.heat)[0]).bool()
+        stream = coder.encode(symbols, coder.activations(system.psi(None, w)), level, bytearray(), wanted)
+        assert 8 * len(stream) == pytest.approx(float(output.bits.detach()), rel=0.02, abs=40)
+
+
+def coder_of(system: System) -> LatentCoder:
+    return LatentCoder(exact_copy(system.H), folded.FoldedModels(folded.build_folded_tables()))
 
 
 def indexed(labels: np.ndarray, map_stride: int) -> np.ndarray:
@@ -385,7 +376,24 @@ class TestTraining:
         forward = module.D.forward
         module.D.forward = lambda x, labels: seen.append(labels) or forward(x, labels)
         module.loss_step(batch())
-        assert len(seen) == 3 and all(torch.equal(labels, batch().semantic) for labels in seen)
+        assert len(seen) == 4 and all(torch.equal(labels, batch().semantic) for labels in seen)
+
+    def test_a_picture_decoded_as_it_is_has_the_original_s_features(self):
+        """D has made a step on these very pictures before it judges them."""
+        module = nano(selective=0.0, F="[]")
+        recorder, decode, x = Recorder(module), module.system.forward, module.pictures(batch())
+        recorder.optimisers[module.optimiser_names.index("discriminator")].param_groups[0]["lr"] = 0.1
+        before = module.D.scales[0].layers[-1].weight.clone()
+
+        def perfect(*arguments: object) -> Output:
+            output = decode(*arguments)
+            return output._replace(x_hat=x + 0 * output.x_hat)
+
+        module.system.forward = perfect
+        module.loss_step(batch())
+        assert (module.D.scales[0].layers[-1].weight != before).any()
+        assert recorder.logged["loss/mse"] == 0
+        assert recorder.logged["loss/features"] == pytest.approx(0, abs=1e-6)
 
     def test_beta_0_is_selectable(self):
         module = nano()
@@ -458,14 +466,14 @@ class TestCodec:
         assert 0 < heat.sum() < heat.numel()
         asked = []
         encode = codec.coder.encode
-        codec.coder.encode = lambda w, wanted, *rest: asked.append((w, wanted)) or encode(w, wanted, *rest)
+        codec.coder.encode = lambda *given: asked.append((given[0], given[-1])) or encode(*given)
         try:
             codec.encode(image, labels=labels, preserve="car")
         finally:
             del codec.coder.encode
         ((w, wanted),) = asked
         assert wanted.sum() == 4 * heat.sum() and (w[~wanted] == 0).all()
-        assert (wanted.any(0) == heat[0]).all()
+        assert (wanted.any(-1) == heat).all()
 
     def test_arguments_that_do_not_go_together(self, codec):
         image, labels = photograph(), scene_labels()
@@ -490,6 +498,33 @@ class TestCodec:
         container.sections["semantic_map"] = container.sections["semantic_map"][:-1] + b"\x55"
         with pytest.raises(DamagedFileError):
             codec.decode(container.to_bytes())
+
+    def test_symbols_that_are_not_the_encoder_s_are_refused(self, codec):
+        """Whatever altered them, be it the arithmetic of another machine, behind intact bytes."""
+        data_, predict = codec.encode(photograph()), codec.coder.context.predict
+        try:
+            codec.coder.context.predict = lambda *a, **k: predict(*a, **k) + 512 * (torch.arange(8) % 3 == 0)
+            with pytest.raises(DamagedFileError):
+                codec.decode(data_)
+        finally:
+            del codec.coder.context.predict
+        decode = codec.coder.decode
+        try:
+            codec.coder.decode = lambda *a: decode(*a).neg()
+            with pytest.raises(SymbolMismatchError):
+                codec.decode(data_)
+        finally:
+            del codec.coder.decode
+
+    def test_a_header_that_lies_about_the_size_is_refused_before_the_picture_is_made(
+        self, codec, monkeypatch
+    ):
+        data_ = codec.encode(photograph(), labels=scene_labels(), preserve="car"), codec.encode(photograph())
+        monkeypatch.setattr(codec, "_synthesise", lambda *_: pytest.fail("it was made"))
+        for container in map(Container.from_bytes, data_):
+            for size in ((97, 128), (95, 128), (8192, 8192), (1, 1), (128, 96)):
+                with pytest.raises(DamagedFileError):
+                    codec.decode(dataclasses.replace(container, height=size[0], width=size[1]).to_bytes())
 
     def test_the_seed_travels_in_the_file(self, codec):
         image = photograph()

@@ -25,7 +25,6 @@ from lightning_modules.gdae_sprc.codec import GdaeCodec, GdaeSprcCodec
 from lightning_modules.gdae_sprc.heat import GradCam, open_classifier
 from lightning_modules.gdae_sprc.module import GdaeSprc
 from lightning_modules.gdae_sprc.mosaic import decode_mosaic, encode_mosaic
-from lightning_modules.gdae_sprc.quantiser import SoftToHardQuantiser
 from lightning_modules.gdae_sprc.rate_allocation import Attempt, Base, Choices, least_cost, least_error
 from lightning_modules.gdae_sprc.residual import (
     cell_means,
@@ -35,6 +34,7 @@ from lightning_modules.gdae_sprc.residual import (
     qp_map,
 )
 from lightning_modules.gdae_sprc.transform import stage_bases
+from lightning_modules.layers.soft_quantiser import SoftToHardQuantiser
 from losses.gan import saturating_generator, softplus_discriminator, softplus_generator
 from losses.pretrained import SHARED_WEIGHTS
 from losses.ssim import ssim
@@ -486,7 +486,7 @@ class TestCodec:
         assert "residual" not in Container.from_bytes(high).ledger()
         between = alone.encode(image, target_bpp=8 * (len(low) + 20) / image[..., 0].size)
         assert len(low) <= len(between) <= len(low) + 20
-        with pytest.raises(ConfigError, match="lowest level"):
+        with pytest.raises(ConfigError, match="smallest file"):
             alone.encode(image, target_bpp=0.001)
 
 

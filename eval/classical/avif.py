@@ -8,6 +8,7 @@ from eval.classical import ycbcr
 from eval.classical.base import ClassicalCodec, Image, pillow_decode, pillow_encode
 from eval.classical.ffmpeg import decode_planes
 from lightning_modules.codec.errors import ToolError
+from lightning_modules.codec.rate_control import whole
 
 
 class Avif(ClassicalCodec):
@@ -21,7 +22,7 @@ class Avif(ClassicalCodec):
     id = "avif"
     qualities = (0, 4, 10, 18, 30, 45, 60)
     default_quality = 45
-    quality_range = (0, 100)
+    quality_steps = whole(0, 100)
     quality_meaning = "libavif's scale"
     tune: ClassVar[str] = "psnr"
     speed: ClassVar[int] = 3
@@ -49,7 +50,7 @@ class AvifDefault(ClassicalCodec):
     id = "avid"
     qualities = (0, 5, 12, 25, 40, 55, 70)
     default_quality = 75
-    quality_range = (0, 100)
+    quality_steps = whole(0, 100)
     quality_meaning = "libavif's scale"
 
     def compress(self, image: Image, quality: float) -> bytes:

@@ -1,37 +1,19 @@
-"""What the classical codecs share: a quality range that is checked, and pictures through Pillow."""
+"""What the classical codecs share: one native stream, and pictures through Pillow."""
 
 from __future__ import annotations
 
 import io
-from typing import ClassVar
 
 import numpy as np
 from PIL import Image as PillowImage
 
 from lightning_modules.codec.container import Container
 from lightning_modules.codec.contract import Codec, Image
-from lightning_modules.codec.errors import ConfigError, DamagedFileError
+from lightning_modules.codec.errors import DamagedFileError
 
 
 class ClassicalCodec(Codec):
-    """A codec without weights, whose native stream is the section ``payload``.
-
-    Attributes:
-        quality_range: least and greatest value that the underlying library takes.
-        quality_meaning: what the value is, for messages and reports.
-    """
-
-    quality_range: ClassVar[tuple[float, float]]
-    quality_meaning: ClassVar[str]
-
-    def encode(self, image: Image, quality: float | None = None, **options: object) -> bytes:
-        """Compress; see `Codec.encode`. `ConfigError` where the quality is out of range."""
-        low, high = self.quality_range
-        if quality is not None and not low <= quality <= high:
-            raise ConfigError(
-                f"{self.id}: quality is {self.quality_meaning}, {low:g} to {high:g}, not {quality:g}"
-            )
-        return super().encode(image, quality, **options)
+    """A codec without weights, whose native stream is the section ``payload``."""
 
     def _encode(self, image: Image, quality: float) -> dict[str, bytes]:
         return {"payload": self.compress(image, quality)}

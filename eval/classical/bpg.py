@@ -12,6 +12,7 @@ from PIL import Image as PillowImage
 
 from eval.classical.base import ClassicalCodec, Image, check_size
 from lightning_modules.codec.errors import DamagedFileError, ToolError
+from lightning_modules.codec.rate_control import whole
 
 _SECONDS = 600
 
@@ -25,7 +26,7 @@ class Bpg(ClassicalCodec):
     id = "bpg"
     qualities = (51, 47, 43, 39, 36, 33, 30, 27)
     default_quality = 33
-    quality_range = (0, 51)
+    quality_steps = whole(51, 0)
     quality_meaning = "the quantisation parameter"
 
     def compress(self, image: Image, quality: float) -> bytes:

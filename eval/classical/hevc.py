@@ -9,6 +9,7 @@ import numpy as np
 from eval.classical import ycbcr
 from eval.classical.base import ClassicalCodec, Image
 from eval.classical.ffmpeg import decode_planes, encode_planes
+from lightning_modules.codec.rate_control import whole
 
 _BLOCK = 8  # x265's smallest coding unit
 _LEAST = 16  # the smallest side it takes
@@ -33,7 +34,7 @@ class Hevc(ClassicalCodec):
     id = "hevc"
     qualities = (51, 48, 45, 42, 39, 35, 31, 27)
     default_quality = 35
-    quality_range = (0, 51)
+    quality_steps = whole(51, 0)
     quality_meaning = "the quantisation parameter"
 
     def compress(self, image: Image, quality: float) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from eval.classical.base import ClassicalCodec, Image, pillow_decode, pillow_encode
+from lightning_modules.codec.rate_control import whole
 
 
 class Jpeg(ClassicalCodec):
@@ -16,7 +17,7 @@ class Jpeg(ClassicalCodec):
     id = "jpeg"
     qualities = (2, 5, 9, 15, 25, 40, 60, 75)
     default_quality = 75
-    quality_range = (1, 100)
+    quality_steps = whole(1, 100)
     quality_meaning = "the Independent JPEG Group's scale"
 
     def compress(self, image: Image, quality: float) -> bytes:

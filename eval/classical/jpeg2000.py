@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from eval.classical.base import ClassicalCodec, Image, pillow_decode, pillow_encode
+from lightning_modules.codec.rate_control import geometric
 
 _COM = b"\xff\x64"
 _START_OF_TILE = b"\xff\x90"
@@ -19,7 +20,7 @@ class Jpeg2000(ClassicalCodec):
     id = "jp2"
     qualities = (0.05, 0.1, 0.15, 0.25, 0.4, 0.65, 1.0, 1.5)
     default_quality = 0.65
-    quality_range = (0.001, 24)
+    quality_steps = geometric(0.001, 24)
     quality_meaning = "a target in bits per pixel"
 
     def compress(self, image: Image, quality: float) -> bytes:

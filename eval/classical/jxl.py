@@ -6,6 +6,7 @@ import imagecodecs
 
 from eval.classical.base import ClassicalCodec, Image, check_size
 from lightning_modules.codec.errors import DamagedFileError
+from lightning_modules.codec.rate_control import geometric
 
 _RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
 
@@ -20,7 +21,7 @@ class JpegXl(ClassicalCodec):
     id = "jxl"
     qualities = (25, 18, 12, 8, 5, 3, 1.8)
     default_quality = 3
-    quality_range = (0.05, 25)
+    quality_steps = geometric(25, 0.05)
     quality_meaning = "the Butteraugli distance"
 
     def compress(self, image: Image, quality: float) -> bytes:

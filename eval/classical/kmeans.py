@@ -11,6 +11,7 @@ from eval.classical.base import ClassicalCodec, Image, check_size
 from eval.classical.jxl import claimed_size
 from lightning_modules.codec.container import Container
 from lightning_modules.codec.errors import DamagedFileError
+from lightning_modules.codec.rate_control import whole
 
 _SAMPLES = 65536
 _STRIP = 256  # rows at a time, to bound the memory
@@ -28,7 +29,7 @@ class KMeans(ClassicalCodec):
     id = "kmn"
     qualities = (2, 3, 4, 6, 8, 12, 16)
     default_quality = 8
-    quality_range = (2, 256)
+    quality_steps = whole(2, 256)
     quality_meaning = "the number of colours"
 
     def _encode(self, image: Image, quality: float) -> dict[str, bytes]:

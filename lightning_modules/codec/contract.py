@@ -11,17 +11,21 @@ Rate is ``8 · len(bytes) / (H · W)``; distortion is measured on what `decode` 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
 
+from lightning_modules.codec import rate_control
 from lightning_modules.codec.container import MAX_SIDE, NO_WEIGHTS, Container
 from lightning_modules.codec.errors import (
+    ConfigError,
     DamagedFileError,
     ForeignFileError,
     GenicError,
     ImageError,
+    OutOfMemoryError,
+    TargetError,
     WeightsError,
 )
 
@@ -39,32 +43,89 @@ class Codec(ABC):
         id: written into every file; at most 16 ASCII characters. Short, since it counts as rate.
         qualities: the codec's own operating points, in ascending order of rate; `eval` sweeps them.
         default_quality: the point used when `encode` is given none.
+        quality_steps: every quality that differs in its files, in ascending order of rate: what a search for a byte
+            budget chooses from, and between whose ends a quality must be.
+        quality_meaning: what the number is, for messages and reports.
+        stride: sides are filled up to a multiple of it inside the codec.
     """
 
     id: ClassVar[str]
     qualities: Sequence[float]
     default_quality: float
+    quality_steps: Sequence[float]
+    quality_meaning: str
+    stride: int = 1
 
     @property
     def weights_id(self) -> bytes:
         """4-byte identity of the weights; zeros for codecs that have none."""
         return NO_WEIGHTS
 
-    def encode(self, image: Image, quality: float | None = None, **options: object) -> bytes:
+    def encode(
+        self,
+        image: Image,
+        quality: float | None = None,
+        *,
+        target_bytes: int | None = None,
+        target_bpp: float | None = None,
+        **options: object,
+    ) -> bytes:
         """Compress.
 
         Args:
             image: uint8, H×W×3.
             quality: one of, or between, `qualities`; what it means is the codec's own.
+            target_bytes: most bytes of the file, instead of a quality.
+            target_bpp: the same as bits per pixel of the whole file, 8·bytes/(H·W).
             **options: further parameters of a codec, documented in its `_encode`.
 
         Raises:
             ImageError: not such a picture.
+            ConfigError: a quality or an option is out of range, or more than one of quality and targets is given.
+            TargetError: no file is as small as the target; it names the least size.
+        """
+        if sum(choice is not None for choice in (quality, target_bytes, target_bpp)) > 1:
+            raise ConfigError("give one of quality, target_bytes and target_bpp")
+        if target_bytes is None and target_bpp is None:
+            return self.encoder(image, **options)(self.default_quality if quality is None else quality)
+        check_image(image)
+        limit = rate_control.budget(*image.shape[:2], target_bytes, target_bpp)
+        return self.encode_within(image, limit, **options).data
+
+    def encode_within(self, image: Image, limit: int, **options: object) -> rate_control.Found:
+        """The best file of at most ``limit`` bytes, and its quality; see `encode`.
+
+        Raises:
+            TargetError: there is none.
         """
         check_image(image)
-        quality = self.default_quality if quality is None else quality
-        sections = self._encode(np.ascontiguousarray(image), quality, **options)
-        return Container(self.id, image.shape[0], image.shape[1], sections, self.weights_id).to_bytes()
+        found = self._encode_within(image, limit, **options)
+        self._check_budget(found.data, limit, *image.shape[:2])
+        return found
+
+    def encoder(self, image: Image, **options: object) -> Callable[[float], bytes]:
+        """Quality to file, for several files of one picture: what they share is done once.
+
+        Raises:
+            ImageError, ConfigError: see `encode`.
+        """
+        check_image(image)
+        height, width = image.shape[:2]
+        sections_at = self._encoder(np.ascontiguousarray(image), **options)
+
+        def encode(quality: float) -> bytes:
+            low, high = sorted((self.quality_steps[0], self.quality_steps[-1]))
+            if not low <= quality <= high:
+                raise ConfigError(
+                    f"{self.id}: quality is {self.quality_meaning}, {low:g} to {high:g}, not {quality:g}"
+                )
+            return self._container(sections_at(quality), height, width).to_bytes()
+
+        return encode
+
+    def file_size(self, sections: Mapping[str, bytes], height: int, width: int) -> int:
+        """Bytes of the file of a height×width picture that holds ``sections``."""
+        return len(self._container(sections, height, width).to_bytes())
 
     def decode(self, data: bytes) -> Image:
         """Decompress; the file and the weights it names suffice.
@@ -72,6 +133,7 @@ class Codec(ABC):
         Raises:
             BitstreamError: damaged, truncated, foreign or newer bytes.
             WeightsError: the file was written with other weights.
+            OutOfMemoryError: the machine or its GPU lacks the memory.
         """
         container = Container.from_bytes(data)
         if container.codec != self.id:
@@ -87,9 +149,12 @@ class Codec(ABC):
             image = self._decode(container)
         except GenicError:
             raise
-        except MemoryError:
-            raise
         except Exception as error:
+            if self._is_out_of_memory(error):
+                raise OutOfMemoryError(
+                    f"no memory to decode {container.height}×{container.width} pixels: end what else uses it, or take "
+                    "a machine with more (a picture that a GPU cannot hold decodes with CUDA_VISIBLE_DEVICES='')"
+                ) from error
             raise DamagedFileError(f"{self.id} cannot decode the payload: {error}") from error
         if image.shape != (container.height, container.width, 3) or image.dtype != np.uint8:
             raise DamagedFileError(
@@ -102,9 +167,34 @@ class Codec(ABC):
     def _encode(self, image: Image, quality: float, **options: object) -> dict[str, bytes]:
         """Sections by name (see `container.SECTIONS`)."""
 
+    def _encoder(self, image: Image, **options: object) -> Callable[[float], dict[str, bytes]]:
+        """Quality to sections. A codec whose analysis does not depend on the quality does it here, before."""
+        return lambda quality: self._encode(image, quality, **options)
+
+    def _encode_within(self, image: Image, limit: int, **options: object) -> rate_control.Found:
+        """The best file within ``limit`` bytes, or the least one. A codec that aims at a size by itself replaces the
+        search."""
+        return rate_control.within(self, image, limit, **options)
+
     @abstractmethod
     def _decode(self, container: Container) -> Image:
         """The picture, uint8 H×W×3."""
+
+    def _container(self, sections: Mapping[str, bytes], height: int, width: int) -> Container:
+        return Container(self.id, height, width, dict(sections), self.weights_id)
+
+    def _check_budget(self, data: bytes, limit: int, height: int, width: int) -> None:
+        """`TargetError` where the least file there is exceeds the limit."""
+        if (size := len(data)) > limit:
+            raise TargetError(
+                f"{self.id}: the byte budget of {limit} is too small: the smallest file of this {height}×{width} "
+                f"picture has {size} bytes, {8 * size / (height * width):.4f} bits per pixel",
+                size,
+            )
+
+    @staticmethod
+    def _is_out_of_memory(error: Exception) -> bool:
+        return isinstance(error, MemoryError)
 
 
 def check_image(image: Image) -> None:

@@ -1,5 +1,17 @@
 """The typed errors of the project. Each message says what is wrong and what to do about it."""
 
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown ``word``: the nearest known one, or all of them."""
+    known = list(known)
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+
 
 class GenicError(Exception):
     """Root of every error that genic raises on purpose."""
@@ -35,6 +47,22 @@ class WeightsError(GenicError, LookupError):
 
 class ConfigError(GenicError, ValueError):
     """A configuration key or value is unknown, of the wrong type or out of range."""
+
+
+class TargetError(ConfigError):
+    """No file of the picture is as small, or as good, as it was asked to be.
+
+    Attributes:
+        best: the least size in bytes, or the highest measure, that was found.
+    """
+
+    def __init__(self, message: str, best: float) -> None:
+        super().__init__(message)
+        self.best = best
+
+
+class OutOfMemoryError(GenicError, MemoryError):
+    """The machine or its GPU lacks the memory for a picture; nothing is known to be wrong with the file."""
 
 
 class DataError(GenicError, FileNotFoundError):

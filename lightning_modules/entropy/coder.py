@@ -1,22 +1,24 @@
-"""Range coding of Gaussian symbols: whole arrays in, bytes out.
+"""Coding of integer symbols under (μ, s): whole arrays in, bytes out.
 
-The coder is constriction's range coder (32-bit words, 24-bit probabilities) with a row of an integer table for
-each symbol. Symbols are coded group by group of the tables, in array order within a group.
+A symbol model (`GaussianModels`, `entropy.folded.FoldedModels`) chooses a row of integer tables for each symbol.
+Symbols are coded group by group of the tables, in array order within a group.
 """
 
 from __future__ import annotations
 
+import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-import constriction
 import numpy as np
 import torch
 from torch import Tensor
 
 from lightning_modules.codec.container import read_varint, write_varint
 from lightning_modules.codec.errors import DamagedFileError
-from lightning_modules.entropy.gaussian import FRACTIONS, GROUPS, QUARTERS, TOTAL, GaussianTables
+from lightning_modules.entropy.gaussian import FRACTIONS, GROUPS, QUARTERS, GaussianTables
 from lightning_modules.entropy.grid import ACTIVATION_BITS, ACTIVATION_LIMIT
+from lightning_modules.entropy.range_coder import RangeDecoder, RangeEncoder, probabilities
 
 FRACTION_BITS = FRACTIONS.bit_length() - 1
 MU_SHIFT, INDEX_SHIFT = ACTIVATION_BITS - FRACTION_BITS, ACTIVATION_BITS - 2
@@ -25,42 +27,58 @@ MAX_SYMBOL = 511
 """|ẑ| is at most this: within the activation grid, and far beyond what a trained model emits."""
 
 
-class GaussianModels:
-    """Rows of `GaussianTables` for arrays of (μ, s), as constriction takes them."""
+class SymbolModel(ABC):
+    """Which row of which table a symbol is coded under.
 
-    def __init__(self, tables: GaussianTables) -> None:
-        # Multiples of 2⁻²⁰ that sum to 1: all of constriction's float32 sums of them are exact.
-        self.groups = [group.numpy().astype(np.float32) / np.float32(TOTAL) for group in tables.groups]
-        self.rows = tables.rows.numpy().astype(np.int64).ravel()
+    A row's columns are the symbols −half to half about a centre and, where the row is longer, an escape for all others.
+
+    Args:
+        groups: integer tables [rows, columns], every row of which sums to `range_coder.TOTAL`.
+        halves: of each group.
+    """
+
+    def __init__(self, groups: Sequence[Tensor], halves: Sequence[int]) -> None:
+        self.groups = [probabilities(group.numpy()) for group in groups]
+        self.halves = halves
         sizes = [len(group) for group in self.groups]
         self.first_row = np.cumsum([0, *sizes[:-1]])
-        self.group_of_row = np.repeat(np.arange(len(GROUPS)), sizes)
-        self.half_of_row = np.array([group.half for group in GROUPS])[self.group_of_row]
-        self.family = constriction.stream.model.Categorical(perfect=False)
+        self.group_of_row = np.repeat(np.arange(len(groups)), sizes)
+        self.half_of_row = np.array(halves)[self.group_of_row]
 
+    @abstractmethod
     def select(self, mu: Tensor, index: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Centres and row numbers (counted over all groups), int64, flattened.
 
         ``mu`` and ``index`` are whole steps of the activation grid (`grid`), so this is integer arithmetic.
         Halves are rounded up.
         """
-        mu, index = (x.numpy().ravel().astype(np.int64) for x in (mu, index))
-        # Shifts round down, negative numbers too.
-        parts = (mu + MU_STEPS // 2 >> MU_SHIFT) + FRACTIONS // 2
-        quarter = (index + INDEX_STEPS // 2 >> INDEX_SHIFT).clip(0, QUARTERS - 1)
-        return parts >> FRACTION_BITS, self.rows.take(quarter * FRACTIONS + (parts & FRACTIONS - 1))
 
     def probabilities(self, group: int, row: np.ndarray) -> np.ndarray:
         """float32 [len(row), columns]: the rows, which all lie in ``group``."""
         return self.groups[group].take(row - self.first_row[group], 0)
 
 
-class GaussianEncoder:
+class GaussianModels(SymbolModel):
+    """Rows of `GaussianTables`."""
+
+    def __init__(self, tables: GaussianTables) -> None:
+        super().__init__(tables.groups, [group.half for group in GROUPS])
+        self.rows = tables.rows.numpy().astype(np.int64).ravel()
+
+    def select(self, mu: Tensor, index: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        mu, index = (x.numpy().ravel().astype(np.int64) for x in (mu, index))
+        # Shifts round down, negative numbers too.
+        parts = (mu + MU_STEPS // 2 >> MU_SHIFT) + FRACTIONS // 2
+        quarter = (index + INDEX_STEPS // 2 >> INDEX_SHIFT).clip(0, QUARTERS - 1)
+        return parts >> FRACTION_BITS, self.rows.take(quarter * FRACTIONS + (parts & FRACTIONS - 1))
+
+
+class SymbolEncoder:
     """Collects symbols; those beyond the tables go to ``escapes``, as zigzag varints."""
 
-    def __init__(self, models: GaussianModels, escapes: bytearray) -> None:
+    def __init__(self, models: SymbolModel, escapes: bytearray) -> None:
         self.models, self.escapes = models, escapes
-        self.coder = constriction.stream.queue.RangeEncoder()
+        self.coder = RangeEncoder()
 
     def put(self, symbols: Tensor, mu: Tensor, index: Tensor, parts: Sequence[int] | None = None) -> None:
         """Append ``symbols``, int64, of the shape of ``mu`` and ``index``.
@@ -81,24 +99,20 @@ class GaussianEncoder:
         order = np.argsort(run, kind="stable")
         offset = symbols.numpy().ravel() - centre
         outside = np.abs(offset) > half
-        column = np.where(outside, 2 * half + 1, offset + half).astype(np.int32)
+        column = np.where(outside, 2 * half + 1, offset + half)
         for positions in np.split(order, np.flatnonzero(np.diff(run[order])) + 1):
             table = models.probabilities(group[positions[0]], row[positions])
-            self.coder.encode(column[positions], models.family, table)
+            self.coder.put(column[positions], table)
         for value in offset[order][outside[order]].tolist():
             self.escapes += write_varint(2 * value if value >= 0 else -2 * value - 1)
 
     def finish(self) -> bytes:
-        """The range coder's bytes. Up to three trailing zero bytes are dropped; the decoder completes the word.
-
-        Never a whole word: constriction does not read a missing word as zero.
-        """
-        data = self.coder.get_compressed().astype("<u4").tobytes()
-        return data[: max(len(data) - 3, len(data.rstrip(b"\0")))]
+        """The range coder's bytes."""
+        return self.coder.finish()
 
 
 class EscapeReader:
-    """Reads the values that `GaussianEncoder` put into the escapes."""
+    """Reads the values that `SymbolEncoder` put into the escapes."""
 
     def __init__(self, data: bytes) -> None:
         self.data, self.position = data, 0
@@ -115,42 +129,26 @@ class EscapeReader:
             raise DamagedFileError("escapes are left over after the last symbol")
 
 
-class GaussianDecoder:
-    """The inverse of `GaussianEncoder`."""
+class SymbolDecoder:
+    """The inverse of `SymbolEncoder`."""
 
-    def __init__(self, models: GaussianModels, stream: bytes, escapes: EscapeReader) -> None:
+    def __init__(self, models: SymbolModel, stream: bytes, escapes: EscapeReader) -> None:
         self.models, self.escapes = models, escapes
-        words = np.frombuffer(stream + bytes(-len(stream) % 4), "<u4").astype(np.uint32)
-        self.coder = constriction.stream.queue.RangeDecoder(words)
-        # What the symbols may cost: the stream's bits, and some for the coder's own rounding.
-        self.bits_left = 8.08 * len(stream) + 128
+        self.coder = RangeDecoder(stream)
 
-    def get(self, mu: Tensor, index: Tensor, bounded: bool = False) -> Tensor:
+    def get(self, mu: Tensor, index: Tensor) -> Tensor:
         """The next symbols, int64, of the shape of ``mu`` and ``index``.
 
-        ``bounded``: refuse symbols that cost more than the stream holds, for the first array of a file, whose size
-        is the header's claim.
-
         Raises:
-            DamagedFileError: the stream decodes to something no encoder wrote.
+            DamagedFileError: the stream decodes to something no encoder wrote, or holds fewer symbols.
         """
-        centre, row = self.models.select(mu, index)
-        group = self.models.group_of_row.take(row)
-        for g in range(group.min(initial=len(GROUPS)), group.max(initial=-1) + 1):
-            half = GROUPS[g].half
+        models = self.models
+        centre, row = models.select(mu, index)
+        group = models.group_of_row.take(row)
+        for g in range(group.min(initial=len(models.groups)), group.max(initial=-1) + 1):
+            half = models.halves[g]
             positions = np.flatnonzero(group == g)
-            table = self.models.probabilities(g, row.take(positions))
-            try:
-                k = self.coder.decode(self.models.family, table)
-            except AssertionError as error:  # constriction's word for data that no encoder wrote
-                raise DamagedFileError(f"the entropy coded stream is invalid: {error}") from None
-            if bounded:
-                self.bits_left += np.log2(table[np.arange(len(k)), k]).sum(dtype=np.float64)
-                if self.bits_left < 0:  # past its end the coder goes on for ever
-                    raise DamagedFileError(
-                        "more symbols are claimed than the stream holds: the file is altered"
-                    )
-            k -= half
+            k = self.coder.get(models.probabilities(g, row.take(positions))) - half
             if k.max(initial=0) > half:
                 for at in np.flatnonzero(k > half):
                     k[at] = self.escapes.next()
@@ -159,5 +157,15 @@ class GaussianDecoder:
 
     def close(self) -> None:
         """Raise `DamagedFileError` unless the stream was consumed."""
-        if not self.coder.maybe_exhausted():
-            raise DamagedFileError("data is left over after the last symbol")
+        self.coder.close()
+
+
+def symbol_check(*symbols: Tensor, start: bytes = b"") -> int:
+    """CRC-32 of integer arrays as little-endian int16, after the bytes ``start``.
+
+    The decoder's symbols hang on a network's arithmetic: a file says what they shall be.
+    """
+    crc = zlib.crc32(start)
+    for x in symbols:
+        crc = zlib.crc32(x.numpy().astype("<i2").tobytes(), crc)
+    return crc

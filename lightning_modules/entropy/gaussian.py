@@ -17,9 +17,10 @@ import torch
 from scipy.special import ndtr
 from torch import Tensor
 
+from lightning_modules.entropy.range_coder import TOTAL
+
 SCALES = 64
 SIGMA_MIN, SIGMA_MAX = 0.11, 64.0
-TOTAL = 1 << 20
 QUARTERS = 4 * (SCALES - 1) + 1
 FRACTIONS = 32
 """A row is looked up by s in quarters and by the part of μ beyond its nearest integer in 32nds, −16 to 15."""
@@ -56,11 +57,12 @@ def gaussian_bits(y: Tensor, mu: Tensor, index: Tensor) -> Tensor:
     y, mu, sigma = y.float(), mu.float(), sigma_of(index.float())
     # Φ(−|d| …): both terms in the lower tail, where float32 resolves their difference.
     d = (y - mu).abs()
-    p = _phi((0.5 - d) / sigma) - _phi((-0.5 - d) / sigma)
+    p = normal_cdf((0.5 - d) / sigma) - normal_cdf((-0.5 - d) / sigma)
     return -torch.log2(lower_bound(p, 1.0 / TOTAL))
 
 
-def _phi(x: Tensor) -> Tensor:
+def normal_cdf(x: Tensor) -> Tensor:
+    """Φ, with a gradient."""
     return 0.5 * torch.erfc(-x * math.sqrt(0.5))
 
 
@@ -141,6 +143,11 @@ def _frequencies(mu: Tensor, sigma: Tensor, half: int) -> Tensor:
         torch.from_numpy(x[:, :-1] > 0), upper[:, :-1] - upper[:, 1:], lower[:, 1:] - lower[:, :-1]
     )
     p = torch.cat((p, (1 - p.sum(1, keepdim=True)).clamp_min(0)), 1)
+    return to_frequencies(p)
+
+
+def to_frequencies(p: Tensor) -> Tensor:
+    """Probabilities float64 [rows, columns] as int32 counts, at least 1 each, that sum to `TOTAL`."""
     # One count each keeps every symbol codable; the rounding's remainder goes to the likeliest.
     counts = 1 + torch.floor(p * (TOTAL - p.shape[1])).to(torch.int64)
     counts[torch.arange(len(counts)), counts.argmax(1)] += TOTAL - counts.sum(1)

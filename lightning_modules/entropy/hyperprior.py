@@ -6,12 +6,11 @@
                            │
                           H_d ──> ψ ── ContextModel(ẑ, ψ) ──> (μ_f, s_f) ── range coder for ẑ = round(z)
 
-`EntropyEstimator` is trained in float32; `LatentCoder` holds its exact copy and turns integers into bytes.
+`EntropyEstimator` is trained in float32; `HyperpriorCoder` holds its exact copy and turns integers into bytes.
 """
 
 from __future__ import annotations
 
-import zlib
 from typing import NamedTuple
 
 import torch
@@ -23,18 +22,16 @@ from lightning_modules.codec.errors import DamagedFileError, SymbolMismatchError
 from lightning_modules.entropy.coder import (
     MAX_SYMBOL,
     EscapeReader,
-    GaussianDecoder,
-    GaussianEncoder,
     GaussianModels,
+    SymbolDecoder,
+    SymbolEncoder,
+    symbol_check,
 )
 from lightning_modules.entropy.context import ContextModel, interpolate
 from lightning_modules.entropy.gaussian import GaussianTables, gaussian_bits
-from lightning_modules.entropy.grid import STEPS, GridModule, exact_copy
+from lightning_modules.entropy.grid import GridModule, exact_copy
+from lightning_modules.entropy.latents import LatentCoder, channels_last
 from lightning_modules.entropy.layers import GridConv3x3
-from lightning_modules.entropy.wavefront import Wavefront
-
-ENCODE_BLOCK = 8
-"""Diagonals that the encoder evaluates at once; bounds its memory, cannot change its result."""
 
 
 class DecoderBody(nn.Module):
@@ -139,8 +136,8 @@ class EntropyEstimator(nn.Module):
         return Rate(bits.sum((1, 2, 3)), hyper_bits.sum((1, 2, 3)))
 
 
-class LatentCoder:
-    """Integers to bytes and back, the same on every machine (see `grid`).
+class HyperpriorCoder:
+    """Hyper latents and latents to sections and back, the same on every machine (see `grid`).
 
     Args:
         estimator: the trained network; an exact copy is made.
@@ -149,9 +146,11 @@ class LatentCoder:
     """
 
     def __init__(self, estimator: EntropyEstimator, tables: GaussianTables, device: str = "cpu") -> None:
-        self.estimator = exact_copy(estimator).to(device)
-        self.models = GaussianModels(tables)
-        self.device = device
+        self._set_up(exact_copy(estimator).to(device), GaussianModels(tables), device)
+
+    def _set_up(self, estimator: EntropyEstimator, models: GaussianModels, device: str) -> None:
+        self.estimator, self.models = estimator, models
+        self.latents = LatentCoder(estimator.context, models, device)
 
     @torch.inference_mode()
     def encode(self, z_hat: Tensor, z_h_hat: Tensor, level: float) -> dict[str, bytes]:
@@ -163,20 +162,15 @@ class LatentCoder:
             level: a multiple of ⅛ below 32.
         """
         escapes = bytearray()
-        z_hat, z_h_hat, at = _channels_last(z_hat), _channels_last(z_h_hat), torch.tensor([level])
-        hyper = GaussianEncoder(self.models, escapes)
+        z_hat, z_h_hat, at = channels_last(z_hat), channels_last(z_h_hat), torch.tensor([level])
+        hyper = SymbolEncoder(self.models, escapes)
         hyper.put(z_h_hat, *self._prior(z_h_hat.shape, at))
-        latents = GaussianEncoder(self.models, escapes)
-        front = self._wavefront(z_h_hat, *z_hat.shape[1:3], at)
-        front.write("z_hat", front.to_rows(self._activations(z_hat)), front.whole)
-        symbols = front.to_rows(z_hat.to(self.device)).cpu()
-        for t0 in range(0, front.diagonals, ENCODE_BLOCK):
-            t1 = min(t0 + ENCODE_BLOCK, front.diagonals)
-            rows = front.block(t0, t1)
-            mu, index = self.estimator.context.predict(front, rows, known=True).cpu().chunk(2, -1)
-            latents.put(symbols[rows], mu, index, front.lengths(t0, t1))
-        parameters = bytes([round(8 * level)]) + _check(z_h_hat, z_hat)
-        sections = {"parameters": parameters, "hyper_latents": hyper.finish(), "latents": latents.finish()}
+        psi = self._psi(z_h_hat, *z_hat.shape[1:3])
+        sections = {
+            "parameters": bytes([round(8 * level)]) + _check(z_h_hat, z_hat),
+            "hyper_latents": hyper.finish(),
+            "latents": self.latents.encode(z_hat, psi, at, escapes),
+        }
         return sections | ({"escapes": bytes(escapes)} if escapes else {})
 
     @torch.inference_mode()
@@ -194,26 +188,18 @@ class LatentCoder:
             SymbolMismatchError: the symbols fail the encoder's check.
             DamagedFileError: the streams are not those of an encoder.
         """
-        parameters, escapes = (
-            container.section("parameters"),
-            EscapeReader(container.sections.get("escapes", b"")),
-        )
+        parameters = container.section("parameters")
+        escapes = EscapeReader(container.sections.get("escapes", b""))
         if len(parameters) != 5 or parameters[0] > 8 * (self.levels - 1):
             raise DamagedFileError("the parameters are not a rate level and a check of the symbols")
         at = torch.tensor([parameters[0] / 8])
         channels = self.estimator.prior.mu.shape[1]
-        hyper = GaussianDecoder(self.models, container.section("hyper_latents"), escapes)
-        z_h_hat = hyper.get(*self._prior((1, -(-height // 4), -(-width // 4), channels), at), bounded=True)
+        hyper = SymbolDecoder(self.models, container.section("hyper_latents"), escapes)
+        z_h_hat = hyper.get(*self._prior((1, -(-height // 4), -(-width // 4), channels), at))
         hyper.close()
-        context, front = self.estimator.context, self._wavefront(z_h_hat, height, width, at)
-        latents = GaussianDecoder(self.models, container.section("latents"), escapes)
-        for t in range(front.diagonals):
-            rows = front.block(t, t + 1)
-            mu, index = context.predict(front, rows, known=False).cpu().chunk(2, -1)
-            context.observe(front, self._activations(latents.get(mu, index)), rows)
-        latents.close()
+        psi = self._psi(z_h_hat, height, width)
+        z_hat = self.latents.decode(container.section("latents"), psi, at, escapes)
         escapes.close()
-        z_hat = self._symbols(front.to_grid(front.read("z_hat", front.whole)))
         if max(z.abs().max() for z in (z_hat, z_h_hat)) > MAX_SYMBOL:
             raise DamagedFileError(f"a symbol lies beyond ±{MAX_SYMBOL}")
         if _check(z_h_hat, z_hat) != parameters[1:]:
@@ -227,32 +213,14 @@ class LatentCoder:
         """Number of rate levels; quality runs from 0 to levels − 1."""
         return self.estimator.prior.mu.shape[0]
 
-    def _activations(self, symbols: Tensor) -> Tensor:
-        """Integers as inputs of the exact networks."""
-        return symbols.to(self.device, torch.float64) * STEPS
-
-    def _symbols(self, activations: Tensor) -> Tensor:
-        """The inverse of `_activations`, int64 on the CPU."""
-        return (activations / STEPS).to("cpu", torch.int64)
-
     def _prior(self, shape: tuple[int, ...], level: Tensor) -> tuple[Tensor, Tensor]:
-        like = torch.empty(shape, dtype=torch.float64, device=self.device)
-        mu, index = self.estimator.prior(like, level.to(self.device))
+        like = torch.empty(shape, dtype=self.latents.dtype, device=self.latents.device)
+        mu, index = self.estimator.prior(like, level.to(like.device))
         return mu.cpu(), index.cpu()
 
-    def _wavefront(self, z_h_hat: Tensor, height: int, width: int, level: Tensor) -> Wavefront:
-        psi = self.estimator.H_d(self._activations(z_h_hat), height, width)
-        return self.estimator.context.wavefront(psi, level.to(self.device), incremental=True)
-
-
-def _channels_last(x: Tensor) -> Tensor:
-    """[ch, H, W] -> int64 [1, H, W, ch] on the CPU."""
-    return x.detach().cpu().to(torch.int64).permute(1, 2, 0)[None].contiguous()
+    def _psi(self, z_h_hat: Tensor, height: int, width: int) -> Tensor:
+        return self.estimator.H_d(self.latents.activations(z_h_hat), height, width)
 
 
 def _check(*symbols: Tensor) -> bytes:
-    """CRC-32 of integer arrays as little-endian int16."""
-    crc = 0
-    for x in symbols:
-        crc = zlib.crc32(x.numpy().astype("<i2").tobytes(), crc)
-    return crc.to_bytes(4, "little")
+    return symbol_check(*symbols).to_bytes(4, "little")

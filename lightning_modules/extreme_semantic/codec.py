@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -11,8 +10,12 @@ from torch import Tensor
 
 from lightning_modules.codec.container import Container
 from lightning_modules.codec.contract import Image
-from lightning_modules.codec.errors import ConfigError, DamagedFileError
+from lightning_modules.codec.errors import ConfigError, DamagedFileError, SymbolMismatchError
 from lightning_modules.codec.learned import LearnedCodec, padded, ready, to_image, to_tensor, without
+from lightning_modules.entropy.coder import EscapeReader, symbol_check
+from lightning_modules.entropy.folded import FoldedModels
+from lightning_modules.entropy.grid import exact_copy
+from lightning_modules.entropy.latents import LatentCoder, channels_last
 from lightning_modules.extreme_semantic.config import ExtremeSemanticConfig
 from lightning_modules.extreme_semantic.map_coding import decode_map, encode_map
 from lightning_modules.extreme_semantic.maps import (
@@ -22,7 +25,6 @@ from lightning_modules.extreme_semantic.maps import (
     position_means,
     wanted_positions,
 )
-from lightning_modules.extreme_semantic.prior import SymbolCoder
 from lightning_modules.extreme_semantic.system import System, noise_of
 
 TABLES = "tables"
@@ -41,15 +43,17 @@ class ExtremeSemanticCodec(LearnedCodec):
     id = "es"
     paper = "extreme_semantic"
     config_class = ExtremeSemanticConfig
+    quality_meaning = "the number of channels C"
 
     def _open(self, tensors: Mapping[str, Tensor]) -> None:
         system = System(self.config)
         system.load_state_dict(without(tensors, TABLES))
-        self.coder = SymbolCoder(system.H, tensors[TABLES], self.device)
+        context = exact_copy(system.H).to(self.device)
+        self.coder = LatentCoder(context, FoldedModels(tensors[TABLES]), self.device)
         del system.H
         self.system = ready(system, self.device)
         self.qualities = tuple(float(c) for c in self.config.C)
-        self.default_quality = self.qualities[-1]
+        self.quality_steps, self.default_quality = self.qualities, self.qualities[-1]
 
     def cap(self, quality: float) -> float:
         """dim(ŵ)·log2 L in bits per pixel, which entropy coding stays below (equation 3)."""
@@ -99,34 +103,39 @@ class ExtremeSemanticCodec(LearnedCodec):
         w = self.analyse(image)
         found = None if preserved is None else self._merged(image, labels, preserved, w, level, seed)
         at, indexed, heat = self._side(level, found, w)
-        w_hat, wanted = self.system.hard(w, at, heat)[0], self.system.wanted(at, heat)[0]
-        stream = self.coder.encode(w_hat, wanted, self.system.psi(indexed, w)[0], level)
-        section = b"" if found is None else encode_map(found, self.system.classes + 1)
+        symbols, wanted = (
+            channels_last(x[0]) for x in (self.system.hard(w, at, heat), self.system.wanted(at, heat))
+        )
+        psi = self.coder.activations(self.system.psi(indexed, w))
         parameters = bytes([level]) + (bytes([seed]) if self.config.noise else b"")
-        parameters += _check(parameters, stream, section, *image.shape[:2])
-        sections = {"parameters": parameters, "latents": stream}
-        return sections if found is None else sections | {"semantic_map": section}
+        sections = {
+            "parameters": parameters + _check(symbols, parameters, found, *image.shape[:2]),
+            "latents": self.coder.encode(symbols, psi, at, bytearray(), wanted.bool()),
+        }
+        if found is None:
+            return sections
+        return sections | {"semantic_map": encode_map(found, self.system.classes + 1)}
 
     @torch.inference_mode()
     def _decode(self, container: Container) -> Image:
         c, size = self.config, (container.height, container.width)
         parameters, stream = container.section("parameters"), container.section("latents")
-        section = container.sections.get("semantic_map", b"")
         if len(parameters) != (4 if c.noise else 3) or parameters[0] >= len(c.C):
             raise DamagedFileError("the parameters are not a number of channels and a check of two bytes")
-        # Before anything is allocated for the size that the header claims.
-        if parameters[-2:] != _check(parameters[:-2], stream, section, *size):
-            raise DamagedFileError(
-                "the latents are not those of a picture of this size: fetch the file again"
-            )
         found = self._read_map(container)
         like = torch.empty(
             1, c.C[-1], *(-(-side // c.stride) * (c.stride // c.latent_stride) for side in size)
         )
         at, indexed, heat = self._side(parameters[0], found, like)
-        wanted = self.system.wanted(at, heat)[0]
-        w_hat = self.coder.decode(stream, wanted, self.system.psi(indexed, like)[0], parameters[0])[None]
-        return self._synthesise(w_hat.to(self.device), at, indexed, parameters[1], size)
+        wanted = channels_last(self.system.wanted(at, heat)[0]).bool()
+        psi = self.coder.activations(self.system.psi(indexed, like))
+        symbols = self.coder.decode(stream, psi, at, EscapeReader(b""), wanted)
+        if parameters[-2:] != _check(symbols, parameters[:-2], found, *size):
+            raise SymbolMismatchError(
+                "the decoded symbols fail the encoder's check: the file is altered; fetch it again"
+            )
+        w_hat = symbols.permute(0, 3, 1, 2).to(self.device, torch.float32)
+        return self._synthesise(w_hat, at, indexed, parameters[1], size)
 
     def _preserved(
         self,
@@ -209,7 +218,8 @@ class ExtremeSemanticCodec(LearnedCodec):
         return torch.tensor([level], device=self.device), indexed, heat
 
 
-def _check(parameters: bytes, stream: bytes, section: bytes, height: int, width: int) -> bytes:
-    """Binds the streams to the picture's size; damage as such is the container's CRC's to find."""
-    size = height.to_bytes(2, "little") + width.to_bytes(2, "little")
-    return zlib.crc32(size + parameters + stream + section).to_bytes(4, "little")[:2]
+def _check(symbols: Tensor, parameters: bytes, found: np.ndarray | None, height: int, width: int) -> bytes:
+    """Two bytes that bind what was decoded to the picture's size."""
+    start = height.to_bytes(2, "little") + width.to_bytes(2, "little") + parameters
+    start += b"" if found is None else found.tobytes()
+    return symbol_check(symbols, start=start).to_bytes(4, "little")[:2]

@@ -5,15 +5,13 @@ A section is one byte, the coder's number, and its stream.
 
 from __future__ import annotations
 
-import math
-
-import constriction
 import imagecodecs
 import numpy as np
 
 from eval.classical.base import check_size
 from eval.classical.jxl import claimed_size
 from lightning_modules.codec.errors import DamagedFileError
+from lightning_modules.entropy.range_coder import TOTAL, RangeDecoder, RangeEncoder, probabilities
 
 CODERS = ("context", "jpeg_xl", "webp")
 _NEIGHBOURS = ((0, -1), (-1, 0), (-1, 1), (-1, -1))  # left, above, above right, above left
@@ -74,45 +72,27 @@ class _ContextCoder:
 
     def __init__(self, alphabet: int) -> None:
         self.alphabet = alphabet
-        self.family = constriction.stream.model.Categorical(perfect=False)
         self.counts: dict[tuple[int, ...], np.ndarray] = {}
         self.recency = list(range(alphabet))
 
     def encode(self, labels: np.ndarray) -> bytes:
-        coder = constriction.stream.queue.RangeEncoder()
-        padded = _padded(labels.shape)
+        coder, padded = RangeEncoder(), _padded(labels.shape)
         for i, j in np.ndindex(labels.shape):
             context, candidates = self._candidates(padded, i, j)
             rank = candidates.index(int(labels[i, j]))
-            coder.encode(np.array([rank], np.int32), self.family, self._probabilities(context))
+            coder.put(np.array([rank]), self._probabilities(context))
             self._learn(context, rank, int(labels[i, j]))
             padded[i + 1, j + 1] = labels[i, j]
-        data = coder.get_compressed().astype("<u4").tobytes()
-        return data[: max(len(data) - 3, len(data.rstrip(b"\0")))]
+        return coder.finish()
 
     def decode(self, stream: bytes, shape: tuple[int, int]) -> np.ndarray:
-        words = np.frombuffer(stream + bytes(-len(stream) % 4), "<u4").astype(np.uint32)
-        coder = constriction.stream.queue.RangeDecoder(words)
-        padded = _padded(shape)
-        # What the labels may cost: the stream's bits, and some for the coder's own rounding. Past its end the coder
-        # would go on for ever.
-        bits_left = 8.08 * len(stream) + 128
-        try:
-            for i, j in np.ndindex(shape):
-                context, candidates = self._candidates(padded, i, j)
-                probabilities = self._probabilities(context)
-                rank = int(coder.decode(self.family, probabilities)[0])
-                bits_left += math.log2(probabilities[0, rank])
-                if bits_left < 0:
-                    raise DamagedFileError(
-                        "more labels are claimed than the stream holds: the file is altered"
-                    )
-                self._learn(context, rank, candidates[rank])
-                padded[i + 1, j + 1] = candidates[rank]
-        except AssertionError as error:  # constriction's word for data that no encoder wrote
-            raise DamagedFileError(f"the map's stream is invalid: {error}") from None
-        if not coder.maybe_exhausted():
-            raise DamagedFileError("data is left over after the map")
+        coder, padded = RangeDecoder(stream), _padded(shape)
+        for i, j in np.ndindex(shape):
+            context, candidates = self._candidates(padded, i, j)
+            rank = int(coder.get(self._probabilities(context))[0])
+            self._learn(context, rank, candidates[rank])
+            padded[i + 1, j + 1] = candidates[rank]
+        coder.close()
         return padded[1:-1, 1:-1].astype(np.uint8)
 
     def _candidates(self, padded: np.ndarray, i: int, j: int) -> tuple[tuple[int, ...], list[int]]:
@@ -131,9 +111,9 @@ class _ContextCoder:
                 np.int64
             )
         total = int(counts.sum())
-        scaled = 1 + counts * ((1 << 20) - self.alphabet) // total
-        scaled[scaled.argmax()] += (1 << 20) - int(scaled.sum())
-        return (scaled.astype(np.float32) / np.float32(1 << 20))[None]
+        scaled = 1 + counts * (TOTAL - self.alphabet) // total
+        scaled[scaled.argmax()] += TOTAL - int(scaled.sum())
+        return probabilities(scaled)[None]
 
     def _learn(self, context: tuple[int, ...], rank: int, label: int) -> None:
         counts = self.counts[context]

@@ -13,11 +13,11 @@ from datamodules.config import ROOT_VARIABLE
 from lightning_modules.base import CompressionModule
 from lightning_modules.codec.errors import ConfigError, WeightsError
 from lightning_modules.codec.weights import as_stored
+from lightning_modules.entropy.folded import build_folded_tables
 from lightning_modules.extreme_semantic.codec import TABLES, ExtremeSemanticCodec
 from lightning_modules.extreme_semantic.config import ExtremeSemanticConfig
 from lightning_modules.extreme_semantic.maps import cells, random_heat
 from lightning_modules.extreme_semantic.networks import Discriminator, scores
-from lightning_modules.extreme_semantic.prior import build_tables
 from lightning_modules.extreme_semantic.system import Output, System, enlarge
 from losses.gan import feature_matching, least_squares_discriminator, least_squares_generator
 from losses.perceptual import FrozenFeatures, feature_distance
@@ -74,6 +74,8 @@ class ExtremeSemantic(CompressionModule):
         if adversarial:
             fake = self.D(output.x_hat, t_s)
             loss_g = least_squares_generator(scores(fake))
+            with torch.no_grad():  # by the D that judges x̂: it has made a step since its own loss
+                real = self.D(x, t_s)
             matching = feature_matching(inner(real), inner(fake))
             distortion = distortion + c.lambda_gan * loss_g + c.lambda_features * matching
             logged |= {"loss/generator": loss_g, "loss/features": matching}
@@ -105,7 +107,7 @@ class ExtremeSemantic(CompressionModule):
         return {name: (picture.float() / 2 + 0.5).clamp(0, 1) for name, picture in shown.items()}
 
     def export_weights(self) -> dict[str, Tensor]:
-        return dict(self.system.state_dict()) | {TABLES: build_tables()}
+        return dict(self.system.state_dict()) | {TABLES: build_folded_tables()}
 
     def codec(self) -> ExtremeSemanticCodec:
         return ExtremeSemanticCodec(as_stored(self.export_weights()), self.metadata())

@@ -22,11 +22,11 @@ from torch import Tensor, nn
 
 from lightning_modules.codec.random_words import random_bytes
 from lightning_modules.entropy.context import ContextModel
+from lightning_modules.entropy.folded import CENTRES, folded_bits
 from lightning_modules.extreme_semantic.config import ExtremeSemanticConfig
 from lightning_modules.extreme_semantic.maps import heat_of
 from lightning_modules.extreme_semantic.networks import Encoder, Generator, downwards, one_hot
-from lightning_modules.extreme_semantic.prior import folded_bits
-from lightning_modules.extreme_semantic.quantiser import nearest, quantise
+from lightning_modules.layers.soft_quantiser import SoftToHardQuantiser
 
 
 class Output(NamedTuple):
@@ -49,6 +49,7 @@ class System(nn.Module):
         config.check()
         self.config, self.classes = config, len(config.classes)
         self.E = Encoder(config)
+        self.Q = SoftToHardQuantiser(len(CENTRES), learned=False)
         norm, channels = config.norm, config.C[-1]
         self.after = (
             nn.Sequential(*downwards(norm, channels, config.after, 3)) if config.after else nn.Identity()
@@ -130,21 +131,22 @@ class System(nn.Module):
         w = self.latents(x)
         heat = self.heat(labels, w)
         wanted = self.wanted(level, heat)
-        quantised = quantise(w, self.config.sigma)
-        w_hat = quantised.w_hat * wanted
+        quantised = self.Q(w, self.config.sigma)
+        w_hat = quantised.z_hat * wanted
         x_hat = self.reconstruct(w_hat, level, labels, noise)
         # Contexts steer every later symbol: they are estimated in float32, near the exact arithmetic of coding.
         with torch.autocast(x.device.type, enabled=False):
             contexts = w_hat.detach().permute(0, 2, 3, 1)
             mu, s = self.H(contexts, self.psi(labels, w), level.float())
-            one_hot_w = quantised.one_hot.detach() + beta * (quantised.one_hot - quantised.one_hot.detach())
-            bits = (folded_bits(mu, s) * one_hot_w.permute(0, 2, 3, 1, 4)).sum(-1)
+            centre = quantised.one_hot()
+            centre = centre.detach() + beta * (centre - centre.detach())
+            bits = (folded_bits(mu, s) * centre.permute(0, 2, 3, 1, 4)).sum(-1)
             bits = (bits * wanted.permute(0, 2, 3, 1)).sum((1, 2, 3))
         return Output(x_hat, bits, heat)
 
     def hard(self, w: Tensor, level: Tensor, heat: Tensor) -> Tensor:
         """ŵ as a file carries it: centres where coded, zeros elsewhere."""
-        return nearest(w) * self.wanted(level, heat)
+        return self.Q.index(w) * self.wanted(level, heat)
 
 
 def noise_of(seed: int, channels: int, height: int, width: int) -> Tensor | None:

@@ -13,6 +13,7 @@ from lightning_modules.codec.container import Container
 from lightning_modules.codec.contract import Image, check_image
 from lightning_modules.codec.errors import ConfigError
 from lightning_modules.codec.learned import LearnedCodec, ready, to_image, without
+from lightning_modules.codec.rate_control import Found, geometric
 from lightning_modules.entropy.gaussian import GaussianTables
 from lightning_modules.gan_reversal.config import GanReversalConfig
 from lightning_modules.gan_reversal.lanes import run_lanes
@@ -44,6 +45,8 @@ class GanReversalCodec(LearnedCodec):
     id = "gr"
     paper = "gan_reversal"
     config_class = GanReversalConfig
+    quality_steps = geometric(0.001, 24)
+    quality_meaning = "the most bits per pixel of the file"
 
     def _open(self, tensors: Mapping[str, Tensor]) -> None:
         system = System(self.config)
@@ -70,7 +73,7 @@ class GanReversalCodec(LearnedCodec):
         def encode(part: list[int]) -> list[bytes]:
             stack = np.stack([images[at] for at in part])
             return [
-                Container(self.id, *stack.shape[1:3], sections, self.weights_id).to_bytes()
+                self._container(sections, *stack.shape[1:3]).to_bytes()
                 for sections in self._sections(stack, quality, **options)
             ]
 
@@ -80,6 +83,10 @@ class GanReversalCodec(LearnedCodec):
             for part, those in zip(parts, found, strict=True)
             for at, data in zip(part, those, strict=True)
         }
+        limit = options.get("target_bytes")
+        if limit is not None:
+            for at, data in files.items():
+                self._check_budget(data, limit, *images[at].shape[:2])
         return [files[at] for at in range(len(images))]
 
     def _parts(self, images: Sequence[Image], restarts: int) -> list[list[int]]:
@@ -97,6 +104,11 @@ class GanReversalCodec(LearnedCodec):
 
     def _encode(self, image: Image, quality: float, **options: object) -> dict[str, bytes]:
         return self._sections(image[None], quality, **options)[0]
+
+    def _encode_within(self, image: Image, limit: int, **options: object) -> Found:
+        bpp = 8 * limit / (image.shape[0] * image.shape[1])
+        (sections,) = self._sections(image[None], bpp, target_bytes=limit, **options)
+        return Found(self._container(sections, *image.shape[:2]).to_bytes(), bpp)
 
     def _sections(
         self,
@@ -121,7 +133,7 @@ class GanReversalCodec(LearnedCodec):
                 ``layer_from`` bits per pixel on (None).
 
         Raises:
-            ConfigError: an option is out of range, or no file is as small as ``target_bytes``.
+            ConfigError: an option is out of range.
         """
         c = self.config
         steps, restarts = (
@@ -139,7 +151,7 @@ class GanReversalCodec(LearnedCodec):
         limit = target_bytes
         if limit is None:
             limit = max(int(quality * height * width / 8), overhead + _LEAST)
-        plain = self._latent_sections(images, limit, search, target_bytes is not None)
+        plain = self._latent_sections(images, limit, search)
         bpp = quality if target_bytes is None else 8 * target_bytes / (height * width)
         wanted = bpp >= c.layer_from if layered is None else layered
         if not wanted:
@@ -151,14 +163,12 @@ class GanReversalCodec(LearnedCodec):
             for n, image in enumerate(images)
         ]
 
-    def _latent_sections(
-        self, images: np.ndarray, limit: int, search: Search, strict: bool
-    ) -> list[dict[str, bytes]]:
-        """Latents alone within ``limit`` bytes a file; unless ``strict``, at least the empty file's size."""
+    def _latent_sections(self, images: np.ndarray, limit: int, search: Search) -> list[dict[str, bytes]]:
+        """Latents alone within ``limit`` bytes a file, or without any where none are as small."""
         height, width = images.shape[1:3]
         budget = max(0, 8 * (limit - self._overhead(height, width)) - _FLUSH)
         k, shift = search_latents(self.system, self.index, self._tensor(images), float(budget), search)
-        return [self._fit(k[n], int(shift[n]), height, width, limit, strict) for n in range(len(images))]
+        return [self._fit(k[n], int(shift[n]), height, width, limit) for n in range(len(images))]
 
     def _layered_sections(
         self, images: np.ndarray, limit: int, share: float, search: Search
@@ -167,10 +177,10 @@ class GanReversalCodec(LearnedCodec):
         height, width = images.shape[1:3]
         found: list[dict[str, bytes] | None] = []
         for image, sections in zip(
-            images, self._latent_sections(images, int(share * limit), search, strict=False), strict=True
+            images, self._latent_sections(images, int(share * limit), search), strict=True
         ):
-            whole = len(Container(self.id, height, width, sections, self.weights_id).to_bytes())
-            base = self._picture(Container(self.id, height, width, sections, self.weights_id))
+            whole = self.file_size(sections, height, width)
+            base = self._picture(self._container(sections, height, width))
             residual = encode_residual(image, base, limit - whole - 4)
             found.append(None if residual is None else sections | {"residual": residual})
         return found
@@ -182,7 +192,7 @@ class GanReversalCodec(LearnedCodec):
         x, found = self._tensor(image[None]), []
         for sections in choices:
             if sections is not None:
-                decoded = self._decode(Container(self.id, *image.shape[:2], sections, self.weights_id))
+                decoded = self._decode(self._container(sections, *image.shape[:2]))
                 found.append((float(distortion(x, self._tensor(decoded[None]), search)), sections))
         return min(found, key=lambda pair: pair[0])[1] if found else None
 
@@ -200,19 +210,15 @@ class GanReversalCodec(LearnedCodec):
         z = k[None].to(self.device) * step_of(index)
         return to_image(generate(self.system, z)[0, :, : size[0], : size[1]])
 
-    def _fit(
-        self, k: Tensor, shift: int, height: int, width: int, limit: int, strict: bool
-    ) -> dict[str, bytes]:
+    def _fit(self, k: Tensor, shift: int, height: int, width: int, limit: int) -> dict[str, bytes]:
         """Sections of a file within ``limit`` bytes: the symbols that cost most a unit are set to 0 until it is."""
         k = k.clone().cpu()
         while True:
             sections = self.coder.encode(k, shift, height, width)
-            size = len(Container(self.id, height, width, sections, self.weights_id).to_bytes())
+            size = self.file_size(sections, height, width)
             nonzero = int((k != 0).sum())
-            if size <= limit or (not strict and nonzero == 0):
+            if size <= limit or nonzero == 0:
                 return sections
-            if nonzero == 0:
-                raise ConfigError(f"target_bytes={limit}: the smallest file of this picture is {size} bytes")
             # Rare symbols, those of channels with the smallest σ, go first; 2 bits at least are saved with each.
             excess = max(1, min(nonzero, 2 * (size - limit)))
             order = torch.where(k != 0, self.coder.index[:, None, None].float() + k.abs(), torch.inf)
@@ -220,7 +226,7 @@ class GanReversalCodec(LearnedCodec):
 
     def _overhead(self, height: int, width: int) -> int:
         empty = {"parameters": bytes(3), "latents": bytes(128)}
-        return len(Container(self.id, height, width, empty, self.weights_id).to_bytes()) - 128
+        return self.file_size(empty, height, width) - 128
 
     def _tensor(self, images: np.ndarray) -> Tensor:
         """uint8 [B, H, W, 3] to [B, 3, H, W] in [0, 1]."""

@@ -20,9 +20,9 @@ from lightning_modules.codec.errors import DamagedFileError
 from lightning_modules.entropy.coder import (
     MAX_SYMBOL,
     EscapeReader,
-    GaussianDecoder,
-    GaussianEncoder,
     GaussianModels,
+    SymbolDecoder,
+    SymbolEncoder,
 )
 from lightning_modules.entropy.gaussian import SCALES, GaussianTables, gaussian_bits, sigma_of
 from lightning_modules.entropy.grid import STEPS
@@ -98,7 +98,7 @@ class PriorCoder:
             height, width: of the picture.
         """
         escapes = bytearray()
-        encoder = GaussianEncoder(self.models, escapes)
+        encoder = SymbolEncoder(self.models, escapes)
         for strip in _strips(*k.shape):
             symbols = k[:, strip].detach().cpu().to(torch.int64).permute(1, 2, 0).contiguous()
             encoder.put(symbols, torch.zeros_like(symbols), self._rows(shift, *symbols.shape[:2]))
@@ -123,7 +123,7 @@ class PriorCoder:
             )
         shift = parameters[0] + SHIFTS.start
         escapes = EscapeReader(container.sections.get("escapes", b""))
-        decoder = GaussianDecoder(self.models, stream, escapes)
+        decoder = SymbolDecoder(self.models, stream, escapes)
         k = torch.empty(len(self.index), *grid)
         for strip in _strips(*k.shape):
             rows = self._rows(shift, strip.stop - strip.start, grid[1])

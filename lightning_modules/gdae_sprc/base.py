@@ -15,7 +15,7 @@ from lightning_modules.codec.contract import Image
 from lightning_modules.codec.errors import ConfigError, DamagedFileError, SymbolMismatchError
 from lightning_modules.codec.learned import LearnedCodec, padded, ready, to_image, to_tensor, without
 from lightning_modules.entropy.gaussian import GaussianTables
-from lightning_modules.entropy.hyperprior import LatentCoder
+from lightning_modules.entropy.hyperprior import HyperpriorCoder
 from lightning_modules.gdae_sprc.config import GdaeSprcConfig
 from lightning_modules.gdae_sprc.mosaic import decode_mosaic, encode_mosaic
 from lightning_modules.gdae_sprc.system import System
@@ -44,7 +44,7 @@ class GdaeBase(LearnedCodec):
     def _open(self, tensors: Mapping[str, Tensor]) -> None:
         system = System(self.config)
         system.load_state_dict(without(tensors, "gaussian_tables."))
-        self.coder = LatentCoder(system.H, GaussianTables.from_state(tensors), self.device)
+        self.coder = HyperpriorCoder(system.H, GaussianTables.from_state(tensors), self.device)
         del system.H
         self.system = ready(system, self.device)
         self.levels = len(self.config.lambda_rate)

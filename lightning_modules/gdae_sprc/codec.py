@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Iterator, Mapping
 
@@ -13,6 +12,7 @@ from eval.classical import ycbcr
 from lightning_modules.codec.container import Container
 from lightning_modules.codec.contract import Image
 from lightning_modules.codec.errors import ConfigError
+from lightning_modules.codec.rate_control import Found, eighths
 from lightning_modules.gdae_sprc.base import GdaeBase, Latents
 from lightning_modules.gdae_sprc.heat import GradCam, open_classifier
 from lightning_modules.gdae_sprc.rate_allocation import Attempt, Base, Choices, least_cost, least_error
@@ -34,34 +34,20 @@ class GdaeCodec(GdaeBase):
     """GDAE without residual compensation, the ablation's other half. Quality is the level, 0 to levels − 1."""
 
     id = "gdae"
+    quality_meaning = "the latents' level"
 
     def _open(self, tensors: Mapping[str, Tensor]) -> None:
         super()._open(tensors)
         self.qualities = tuple(float(level) for level in range(self.levels))
+        self.quality_steps = eighths(self.levels - 1)
         self.default_quality = float((self.levels - 1) // 2)
 
-    def _encode(
-        self, image: Image, quality: float, *, latents: str = "best", target_bpp: float | None = None
-    ) -> dict[str, bytes]:
+    def _encode(self, image: Image, quality: float, *, latents: str = "best") -> dict[str, bytes]:
         """
         Args:
             latents: the lossless coder, one of `base.LATENT_CODERS`.
-            target_bpp: the highest level whose file is within this, instead of ``quality``.
         """
-        if target_bpp is None:
-            return self.latent_sections(self.analyse(image, quality), latents)
-        budget = _budget(target_bpp, image)
-        low, high, best = 0, 8 * (self.levels - 1), None
-        while low <= high:
-            middle = (low + high) // 2
-            sections = self.latent_sections(self.analyse(image, middle / 8), latents)
-            if self._file_size(image, sections) <= budget:
-                low, best = middle + 1, sections
-            else:
-                high = middle - 1
-        if best is None:
-            raise ConfigError(f"target_bpp={target_bpp}: the lowest level takes more; give more")
-        return best
+        return self.latent_sections(self.analyse(image, quality), latents)
 
     def _decode(self, container: Container) -> Image:
         return self.synthesise(self.read_latents(container), container.height, container.width)
@@ -70,9 +56,9 @@ class GdaeCodec(GdaeBase):
 class GdaeSprcCodec(GdaeBase):
     """GDAE and the residual x − x̂ in HEVC, better where the heat map is hot.
 
-    Quality is 51 − QP of the residual, 0 to 51. For a given quality or a byte budget (``target_bpp``), the level of
-    the latents is chosen; the slides fix it by hand. Among the choices is a file without latents, whose residual is
-    taken from mid-grey.
+    Quality is 51 − QP of the residual, 0 to 51. For a given quality or a byte budget, the level of the latents is
+    chosen; the slides fix it by hand. Among the choices is a file without latents, whose residual is taken from
+    mid-grey. Within a budget the residual's quality is chosen with the level, for the least squared error.
 
     Attributes:
         classifier: makes the heat map where `encode` is given none. Found at the first use: ``mobilenetv2_100`` below
@@ -83,6 +69,8 @@ class GdaeSprcCodec(GdaeBase):
     id = "sprc"
     qualities = (9.0, 12.0, 16.0, 20.0, 24.0, 27.0)
     default_quality = 16.0
+    quality_steps = eighths(MAX_QP)
+    quality_meaning = "51 − QP of the residual"
 
     def _open(self, tensors: Mapping[str, Tensor]) -> None:
         super()._open(tensors)
@@ -94,22 +82,27 @@ class GdaeSprcCodec(GdaeBase):
             self.classifier = open_classifier("mobilenetv2_100")
         return None if self.classifier is None else self.classifier(image)
 
-    def _encode(
+    def _encode(self, image: Image, quality: float, **options: object) -> dict[str, bytes]:
+        """See `_choices` for the options."""
+        return least_cost(self._choices(image, **options), quality).sections
+
+    def _encode_within(self, image: Image, limit: int, **options: object) -> Found:
+        best = least_error(self._choices(image, **options), limit)
+        return Found(self._container(best.sections, *image.shape[:2]).to_bytes(), best.quality)
+
+    def _choices(
         self,
         image: Image,
-        quality: float,
         *,
-        target_bpp: float | None = None,
         level: float | None = None,
         heat: np.ndarray | None = None,
         strength: float = STRENGTH,
         latents: str = "best",
         effort: str = "veryslow",
-    ) -> dict[str, bytes]:
-        """
+    ) -> Choices:
+        """What a file can be made of.
+
         Args:
-            target_bpp: bits per pixel that the file may take, instead of ``quality``; the split between latents and
-                residual and the residual's quality are chosen for the least squared error.
             level: of the latents, instead of the best or none.
             heat: H×W, 0 to 1, instead of the classifier's.
             strength: QP between the coldest and the hottest place; 0 is uniform quality and needs no heat map.
@@ -117,25 +110,14 @@ class GdaeSprcCodec(GdaeBase):
             effort: x265's preset.
 
         Raises:
-            ConfigError: quality or level is out of range, the heat is not of the picture's size, or the least file is
-                beyond the budget.
+            ConfigError: the level is out of range, or the heat is not of the picture's size.
         """
-        if not 0 <= quality <= MAX_QP:
-            raise ConfigError(f"quality {quality} is out of range: it is 51 − QP, 0 to 51")
         cells = cell_means(self._heat(image, heat, strength))
-        choices = Choices(
+        return Choices(
             bases=self._bases(image, latents, level),
             attempt=lambda base, q: self._attempt(image, base, q, qp_map(q, cells, strength), effort),
-            file_size=lambda sections: self._file_size(image, sections),
+            file_size=lambda sections: self.file_size(sections, *image.shape[:2]),
         )
-        if target_bpp is None:
-            return least_cost(choices, quality).sections
-        budget = _budget(target_bpp, image)
-        best = least_error(choices, budget)
-        if best.size > budget:
-            least = math.ceil(8000 * best.size / (image.shape[0] * image.shape[1])) / 1000
-            raise ConfigError(f"the byte budget is too small: this picture takes {least} bpp or more")
-        return best.sections
 
     def _decode(self, container: Container) -> Image:
         height, width = container.height, container.width
@@ -154,7 +136,7 @@ class GdaeSprcCodec(GdaeBase):
                 warnings.warn(
                     "no classifier for the heat map, so the residual's quality is uniform: set GENIC_DATA to a folder "
                     f"with {SHARED_WEIGHTS}, or codec.classifier = open_classifier('vgg16')",
-                    stacklevel=4,
+                    stacklevel=6,
                 )
         if heat is None:
             return np.zeros(image.shape[:2], np.float32)
@@ -179,7 +161,7 @@ class GdaeSprcCodec(GdaeBase):
         decoded = _add(base.x_hat, decode_residual(stream, height, width))
         sections = base.sections | {"residual": stream}
         error = image.astype(np.int32) - decoded
-        size = self._file_size(image, sections)
+        size = self.file_size(sections, height, width)
         return Attempt(sections, size, float(np.sum(error * error, dtype=np.int64)), quality)
 
 
@@ -190,10 +172,3 @@ def _grey(height: int, width: int) -> Image:
 def _add(x_hat: Image, residual: np.ndarray) -> Image:
     planes = ycbcr.from_rgb(x_hat) + residual
     return ycbcr.to_rgb(np.clip(planes, 0, 255).astype(np.uint8))
-
-
-def _budget(target_bpp: float, image: Image) -> int:
-    """Bytes of a picture at that rate; `ConfigError` unless it is positive."""
-    if not target_bpp > 0:
-        raise ConfigError(f"target_bpp={target_bpp}: a positive number of bits per pixel is needed")
-    return int(target_bpp * image.shape[0] * image.shape[1] / 8)

@@ -24,9 +24,9 @@ from torch import Tensor, nn
 from lightning_modules.entropy.hyperprior import EntropyEstimator, Rate
 from lightning_modules.gdae_sprc.config import GdaeSprcConfig
 from lightning_modules.gdae_sprc.networks import DenseDecoder, DenseEncoder, HyperEncoder
-from lightning_modules.gdae_sprc.quantiser import SoftToHardQuantiser
 from lightning_modules.gdae_sprc.transform import start_as_transform, start_gains
 from lightning_modules.layers.gain_units import GainUnits
+from lightning_modules.layers.soft_quantiser import SoftToHardQuantiser
 
 MAX_HYPER = 511
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from lightning_modules.codec.container import read_varint, write_varint
 from lightning_modules.codec.errors import DamagedFileError
-from lightning_modules.entropy.coder import EscapeReader, GaussianDecoder, GaussianEncoder, GaussianModels
+from lightning_modules.entropy.coder import EscapeReader, GaussianModels, SymbolDecoder, SymbolEncoder
 from lightning_modules.entropy.grid import ACTIVATION_BITS
 from lightning_modules.ppgn_inpainting.config import PpgnInpaintingModel
 from lightning_modules.ppgn_inpainting.networks import Encoder
@@ -114,13 +114,17 @@ class Assistants:
         if "style" in names:
             stream, data = _taken(data)
             gram = torch.from_numpy(_decode_gram(stream, self.E.style(x).shape[1]))[None].to(x)
-            terms.append(lambda shown, _: c.style_weight * (_gram(self.E.style(shown)) - gram).square().sum() / 4)
+            terms.append(
+                lambda shown, _: c.style_weight * (_gram(self.E.style(shown)) - gram).square().sum() / 4
+            )
         if "content" in names:
             stream, data = _taken(data)
             like = pooled(self.E(x).h1, CONTENT_POOL)
             features = torch.from_numpy(self._decode_content(stream, tuple(like.shape[1:])))[None].to(x)
             terms.append(
-                lambda shown, _: c.content_weight * content_loss([pooled(self.E(shown).h1, CONTENT_POOL)], [features])
+                lambda shown, _: (
+                    c.content_weight * content_loss([pooled(self.E(shown).h1, CONTENT_POOL)], [features])
+                )
             )
         if "boundary" in names:
             terms.append(lambda _, generated: c.boundary_weight * boundary_loss(generated, x, mask))
@@ -143,14 +147,14 @@ class Assistants:
         header = np.stack((mean, step)).astype("<f2")
         k = np.rint((features - header[0, :, None, None]) / header[1, :, None, None].astype(np.float32))
         symbols = torch.from_numpy(np.clip(k, -_BOUND, _BOUND).astype(np.int64)).flatten()
-        encoder = GaussianEncoder(self.models, bytearray())
+        encoder = SymbolEncoder(self.models, bytearray())
         encoder.put(symbols, *_unit(len(symbols)))
         return header.tobytes() + encoder.finish()
 
     def _decode_content(self, stream: bytes, shape: tuple[int, ...]) -> np.ndarray:
         header = np.frombuffer(stream[: 4 * shape[0]], "<f2").astype(np.float32).reshape(2, shape[0])
-        decoder = GaussianDecoder(self.models, stream[4 * shape[0] :], EscapeReader(b""))
-        symbols = decoder.get(*_unit(int(np.prod(shape))), bounded=True).numpy().reshape(shape)
+        decoder = SymbolDecoder(self.models, stream[4 * shape[0] :], EscapeReader(b""))
+        symbols = decoder.get(*_unit(int(np.prod(shape)))).numpy().reshape(shape)
         decoder.close()
         if not np.isfinite(header).all():
             raise DamagedFileError("the content's scales are no numbers")

@@ -87,8 +87,8 @@ class PpgnInpaintingCodec(LearnedCodec):
         self._classifier_tensors = kinds["E"]
 
     @cached_property
-    def E(self) -> Encoder:
-        """The classifier, opened at the first sampling; `WeightsError` where it is not at hand."""
+    def classifier(self) -> Encoder:
+        """E and C, opened at the first sampling; `WeightsError` where it is not at hand."""
         return restored(self.config, self._classifier_tensors).to(self.device)
 
     def _encode(
@@ -126,7 +126,6 @@ class PpgnInpaintingCodec(LearnedCodec):
             return self._selective(image, limit, scheme)
         return self._masked(image, limit, scheme)
 
-    @torch.inference_mode()
     def _thumbnail(self, image: Image, limit: int, scheme: Thumbnail) -> dict[str, bytes]:
         index = scale_index(scheme.scale)
         if index is None:
@@ -186,9 +185,7 @@ class PpgnInpaintingCodec(LearnedCodec):
 
         if not isinstance(scheme, Pixels):
             mask, sections = described()
-            return self._filled_up(
-                sections, "kept_pixels", layer_picture(image, mask, scheme), limit, image
-            )
+            return self._filled_up(sections, "kept_pixels", layer_picture(image, mask, scheme), limit, image)
 
         def with_pixels(count: int) -> dict[str, bytes]:
             mask, sections = described(count)
@@ -216,12 +213,12 @@ class PpgnInpaintingCodec(LearnedCodec):
         s = scheme.sampling
         if s is None:
             return None, {}
-        x, label = self._tensor(image), s.label
+        x, label = to_tensor(image, self.device), s.label
         if label == "best":
-            label = int(self.system.encoder_for(self.E, *image.shape[:2])(x).logits.argmax())
+            label = int(self.system.encoder_for(self.classifier, *image.shape[:2])(x).logits.argmax())
         names = tuple(name for name in ASSISTANTS if name in s.assistants)
-        by = SampledBy(s.steps, scheme.seed, label, self.E.identity(), names, s.refine)
-        return by, Assistants(self.config, self.E, self.models).encode(x, names)
+        by = SampledBy(s.steps, scheme.seed, label, self.classifier.identity(), names, s.refine)
+        return by, Assistants(self.config, self.classifier, self.models).encode(x, names)
 
     def _filled_up(
         self, sections: dict[str, bytes], name: str, layer: Image, limit: int, image: Image
@@ -234,21 +231,18 @@ class PpgnInpaintingCodec(LearnedCodec):
     def _decode(self, container: Container) -> Image:
         return self._picture(container.sections, container.height, container.width)
 
-    @torch.inference_mode(False)  # sampling differentiates
     @torch.no_grad()
     def _picture(self, sections: Mapping[str, bytes], height: int, width: int) -> Image:
         p = Parameters.from_bytes(_section(sections, "parameters"), height, width)
         if p.scheme in ("thumbnail", "selective"):
-            small = self._tensor(self.decoded_thumbnail(p, sections, height, width))
+            small = to_tensor(self.decoded_thumbnail(p, sections, height, width), self.device)
             ablated = from_thumbnail(small, height, width, SCALES[p.thumbnail])
             base = to_image(self.system.reconstruct(ablated).x_hat[0].clamp(0, 1))
             return base if p.scheme == "thumbnail" else self._detailed(base, p, sections)
         mask, image = self.kept_pixels(p, sections, height, width)
-        x, m, base = self._tensor(image), torch.from_numpy(mask).to(self.device)[None, None].float(), None
+        x, m, base = to_tensor(image, self.device), torch.from_numpy(mask).to(self.device)[None, None].float(), None
         if p.thumbnail is not None:
-            base = enlarge(
-                self._tensor(self.decoded_thumbnail(p, sections, height, width)), height, width
-            )
+            base = enlarge(to_tensor(self.decoded_thumbnail(p, sections, height, width), self.device), height, width)
         filled = self.system.reconstruct(from_pixels(x, m, base)).x_hat.clamp(0, 1)
         if p.sampled is not None:
             filled = self._sampled(p.sampled, sections, filled, x, m)
@@ -293,7 +287,7 @@ class PpgnInpaintingCodec(LearnedCodec):
     def _sampled(
         self, s: SampledBy, sections: Mapping[str, bytes], filled: Tensor, x: Tensor, m: Tensor
     ) -> Tensor:
-        c, E, size = self.config, self.E, x.shape[2:]
+        c, E, size = self.config, self.classifier, x.shape[2:]
         if s.classifier != E.identity():
             raise WeightsError(
                 f"the file was sampled through a classifier {s.classifier.hex()}, here is {E.identity().hex()}: "
@@ -307,9 +301,6 @@ class PpgnInpaintingCodec(LearnedCodec):
         offset = filled - generate(h.clamp(c.h_low, c.h_high)) if s.refine else torch.zeros_like(filled)
         sampler = Sampler(c, encode, lambda z: generate(z) + offset, x, m, s.label, assistant, s.seed)
         return (generate(sampler.sample(h, s.steps)) + offset).clamp(0, 1)
-
-    def _tensor(self, image: Image) -> Tensor:
-        return to_tensor(image, self.device).contiguous()
 
 
 def _section(sections: Mapping[str, bytes], name: str) -> bytes:

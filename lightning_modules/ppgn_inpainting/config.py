@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from lightning_modules.config import CodingConfig, PaperConfig, TrainConfig, require
+from lightning_modules.ppgn_inpainting.schemes import SCALES
 from losses.gan import GAN_LOSSES
 
 CLASSIFIER_WEIGHTS = ("hub", "shared", "random")
@@ -131,12 +132,19 @@ class PpgnInpaintingConfig(PaperConfig):
         for one, other in (("up", "after"), ("filler", "filler_blocks"), ("restorer", "restorer_blocks")):
             widths, blocks = getattr(m, one), getattr(m, other)
             require(len(widths) > 0, f"model.{one}", widths, "a width for each of one stage or more")
-            require(len(blocks) == len(widths), f"model.{other}", blocks, f"one number for each of model.{one}")
+            require(
+                len(blocks) == len(widths), f"model.{other}", blocks, f"one number for each of model.{one}"
+            )
         whole = not m.vector or (m.dense and m.dense[-1] % 16 == 0)
-        require(bool(whole), "model.dense", m.dense, "a multiple of 16 at the end, which becomes 4×4 positions")
+        require(
+            bool(whole), "model.dense", m.dense, "a multiple of 16 at the end, which becomes 4×4 positions"
+        )
         require(m.h_low < m.h_high, "model.h_low", m.h_low, "less than model.h_high")
         require(len(t.parts) == 3 and min(t.parts) >= 1, "train.parts", t.parts, "three numbers of 1 or more")
         good = len(t.restore_quality) == 2 and 0 <= t.restore_quality[0] <= t.restore_quality[1] <= 100
         require(good, "train.restore_quality", t.restore_quality, "a range within 0 to 100")
-        for scale in t.restore_scales or [None]:
-            require(scale in SCALES, "train.restore_scales", t.restore_scales, f"some of {SCALES}")
+        known = ", ".join(f"{scale:.3g}" for scale in SCALES)
+        good = all(any(abs(scale - s) <= 0.01 for s in SCALES) for scale in t.restore_scales)
+        require(
+            good and len(t.restore_scales) > 0, "train.restore_scales", t.restore_scales, f"some of {known}"
+        )

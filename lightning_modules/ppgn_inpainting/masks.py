@@ -14,7 +14,14 @@ from scipy.ndimage import binary_dilation, gaussian_laplace
 from lightning_modules.codec.contract import Image
 from lightning_modules.codec.errors import DamagedFileError
 from lightning_modules.codec.random_words import random_choice
-from lightning_modules.ppgn_inpainting.schemes import BlocksRandom, EdgePixels, Masked, Parameters, Pixels, Square
+from lightning_modules.ppgn_inpainting.schemes import (
+    BlocksRandom,
+    EdgePixels,
+    Masked,
+    Parameters,
+    Pixels,
+    Square,
+)
 
 SIGMA = 1.5
 _MAX_HEADER = 12  # bytes of a codestream that `claimed_size` wants
@@ -114,6 +121,7 @@ def decode_mask(stream: bytes, height: int, width: int) -> np.ndarray:
     if mask.size != height * width or mask.max(initial=0) > 1:
         raise DamagedFileError("the mask is not a bilevel picture")
     return mask.reshape(height, width).astype(bool)
+
 
 class Kept(NamedTuple):
     """Which pixels are kept, and what a file says of them.

@@ -22,7 +22,6 @@ from lightning_modules.ppgn_inpainting.schemes import (
     Blocks,
     BlocksRandom,
     EdgePixels,
-    Masked,
     Pixels,
     Scheme,
     Square,

@@ -1,4 +1,4 @@
-"""The networks: E and C, G, the feed-forward U-Net, the discriminator. Leaky ReLU of slope 0.3, as in the released PPGN."""
+"""The networks: E with C, G, the feed-forward U-Net, D. Leaky ReLU of slope 0.3, as in the released PPGN."""
 
 from __future__ import annotations
 

@@ -18,7 +18,13 @@ from lightning_modules.codec.contract import Image
 from lightning_modules.codec.errors import DamagedFileError
 from lightning_modules.codec.random_words import random_choice
 from lightning_modules.codec.rate_control import last_within
-from lightning_modules.entropy.coder import MU_SHIFT, EscapeReader, GaussianDecoder, GaussianEncoder, GaussianModels
+from lightning_modules.entropy.coder import (
+    MU_SHIFT,
+    EscapeReader,
+    GaussianModels,
+    SymbolDecoder,
+    SymbolEncoder,
+)
 from lightning_modules.entropy.gaussian import SCALES, SIGMA_MAX, SIGMA_MIN
 from lightning_modules.entropy.grid import ACTIVATION_BITS
 
@@ -77,7 +83,7 @@ def encode_pixels(image: Image, mask: np.ndarray, step: int, models: GaussianMod
     """
     positions, symbols = np.flatnonzero(mask), _quantised(image[mask], step)
     escapes = bytearray()
-    encoder, scales = GaussianEncoder(models, escapes), bytearray()
+    encoder, scales = SymbolEncoder(models, escapes), bytearray()
     known = _Known(mask.shape)
     for level in _levels(len(positions)):
         at, k = positions[level], symbols[level]
@@ -95,7 +101,9 @@ def quantised_pixels(image: Image, step: int) -> Image:
     return _dequantised(_quantised(image.reshape(-1, 3), step), step).reshape(image.shape)
 
 
-def decode_pixels(stream: bytes, escapes: bytes, mask: np.ndarray, step: int, models: GaussianModels) -> Image:
+def decode_pixels(
+    stream: bytes, escapes: bytes, mask: np.ndarray, step: int, models: GaussianModels
+) -> Image:
     """uint8 [H, W, 3], 0 where not kept.
 
     Raises:
@@ -106,13 +114,13 @@ def decode_pixels(stream: bytes, escapes: bytes, mask: np.ndarray, step: int, mo
     scales, reader = stream[: 3 * len(levels)], EscapeReader(escapes)
     if len(scales) < 3 * len(levels) or max(scales, default=0) >= SCALES or step < 1:
         raise DamagedFileError("the kept pixels begin with scales that no encoder wrote")
-    decoder = GaussianDecoder(models, stream[len(scales) :], reader)
+    decoder = SymbolDecoder(models, stream[len(scales) :], reader)
     known, symbols = _Known(mask.shape), np.zeros((len(positions), 3), np.int64)
     for n, level in enumerate(levels):
         predicted = known.predict(positions[level])
         for channel in range(3):
             _, mu, index = _coded(symbols[level, channel], predicted[:, channel], scales[3 * n + channel])
-            symbols[level, channel] = decoder.get(mu, index, bounded=True).numpy()
+            symbols[level, channel] = decoder.get(mu, index).numpy()
         known.add(positions[level], symbols[level])
     decoder.close()
     reader.close()

@@ -61,7 +61,9 @@ class Sampler:
             (ascent,) = torch.autograd.grad(objective, h)
         d = c.epsilon1 * (features.h.detach() - h.detach()) + ascent
         if c.epsilon3:
-            d = d + c.epsilon3 * torch.from_numpy(random_normal(tuple(h.shape), self.seed * 65536 + step)).to(h)
+            d = d + c.epsilon3 * torch.from_numpy(random_normal(tuple(h.shape), self.seed * 65536 + step)).to(
+                h
+            )
         return d
 
     def sample(self, h: Tensor, steps: int) -> Tensor:

@@ -338,4 +338,3 @@ def _check(height: int, width: int) -> bytes:
 
 def _check_block(block: int) -> None:
     require(2 <= block <= 128 and not block & (block - 1), "block", block, "a power of 2 from 2 to 128")
-

@@ -11,9 +11,10 @@ from lightning_modules.codec.container import Container
 from lightning_modules.codec.contract import Image
 from lightning_modules.codec.errors import ConfigError
 from lightning_modules.codec.learned import LearnedCodec, padded, ready, to_image, to_tensor, without
+from lightning_modules.codec.rate_control import eighths
 from lightning_modules.entropy.coder import MAX_SYMBOL
 from lightning_modules.entropy.gaussian import GaussianTables
-from lightning_modules.entropy.hyperprior import LatentCoder
+from lightning_modules.entropy.hyperprior import HyperpriorCoder
 from lightning_modules.selective_detail.config import SelectiveDetailConfig
 from lightning_modules.selective_detail.system import System
 
@@ -32,15 +33,18 @@ class SelectiveDetailCodec(LearnedCodec):
     id = "sd"
     paper = "selective_detail"
     config_class = SelectiveDetailConfig
+    quality_meaning = "the rate level"
+    stride = STRIDE
 
     def _open(self, tensors: Mapping[str, Tensor]) -> None:
         system = System(self.config)
         system.load_state_dict(without(tensors, "gaussian_tables."))
-        self.coder = LatentCoder(system.H, GaussianTables.from_state(tensors), self.device)
+        self.coder = HyperpriorCoder(system.H, GaussianTables.from_state(tensors), self.device)
         del system.H
         self.system = ready(system, self.device)
         levels = len(self.config.lambda_e)
         self.qualities = tuple(float(level) for level in range(levels))
+        self.quality_steps = eighths(levels - 1)
         self.default_quality = float((levels - 1) // 2)
 
     @torch.inference_mode()

@@ -11,7 +11,7 @@ from torch import Tensor
 from lightning_modules.entropy.coder import GaussianModels
 from lightning_modules.entropy.gaussian import GaussianTables
 from lightning_modules.entropy.grid import STEPS
-from lightning_modules.entropy.hyperprior import EntropyEstimator, LatentCoder
+from lightning_modules.entropy.hyperprior import EntropyEstimator, HyperpriorCoder
 from tests.conformance.subjects import Latents
 
 
@@ -22,26 +22,20 @@ class FloatModels(GaussianModels):
         return super().select(torch.round(mu * STEPS), torch.round(index * STEPS))
 
 
-class FloatCoder(LatentCoder):
+class FloatCoder(HyperpriorCoder):
     """What other codecs do: the trained float32 network decides, with the same tables and the same range coder."""
 
     def __init__(self, estimator: EntropyEstimator, tables: GaussianTables) -> None:
-        self.estimator, self.models, self.device = estimator, FloatModels(tables), "cpu"
-
-    def _activations(self, symbols: Tensor) -> Tensor:
-        return symbols.float()
-
-    def _symbols(self, activations: Tensor) -> Tensor:
-        return activations.to(torch.int64)
+        self._set_up(estimator, FloatModels(tables), "cpu")
 
 
 @torch.inference_mode()
-def parameters(coder: LatentCoder, batch: Sequence[Latents], by_diagonal: bool) -> Tensor:
+def parameters(coder: HyperpriorCoder, batch: Sequence[Latents], by_diagonal: bool) -> Tensor:
     """(μ, s) of pictures of one size, [B, H, W, 2·symbols], as the coder's network predicts them."""
     z_hat, z_h_hat = (
         torch.stack([getattr(x, n) for x in batch]).permute(0, 2, 3, 1) for n in Latents._fields[:2]
     )
-    z_hat, z_h_hat = coder._activations(z_hat.contiguous()), coder._activations(z_h_hat.contiguous())
+    z_hat, z_h_hat = (coder.latents.activations(x.contiguous()) for x in (z_hat, z_h_hat))
     context, levels = coder.estimator.context, torch.tensor([x.level for x in batch])
     psi = coder.estimator.H_d(z_h_hat, *z_hat.shape[1:3])
     front = context.wavefront(psi, levels, incremental=True)
@@ -57,6 +51,6 @@ def parameters(coder: LatentCoder, batch: Sequence[Latents], by_diagonal: bool) 
     return front.to_grid(torch.cat(predicted))
 
 
-def table_rows(coder: LatentCoder, predicted: Tensor) -> np.ndarray:
+def table_rows(coder: HyperpriorCoder, predicted: Tensor) -> np.ndarray:
     """(centre, row) of every symbol for (μ, s) as `parameters` gives them, [2, …]."""
     return np.stack(coder.models.select(*predicted.chunk(2, -1)))

@@ -1,7 +1,7 @@
-"""Soft-to-hard scalar quantisation with learnable centres.
+"""Soft-to-hard scalar quantisation.
 
-Agustsson et al., NIPS 2017, which the slides cite, for scalars: the nearest centre forward, the gradient of the
-softmax-weighted mean of all centres backward.
+Agustsson et al., NIPS 2017, for scalars (Mentzer et al. 2018, equation 2): the nearest centre forward, the gradient of
+the softmax-weighted mean of all centres backward.
 """
 
 from __future__ import annotations
@@ -23,11 +23,20 @@ class Quantised(NamedTuple):
         z_hat: the nearest centres, with the gradient of the soft assignment, to z and to the centres.
         index: the nearest centre's number less that of the middle one, whole numbers, no gradient.
         soft_index: Σ_k q_k·(k − middle); equals ``index`` up to the softness, and carries a gradient.
+        q: the soft assignment to the centres of the window, of the input's shape and one axis more.
+        at: number of the nearest centre within the window.
     """
 
     z_hat: Tensor
     index: Tensor
     soft_index: Tensor
+    q: Tensor
+    at: Tensor
+
+    def one_hot(self) -> Tensor:
+        """Which centre of the window (all of them, where there are no more than `WINDOW`), with the gradient of q."""
+        hard = F.one_hot(self.at, self.q.shape[-1]).to(self.q.dtype)
+        return self.q + (hard - self.q).detach()
 
 
 class SoftToHardQuantiser(nn.Module):
@@ -35,12 +44,19 @@ class SoftToHardQuantiser(nn.Module):
 
     Centres may cross while they learn; they are used in ascending order, so that an index is a magnitude and the
     entropy model can predict it.
+
+    Args:
+        centres: L. learned: False keeps them where they are, and out of the weights.
     """
 
-    def __init__(self, centres: int) -> None:
+    def __init__(self, centres: int, learned: bool = True) -> None:
         super().__init__()
         self.middle = centres // 2
-        self.centres = nn.Parameter(torch.arange(centres).float() - self.middle)
+        whole = torch.arange(centres).float() - self.middle
+        if learned:
+            self.centres = nn.Parameter(whole)
+        else:
+            self.register_buffer("centres", whole, persistent=False)
 
     def forward(self, z: Tensor, sigma: float) -> Quantised:
         """z, any shape, float32; q_k = softmax_k(−σ·(z − c_k)²), over the `WINDOW` centres about the nearest one."""
@@ -54,7 +70,8 @@ class SoftToHardQuantiser(nn.Module):
         index = (nearest - self.middle).to(z.dtype)
         steps = torch.arange(width, device=z.device, dtype=q.dtype)
         soft_index = (q * steps).sum(-1) + (first - self.middle)
-        return Quantised(soft + (c[nearest].detach() - soft).detach(), index, soft_index)
+        z_hat = soft + (c[nearest].detach() - soft).detach()
+        return Quantised(z_hat, index, soft_index, q, nearest - first)
 
     def index(self, z: Tensor) -> Tensor:
         """The nearest centre's number, less that of the middle one; float32 whole numbers."""

@@ -1,0 +1,104 @@
+"""The latent coder: symbols on a grid to bytes, each under what a context network predicts of it.
+
+::
+
+    earlier diagonals of ẑ ──┐
+    ψ, level ────────────────┴─ context network ──> (μ, s) ── symbol model ──> row of a table ── range coder
+
+The context network evaluates by diagonals (`wavefront`) and exactly (`grid`); the symbol model (`coder.SymbolModel`)
+turns its whole steps into a row of integers. So both sides have the same probabilities on every machine.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from lightning_modules.entropy.coder import EscapeReader, SymbolDecoder, SymbolEncoder, SymbolModel
+from lightning_modules.entropy.wavefront import Wavefront
+
+ENCODE_BLOCK = 8
+"""Diagonals that the encoder evaluates at once; bounds its memory, cannot change its result."""
+
+
+class LatentCoder:
+    """Integers to bytes and back.
+
+    Args:
+        context: an exact network (`grid.exact_copy`) on ``device`` with the methods ``wavefront``, ``predict`` and
+            ``observe`` of `context.ContextModel`.
+        models: what it predicts.
+        device: where it runs; the symbols do not depend on it.
+    """
+
+    def __init__(self, context: nn.Module, models: SymbolModel, device: str = "cpu") -> None:
+        self.context, self.models, self.device = context, models, device
+        self.dtype = next(context.parameters()).dtype
+
+    @torch.inference_mode()
+    def encode(
+        self, symbols: Tensor, psi: Tensor, level: Tensor, escapes: bytearray, wanted: Tensor | None = None
+    ) -> bytes:
+        """The range coder's bytes; what lies beyond the tables is appended to ``escapes``.
+
+        Args:
+            symbols: int64 [1, H, W, ch] on the CPU, 0 where not ``wanted``.
+            psi: what else the network is told, `activations` [1, H, W, ψ]. The decoder has it, too.
+            level: [1].
+            wanted: bool of the symbols' shape: what is coded; everything where it is None.
+        """
+        front = self._wavefront(psi, level)
+        front.write("z_hat", front.to_rows(self.activations(symbols)), front.whole)
+        symbols, wanted = self._rows(front, symbols), self._rows(front, wanted)
+        encoder = SymbolEncoder(self.models, escapes)
+        for t0 in range(0, front.diagonals, ENCODE_BLOCK):
+            t1 = min(t0 + ENCODE_BLOCK, front.diagonals)
+            rows, lengths = front.block(t0, t1), front.lengths(t0, t1)
+            coded = (symbols[rows], *self.context.predict(front, rows, known=True).cpu().chunk(2, -1))
+            if wanted is not None:
+                at = wanted[rows]
+                lengths = [int(part.sum()) for part in at.split(lengths)]
+                coded = [x[at] for x in coded]
+            encoder.put(*coded, lengths)
+        return encoder.finish()
+
+    @torch.inference_mode()
+    def decode(
+        self, stream: bytes, psi: Tensor, level: Tensor, escapes: EscapeReader, wanted: Tensor | None = None
+    ) -> Tensor:
+        """The inverse of `encode`: int64 [1, H, W, ch] on the CPU.
+
+        Raises:
+            DamagedFileError: the stream is none of an encoder's, or holds fewer symbols.
+        """
+        front = self._wavefront(psi, level)
+        wanted = self._rows(front, wanted)
+        decoder = SymbolDecoder(self.models, stream, escapes)
+        for t in range(front.diagonals):
+            rows = front.block(t, t + 1)
+            mu, index = self.context.predict(front, rows, known=False).cpu().chunk(2, -1)
+            if wanted is None:
+                symbols = decoder.get(mu, index)
+            else:
+                at = wanted[rows]
+                symbols = torch.zeros(at.shape, dtype=torch.int64)
+                symbols[at] = decoder.get(mu[at], index[at])
+            self.context.observe(front, self.activations(symbols), rows)
+        decoder.close()
+        grid = front.to_grid(front.read("z_hat", front.whole))
+        return (grid / self.context.unit).to("cpu", torch.int64)
+
+    def activations(self, symbols: Tensor) -> Tensor:
+        """Integers as inputs of exact networks."""
+        return symbols.to(self.device, self.dtype) * self.context.unit
+
+    def _wavefront(self, psi: Tensor, level: Tensor) -> Wavefront:
+        return self.context.wavefront(psi, level.to(self.device), incremental=True)
+
+    def _rows(self, front: Wavefront, grid: Tensor | None) -> Tensor | None:
+        return None if grid is None else front.to_rows(grid.to(self.device)).cpu()
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """[ch, H, W] -> int64 [1, H, W, ch] on the CPU."""
+    return x.detach().cpu().to(torch.int64).permute(1, 2, 0)[None].contiguous()
