@@ -20,7 +20,7 @@ from lightning_modules.codec.weights import as_stored
 from lightning_modules.entropy.coder import SymbolDecoder, SymbolEncoder
 from lightning_modules.entropy.gaussian import build_tables
 from lightning_modules.selective_detail.codec import SelectiveDetailCodec
-from lightning_modules.selective_detail.config import SelectiveDetailConfig
+from lightning_modules.selective_detail.config import SelectiveDetailModel
 from lightning_modules.selective_detail.system import System
 
 QUALITY = 4
@@ -134,7 +134,7 @@ def preset_codec(preset: str) -> tuple[SelectiveDetailCodec, bool]:
         return random_codec(load_config("selective_detail", [f"preset={preset}"]).model), False
 
 
-def random_codec(config: SelectiveDetailConfig) -> SelectiveDetailCodec:
+def random_codec(config: SelectiveDetailModel) -> SelectiveDetailCodec:
     """A codec of untrained networks."""
     torch.manual_seed(0)
     state = System(config).state_dict() | build_tables().state()

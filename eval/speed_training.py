@@ -13,8 +13,8 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from datamodules.batch import Batch
 from experiments.config import load_config
-from experiments.registry import find_experiment
 from experiments.training.precision import lightning_precision
+from lightning_modules.registry import find_paper
 
 BASELINE = "mbt2018-mean"
 QUALITY = 4
@@ -23,9 +23,9 @@ LAMBDA = 0.013
 
 def ours(preset: str, side: int, batch: int, steps: int, bf16: bool) -> list[float]:
     """Seconds of each of ``steps`` steps of our `preset`, every loss and network in use from the first batch."""
-    overrides = ["model.adversarial_from=0", "model.detail_from=0"]
+    overrides = ["train.adversarial_from=0", "train.detail_from=0"]
     config = load_config("selective_detail", [f"preset={preset}", *overrides])
-    module = find_experiment("selective_detail").module_class()(config.model)
+    module = find_paper("selective_detail").module_class()(config.paper())
     if bf16:
         module.to(memory_format=torch.channels_last)
     timer = _Timer()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lightning_modules.codec.contract import Codec, Image, bits_per_pixel
-from lightning_modules.codec.registry import open_codec
+from lightning_modules.registry import open_codec
 
 if TYPE_CHECKING:
     from datamodules.images import ImageItem

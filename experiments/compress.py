@@ -19,7 +19,7 @@ from pathlib import Path
 from datamodules.images import list_images, read_image, write_atomic
 from lightning_modules.codec.contract import bits_per_pixel
 from lightning_modules.codec.errors import ConfigError, DataError, GenicError
-from lightning_modules.codec.registry import open_codec
+from lightning_modules.registry import open_codec
 
 SUFFIX = ".gnc"
 

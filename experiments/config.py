@@ -9,51 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.config import DataConfig
-from experiments.registry import find_experiment
-from experiments.training.precision import PRECISIONS
 from lightning_modules.codec.errors import ConfigError
+from lightning_modules.config import PaperConfig, TrainConfig
+from lightning_modules.registry import find_paper
 
 PRESETS = Path(__file__).resolve().parent / "presets"
-
-
-@dataclass
-class TrainConfig:
-    """What the trainer does, whichever the paper. All intervals count training batches; 0 means never.
-
-    Attributes:
-        batches: length of the run.
-        log_every, validate_every, panels_every: intervals of metrics, validation and image panels.
-        checkpoint_every: interval of ``last.ckpt`` and ``last.safetensors``, also written at the end.
-        keep_every: interval of numbered weights, which are kept.
-        precision: ``32``; ``bf16`` for autocast to bfloat16 with float32 weights; ``auto`` for the latter where the
-            hardware computes in it.
-        channels_last: memory format of the weights, and so of the features.
-        initialise_from: weights to start from, e.g. of an earlier stage: a preset, a file or a run's folder.
-        evaluate: data set on which the final weights are measured as a codec; null for none.
-    """
-
-    batches: int = 100_000
-    log_every: int = 50
-    validate_every: int = 2_000
-    panels_every: int = 2_000
-    checkpoint_every: int = 1_000
-    keep_every: int = 50_000
-    precision: str = "auto"
-    channels_last: bool = True
-    initialise_from: str | None = None
-    evaluate: str | None = "sample"
-
-    def check(self) -> None:
-        """Raise `ConfigError` on a value out of range."""
-        if self.batches < 1 or self.log_every < 1:
-            raise ConfigError(
-                f"train.batches={self.batches} and train.log_every={self.log_every}: at least 1 needed"
-            )
-        for key in ("validate_every", "panels_every", "checkpoint_every", "keep_every"):
-            if getattr(self, key) < 0:
-                raise ConfigError(f"train.{key} is {getattr(self, key)}: 0 (never) or more needed")
-        if self.precision not in PRECISIONS:
-            raise ConfigError(f"train.precision is {self.precision!r}: there are {', '.join(PRECISIONS)}")
 
 
 @dataclass
@@ -61,12 +21,11 @@ class RunConfig:
     """Everything that a run depends on.
 
     Attributes:
-        experiment: the paper, a key of `experiments.registry.EXPERIMENTS`.
+        experiment: the paper, a key of `lightning_modules.registry.PAPERS`.
         preset: the YAML file that it started from.
         seed: of the first weights and of all that is random in training; data.seed follows it unless set.
         data: see `datamodules.config.DataConfig`; ``data=NAME`` is short for ``data.name=NAME``.
-        model: the paper's own dataclass.
-        train: see `TrainConfig`.
+        model, train, coding: the parts of the paper's configuration, see `lightning_modules.config`.
     """
 
     experiment: str
@@ -74,7 +33,15 @@ class RunConfig:
     seed: int = 0
     data: DataConfig = field(default_factory=DataConfig)
     model: Any = None
-    train: TrainConfig = field(default_factory=TrainConfig)
+    train: Any = None
+    coding: Any = None
+
+    def paper(self) -> PaperConfig:
+        """The paper's configuration, checked."""
+        kind = find_paper(self.experiment).config_class()
+        if not issubclass(kind, PaperConfig):  # not yet in three parts
+            return self.model
+        return kind(self.model, self.train, self.coding)
 
 
 def load_config(experiment: str, arguments: Sequence[str] = ()) -> RunConfig:
@@ -82,7 +49,7 @@ def load_config(experiment: str, arguments: Sequence[str] = ()) -> RunConfig:
 
     Args:
         experiment: a paper's name.
-        arguments: ``key=value``, e.g. ``preset=nano``, ``data=imagenet``, ``model.lambda_p=5``.
+        arguments: ``key=value``, e.g. ``preset=nano``, ``data=imagenet``, ``train.clip=5``.
 
     Raises:
         ConfigError: an experiment, preset or key that does not exist (the nearest one is named), or a value
@@ -90,11 +57,14 @@ def load_config(experiment: str, arguments: Sequence[str] = ()) -> RunConfig:
     """
     from omegaconf import OmegaConf
 
-    found = find_experiment(experiment)
+    defaults = find_paper(experiment).config_class()()
+    parts = {"model": defaults, "train": TrainConfig()}
+    if isinstance(defaults, PaperConfig):
+        parts = {"model": defaults.model, "train": defaults.train, "coding": defaults.coding}
     pairs = [_split(argument) for argument in arguments]
     preset = next((value for key, value in reversed(pairs) if key == "preset"), "small")
     path = _preset_path(experiment, preset)
-    config = OmegaConf.structured(RunConfig(experiment, preset, model=found.config_class()()))
+    config = OmegaConf.structured(RunConfig(experiment, preset, **parts))
     OmegaConf.update(config, "data.seed", "${seed}")
     config = _merge(config, OmegaConf.load(path), f"{path}: ")
     for key, value in pairs:
@@ -103,7 +73,7 @@ def load_config(experiment: str, arguments: Sequence[str] = ()) -> RunConfig:
         key = "data.name" if key == "data" else key
         config = _merge(config, OmegaConf.from_dotlist([f"{key}={value}"]))
     resolved: RunConfig = OmegaConf.to_object(config)
-    for part in (resolved.data, resolved.model, resolved.train):
+    for part in (resolved.data, resolved.paper()):
         if hasattr(part, "check"):
             part.check()
     return resolved

@@ -19,7 +19,7 @@ from experiments.compress import plan
 from lightning_modules.codec.container import Container
 from lightning_modules.codec.contract import Codec
 from lightning_modules.codec.errors import DataError, GenicError
-from lightning_modules.codec.registry import codec_for
+from lightning_modules.registry import codec_for
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

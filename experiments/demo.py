@@ -34,7 +34,7 @@ from experiments.config import load_config
 from experiments.run import Run, quieten, train
 from lightning_modules.codec.contract import Codec, Image
 from lightning_modules.codec.errors import DataError, GenicError
-from lightning_modules.codec.registry import open_codec
+from lightning_modules.registry import open_codec
 
 PAPER = "selective_detail"
 # Few points each, over the rates where the learned codec works; `experiments.evaluate` sweeps them all.

@@ -34,7 +34,7 @@ from eval.runner import evaluate
 from eval.schema import CodecResult
 from eval.tables import number
 from lightning_modules.codec.errors import ConfigError, DataError, GenicError
-from lightning_modules.codec.registry import open_codec
+from lightning_modules.registry import open_codec
 
 
 def result_path(out: Path, data: str, codec: str) -> Path:

@@ -3,7 +3,7 @@
 ::
 
     python -m experiments.run selective_detail preset=small data=imagenet
-    python -m experiments.run selective_detail preset=nano --cpus 2 model.lambda_p=3
+    python -m experiments.run selective_detail preset=nano --cpus 2 train.clip=3
     python -m experiments.run selective_detail preset=small --resume auto --max-time 01:30
 
 The run's folder (``runs/<experiment>/<preset>``, numbered from the second on) holds the resolved
@@ -30,7 +30,6 @@ from pytorch_lightning.utilities import rank_zero_only, rank_zero_warn
 from datamodules import make_datamodule
 from experiments.config import RunConfig, load_config, to_yaml
 from experiments.evaluate import pictures
-from experiments.registry import find_experiment
 from experiments.training.callbacks import FINISHED, Checkpoints, Clock, Meters, Panels
 from experiments.training.checkpoint import (
     PROCESSES_KEY,
@@ -42,12 +41,14 @@ from experiments.training.checkpoint import (
 from experiments.training.devices import Placement, choose_devices, cluster_plugins
 from experiments.training.folder import WEIGHTS, choose_folder
 from experiments.training.loggers import JsonlLogger, finish_wandb, make_wandb_logger
-from experiments.training.precision import PRECISIONS, lightning_precision
+from experiments.training.precision import lightning_precision
 from experiments.training.progress import ProgressDisplay
 from experiments.training.rd import log_table, measure_weights
 from lightning_modules.base import CompressionModule
 from lightning_modules.codec.errors import ConfigError, GenicError
 from lightning_modules.codec.weights import find_weights, load_weights
+from lightning_modules.config import PRECISIONS
+from lightning_modules.registry import find_paper
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def train(
     placement = placement or choose_devices()
     folder, checkpoint_path = choose_folder(Path(out), config.experiment, config.preset, resume)
     pl.seed_everything(config.seed, verbose=False)
-    module = find_experiment(config.experiment).module_class()(config.model, config.seed)
+    module = find_paper(config.experiment).module_class()(config.paper(), config.seed)
     datamodule = make_datamodule(config.data)
     start_batch = 0
     if checkpoint_path is not None:
@@ -190,7 +191,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m experiments.run", description="Train a paper's system.")
     parser.add_argument("experiment", help="a paper, e.g. selective_detail")
     parser.add_argument(
-        "settings", nargs="*", metavar="key=value", help="preset=NAME, data=NAME, model.…=, train.…="
+        "settings",
+        nargs="*",
+        metavar="key=value",
+        help="preset=NAME, data=NAME, model.…=, train.…=, coding.…=",
     )
     parser.add_argument("--gpus", type=int, metavar="N", help="GPUs a node")
     parser.add_argument("--cpus", type=int, metavar="N", help="CPU processes a node")

@@ -25,7 +25,7 @@ class CompressionModule(pl.LightningModule):
 
     Attributes:
         paper: the package under ``lightning_modules``.
-        config: the paper's dataclass, a `Schedule`.
+        config: the paper's `lightning_modules.config.PaperConfig`.
         system: the networks that encode and decode.
         batches_seen: the clock, int64; training batches since the start, resumed runs included. Lightning's
             ``global_step`` counts optimiser steps and is used for nothing.
@@ -70,15 +70,15 @@ class CompressionModule(pl.LightningModule):
 
     def learning_rate_factor(self, batch: int) -> float:
         """Schedule: factor on every base learning rate at batch number ``batch``."""
-        return self.config.learning_rate_factor(batch)
+        return getattr(self.config, "train", self.config).learning_rate_factor(batch)
 
     def metadata(self) -> dict[str, str]:
-        """What a weights file says of itself: paper and configuration, enough to rebuild the codec."""
-        return {
-            "paper": self.paper,
-            "config": json.dumps(dataclasses.asdict(self.config), sort_keys=True),
-            "batches": str(int(self.batches_seen)),
-        }
+        """What a weights file says of itself: the paper and its configuration's part ``model``, enough to rebuild the
+        codec; for information ``training`` and ``batches``."""
+        parts = self.config
+        model = getattr(parts, "model", parts)
+        told = {"training": _json(parts.train)} if model is not parts else {}
+        return {"paper": self.paper, "config": _json(model), **told, "batches": str(int(self.batches_seen))}
 
     def configure_optimizers(self) -> list[Optimizer]:
         groups = self.optimiser_groups()
@@ -114,3 +114,7 @@ class CompressionModule(pl.LightningModule):
     def _optimisers(self) -> list[Any]:
         optimisers = self.optimizers()
         return optimisers if isinstance(optimisers, list) else [optimisers]
+
+
+def _json(part: Any) -> str:
+    return json.dumps(dataclasses.asdict(part), sort_keys=True)

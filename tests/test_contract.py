@@ -21,7 +21,6 @@ import torch
 from sklearn.datasets import load_sample_image
 
 from experiments.config import load_config
-from experiments.registry import find_experiment
 from lightning_modules.codec.container import (
     MAX_SIDE,
     SECTIONS,
@@ -41,8 +40,8 @@ from lightning_modules.codec.errors import (
     TargetError,
     WeightsError,
 )
-from lightning_modules.codec.registry import CLASSICAL, LEARNED, codec_for, open_codec
 from lightning_modules.codec.weights import save_weights
+from lightning_modules.registry import CLASSICAL, codec_for, find_paper, learned, open_codec
 
 SIZES = [(1, 1), (1, 7), (7, 1), (17, 33), (64, 48), (161, 163)]
 OVERHEAD = 32
@@ -66,8 +65,8 @@ def _classical(name: str) -> Callable[[Path], Subject]:
 def _learned(name: str) -> Callable[[Path], Subject]:
     def make(folder: Path) -> Subject:
         torch.manual_seed(0)
-        paper = LEARNED[name][1].split(".")[1]
-        module = find_experiment(paper).module_class()(load_config(paper, ["preset=nano"]).model)
+        paper = learned()[name][1].split(".")[1]
+        module = find_paper(paper).module_class()(load_config(paper, ["preset=nano"]).paper())
         path = folder / "nano.safetensors"
         save_weights(path, module.export_weights(), module.metadata())
         return Subject(name, open_codec(f"{name}:{path}"), path)
@@ -81,7 +80,7 @@ CONTRACT_CODECS: dict[str, Callable[[Path], Subject]] = {
     name: _classical(name)
     for name in CLASSICAL
     if name != "bpg" or (shutil.which("bpgenc") and shutil.which("bpgdec"))
-} | {name: _learned(name) for name in LEARNED}
+} | {name: _learned(name) for name in learned()}
 
 
 @pytest.fixture(scope="module", params=list(CONTRACT_CODECS))
@@ -143,7 +142,7 @@ class TestEveryCodec:
             (tmp_path / f"{name}.gnc").write_bytes(data)
         script = (
             "import sys, pathlib, numpy\n"
-            "from lightning_modules.codec.registry import codec_for\n"
+            "from lightning_modules.registry import codec_for\n"
             "weights = pathlib.Path(sys.argv[2]) if len(sys.argv) > 2 else None\n"
             "for path in pathlib.Path(sys.argv[1]).glob('*.gnc'):\n"
             "    data = path.read_bytes()\n"
@@ -355,7 +354,7 @@ class TestContainer:
 
 class TestRegistry:
     def test_identifiers_are_unique_and_those_of_the_codecs(self):
-        identifiers = [identifier for identifier, _ in [*CLASSICAL.values(), *LEARNED.values()]]
+        identifiers = [identifier for identifier, _ in [*CLASSICAL.values(), *learned().values()]]
         assert len(set(identifiers)) == len(identifiers)
         for name, (identifier, _) in CLASSICAL.items():
             assert open_codec(name).id == identifier

@@ -17,14 +17,13 @@ from datamodules import make_datamodule
 from datamodules.images import read_image
 from eval.schema import CodecResult
 from experiments.config import load_config
-from experiments.registry import EXPERIMENTS
 from experiments.run import Run, train
 from experiments.training.checkpoint import read_checkpoint
 from experiments.training.devices import Placement
 from experiments.training.loggers import read_metrics
 from lightning_modules.codec.container import Container
-from lightning_modules.codec.registry import LEARNED, open_codec
 from lightning_modules.codec.weights import load_weights, weights_identity
+from lightning_modules.registry import PAPERS, learned, open_codec
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -34,7 +33,7 @@ def run_nano(experiment: str, out: Path, *settings: str, **options) -> Run:
     return train(config, out=out, placement=Placement("cpu", 1), **options)
 
 
-@pytest.fixture(scope="module", params=EXPERIMENTS)
+@pytest.fixture(scope="module", params=PAPERS)
 def experiment(request) -> str:
     return request.param
 
@@ -62,7 +61,7 @@ def test_it_trains(alone):
 
 def test_every_parameter_has_one_optimiser_or_is_frozen(experiment):
     config = load_config(experiment, ["preset=nano"])
-    module = EXPERIMENTS[experiment].module_class()(config.model, config.seed)
+    module = PAPERS[experiment].module_class()(config.paper(), config.seed)
     owners = {name: 0 for name, _ in module.named_parameters()}
     names = {id(parameter): name for name, parameter in module.named_parameters()}
     for optimiser in module.configure_optimizers():
@@ -77,7 +76,7 @@ def test_every_trained_parameter_moves(alone, experiment):
     """Within the few batches of the preset, unless its gradient is exactly zero: then something is unconnected."""
     config = load_config(experiment, ["preset=nano"])
     torch.manual_seed(config.seed)
-    fresh = EXPERIMENTS[experiment].module_class()(config.model, config.seed)
+    fresh = PAPERS[experiment].module_class()(config.paper(), config.seed)
     after = dict(alone.module.named_parameters())
     still = [n for n, p in fresh.named_parameters() if p.requires_grad and torch.equal(p, after[n])]
     assert not still
@@ -130,7 +129,7 @@ def test_its_weights_are_a_codec(alone, experiment):
     codec = open_codec(f"{experiment}:{path}")
     tensors, metadata = load_weights(path)
     assert codec.weights_id == weights_identity(tensors, metadata) == alone.module.codec().weights_id
-    assert codec.id == LEARNED[experiment][0]
+    assert codec.id == learned()[experiment][0]
     image = picture(45, 70)
     for quality in (codec.qualities[0], codec.qualities[-1]):
         data = codec.encode(image, quality)

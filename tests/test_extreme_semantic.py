@@ -21,7 +21,6 @@ from experiments.config import load_config
 from experiments.paper_tables.scenes import same_quality_rate
 from lightning_modules.codec.container import Container
 from lightning_modules.codec.errors import ConfigError, DamagedFileError, SymbolMismatchError, WeightsError
-from lightning_modules.codec.registry import open_codec
 from lightning_modules.codec.weights import save_weights
 from lightning_modules.entropy import folded
 from lightning_modules.entropy.coder import EscapeReader
@@ -45,6 +44,7 @@ from lightning_modules.extreme_semantic.module import ExtremeSemantic, masked_ms
 from lightning_modules.extreme_semantic.networks import Discriminator
 from lightning_modules.extreme_semantic.networks import scores as d_scores
 from lightning_modules.extreme_semantic.system import Output, System, noise_of
+from lightning_modules.registry import open_codec
 from losses.gan import feature_matching, least_squares_discriminator, least_squares_generator
 from tests.recorder import Recorder
 

@@ -20,7 +20,6 @@ from experiments.paper_tables.files import Encoded, measured, png_row, within
 from experiments.paper_tables.gan_reversal import LIMIT, square
 from lightning_modules.codec.container import Container
 from lightning_modules.codec.errors import ConfigError, DamagedFileError, WeightsError
-from lightning_modules.codec.registry import open_codec
 from lightning_modules.codec.weights import save_weights
 from lightning_modules.entropy.gaussian import build_tables, sigma_of
 from lightning_modules.gan_reversal.augment import augment
@@ -34,6 +33,7 @@ from lightning_modules.gan_reversal.pictures import guess
 from lightning_modules.gan_reversal.prior import PriorCoder, bits, shifted, step_of
 from lightning_modules.gan_reversal.reversal import Reversal, Search, annealed, distortion, fitting_shift
 from lightning_modules.gan_reversal.tiles import tiled, tiles
+from lightning_modules.registry import open_codec
 from losses.ssim import ssim
 from tests.recorder import Recorder
 

@@ -21,7 +21,7 @@ from experiments import compress, decompress
 from experiments import evaluate as evaluate_command
 from lightning_modules.codec.container import Container
 from lightning_modules.codec.errors import ConfigError
-from lightning_modules.codec.registry import open_codec
+from lightning_modules.registry import open_codec
 
 SIZES = {"a": (170, 161), "b": (48, 64), "c": (33, 180), "d": (90, 71), "e": (1, 5)}
 

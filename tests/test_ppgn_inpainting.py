@@ -18,7 +18,6 @@ from experiments.config import load_config
 from lightning_modules.codec.container import Container
 from lightning_modules.codec.errors import ConfigError, DamagedFileError, WeightsError
 from lightning_modules.codec.random_words import random_normal
-from lightning_modules.codec.registry import open_codec
 from lightning_modules.codec.weights import save_weights
 from lightning_modules.entropy.coder import GaussianModels
 from lightning_modules.entropy.gaussian import build_tables
@@ -38,6 +37,7 @@ from lightning_modules.ppgn_inpainting.sampler import Sampling, direction, sampl
 from lightning_modules.ppgn_inpainting.stills import fit
 from lightning_modules.ppgn_inpainting.system import in_tiles
 from lightning_modules.ppgn_inpainting.values import decode_values, encode_values
+from lightning_modules.registry import open_codec
 
 
 def photograph(height: int = 72, width: int = 88) -> np.ndarray:

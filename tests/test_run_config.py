@@ -11,49 +11,49 @@ import torch
 
 from experiments import config
 from experiments.config import load_config, to_yaml
-from experiments.registry import EXPERIMENTS
 from experiments.training.devices import choose_devices
 from experiments.training.folder import choose_folder
 from lightning_modules.codec.errors import ConfigError
+from lightning_modules.registry import PAPERS
 
 PAPER = "selective_detail"
-PRESETS = [
-    (name, path.stem) for name in EXPERIMENTS for path in sorted((config.PRESETS / name).glob("*.yaml"))
-]
+PRESETS = [(name, path.stem) for name in PAPERS for path in sorted((config.PRESETS / name).glob("*.yaml"))]
 
 
 def test_merge_order(tmp_path, monkeypatch):
     (tmp_path / PAPER).mkdir()
     (tmp_path / PAPER / "mine.yaml").write_text(
-        "data: {crop: 96, name: kodak}\nmodel: {lambda_p: 2}\nseed: 4\n"
+        "data: {crop: 96, name: kodak}\ntrain: {detail_weight: 2}\nseed: 4\n"
     )
     monkeypatch.setattr(config, "PRESETS", tmp_path)
     plain = load_config(PAPER, ["preset=mine"])
-    assert (plain.preset, plain.data.crop, plain.data.name, plain.model.lambda_p) == (
+    assert (plain.preset, plain.data.crop, plain.data.name, plain.train.detail_weight) == (
         "mine",
         96,
         "kodak",
         2.0,
     )
-    assert plain.data.batch_size == 8 and isinstance(plain.model, EXPERIMENTS[PAPER].config_class())
+    assert plain.data.batch_size == 8 and isinstance(plain.model, type(PAPERS[PAPER].config_class()().model))
     assert plain.seed == plain.data.seed == 4
     given = load_config(
-        PAPER, ["preset=mine", "data=imagenet", "model.lambda_p=3.5", "data.seed=9", "data.crop=64"]
+        PAPER, ["preset=mine", "data=imagenet", "train.detail_weight=3.5", "data.seed=9", "data.crop=64"]
     )
-    assert (given.data.name, given.model.lambda_p, given.data.crop) == ("imagenet", 3.5, 64)
+    assert (given.data.name, given.train.detail_weight, given.data.crop) == ("imagenet", 3.5, 64)
     assert (given.seed, given.data.seed) == (4, 9)
-    assert load_config(PAPER, ["preset=mine", "model.lambda_e=[0.1,0.2]"]).model.lambda_e == [0.1, 0.2]
+    assert load_config(
+        PAPER, ["preset=mine", "model.levels=2", "train.rate_weight=[0.1,0.2]"]
+    ).train.rate_weight == [0.1, 0.2]
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["train.batchs=3"], "no key 'train.batchs'; did you mean 'train.batches'"),
-        (["lambda_p=5"], "did you mean 'model.lambda_p'"),
-        (["model.lamda_p=5"], "did you mean 'model.lambda_p'"),
+        (["detail_weight=5"], "did you mean 'train.detail_weight'"),
+        (["model.detail_weight=5"], "did you mean 'train.detail_weight'"),
         (["date.crop=5"], "did you mean 'data.crop'"),
         (["train.batches=abc"], "train.batches: Value 'abc' of type 'str' could not be converted to Integer"),
-        (["model.lambda_p=null"], "model.lambda_p"),
+        (["train.detail_weight=null"], "train.detail_weight"),
         (["model.E=3"], "model.E=3: a list is needed"),
         (["model.E=[3,a]"], r"model.E\[1\]"),
         (["model=3"], "model is a group of keys"),
@@ -61,7 +61,7 @@ def test_merge_order(tmp_path, monkeypatch):
         (["preset=nani"], "did you mean 'nano'"),
         (["nano"], "'nano' is not of the form key=value"),
         (["experiment=gan_reversal"], "give its name first"),
-        (["train.precision=16"], "there are auto, 32, bf16"),
+        (["train.precision=16"], "one of auto, 32, bf16"),
         (["train.batches=0"], "at least 1"),
         (["train.validate_every=-1"], "0 .never. or more"),
         (["data.crop=0"], "at least 1"),
@@ -91,7 +91,7 @@ def test_presets_load_and_come_back_from_yaml(experiment, preset, tmp_path, monk
     assert load_config(experiment, [f"preset={preset}"]) == loaded
 
 
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
+@pytest.mark.parametrize("experiment", PAPERS)
 def test_every_experiment_has_the_presets(experiment):
     assert {"paper", "small", "nano"} <= {preset for name, preset in PRESETS if name == experiment}
 

@@ -86,7 +86,7 @@ def test_the_resolved_configuration_reproduces_the_run(whole, tmp_path):
 
 def test_two_processes_equal_one_with_their_batches_together(tmp_path):
     """And neither optimiser's pass disturbs the other's parameters."""
-    settings = ["preset=nano", "model.noise=0", "train.panels_every=0", "train.keep_every=0"]
+    settings = ["preset=nano", "train.noise=0", "train.panels_every=0", "train.keep_every=0"]
     command = [
         sys.executable,
         "-m",
@@ -122,7 +122,7 @@ def test_two_processes_equal_one_with_their_batches_together(tmp_path):
 
 def test_weights_to_start_from(whole, tmp_path):
     run = run_toy(
-        tmp_path, "train.batches=1", f"train.initialise_from={whole.folder}", "model.learning_rate=0"
+        tmp_path, "train.batches=1", f"train.initialise_from={whole.folder}", "train.learning_rate=1e-30"
     )
     tensors, _ = load_weights(whole.folder / "last.safetensors")
     assert torch.equal(run.module.G[0].weight, tensors["0.weight"].float()) and run.batches == 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from experiments.config import load_config
 from lightning_modules.codec.container import Container
 from lightning_modules.codec.errors import ConfigError, WeightsError
 from lightning_modules.selective_detail.codec import SelectiveDetailCodec
+from lightning_modules.selective_detail.config import SelectiveDetailModel
 from lightning_modules.selective_detail.module import SelectiveDetail
 from losses.gan import softplus_discriminator, softplus_generator
 from losses.ssim import ms_ssim, weighted_ms_ssim
@@ -20,9 +23,11 @@ from tests.recorder import Recorder
 
 def nano(**changes: object) -> SelectiveDetail:
     """A nano module with seeded random weights."""
-    config = load_config("selective_detail", ["preset=nano", *(f"model.{k}={v}" for k, v in changes.items())])
+    fields = {f.name for f in dataclasses.fields(SelectiveDetailModel)}
+    settings = (f"{'model' if k in fields else 'train'}.{k}={v}" for k, v in changes.items())
+    config = load_config("selective_detail", ["preset=nano", *settings])
     torch.manual_seed(0)
-    return SelectiveDetail(config.model)
+    return SelectiveDetail(config.paper())
 
 
 def batch(count: int = 2, side: int = 176) -> Batch:
@@ -57,7 +62,7 @@ def test_gain_units_are_undone_at_the_start_and_interpolate_geometrically() -> N
 
 
 def test_a_step_s_losses_are_equations_3_to_5() -> None:
-    module, crops = nano(mse=0.0, background=0.25), batch()
+    module, crops = nano(mse_weight=0.0, background=0.25), batch()
     recorder = Recorder(module)
     torch.manual_seed(7)
     module.loss_step(crops)
@@ -96,7 +101,7 @@ def test_each_network_gets_the_gradients_of_its_own_loss() -> None:
     loss.backward()
     # Had the generator's loss, which passes through D, left gradients there, they would differ.
     norm = torch.stack([p.grad.norm() for p in module.D.parameters()]).norm()
-    expected = module.D.bodies[-1].bias.grad * min(1.0, module.config.clip / norm)
+    expected = module.D.bodies[-1].bias.grad * min(1.0, module.config.train.clip / norm)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-7)
 
 
@@ -126,7 +131,7 @@ def test_until_its_start_the_detail_decoder_is_exported_as_the_main_one(blocks: 
 
 
 def test_one_decoder_alone_is_a_configuration() -> None:
-    module = nano(detail_decoder="false", lambda_g=0.0)
+    module = nano(detail_decoder="false", adversarial_weight=0.0)
     assert module.system.G_s is None and module.D is None
     assert list(module.optimiser_groups()) == ["generator"]
     recorder = Recorder(module)

@@ -14,22 +14,50 @@ import torch.nn.functional as F
 from torch import nn
 
 from experiments import config
-from experiments.registry import EXPERIMENTS, Experiment
 from lightning_modules.base import CompressionModule
-from lightning_modules.schedule import Schedule
+from lightning_modules.config import CodingConfig, PaperConfig, TrainConfig
+from lightning_modules.registry import PAPERS, Paper
 
 
 @dataclass
-class ToyConfig(Schedule):
-    """Settings of the toy."""
+class ToyModel:
+    """Settings of the toy's network."""
 
     width: int = 4
     rates: list[float] = field(default_factory=lambda: [0.1, 0.2])
+
+
+@dataclass
+class ToyTraining(TrainConfig):
+    """Settings of the toy's training."""
+
     noise: float = 0.1
     learning_rate: float = 1e-3
     decay_from: int = 2
     decay_to: int = 3
     decay_factor: float = 0.5
+
+
+@dataclass
+class ToyConfig(PaperConfig):
+    """The toy's configuration in its parts."""
+
+    model: ToyModel = field(default_factory=ToyModel)
+    train: ToyTraining = field(default_factory=ToyTraining)
+    coding: CodingConfig = field(default_factory=CodingConfig)
+
+
+class ToyPaper(Paper):
+    """Of this file, and without a codec."""
+
+    def module_class(self) -> type:
+        return Toy
+
+    def config_class(self) -> type:
+        return ToyConfig
+
+    def codecs(self) -> dict[str, tuple[str, str]]:
+        return {}
 
 
 class Toy(CompressionModule):
@@ -40,17 +68,19 @@ class Toy(CompressionModule):
     def __init__(self, config: ToyConfig, seed: int = 0) -> None:
         super().__init__(config, seed)
         self.G = nn.Sequential(
-            nn.Conv2d(3, config.width, 3, 2, 1), nn.GELU(), nn.ConvTranspose2d(config.width, 3, 4, 2, 1)
+            nn.Conv2d(3, config.model.width, 3, 2, 1),
+            nn.GELU(),
+            nn.ConvTranspose2d(config.model.width, 3, 4, 2, 1),
         )
         self.D = nn.Conv2d(3, 1, 3, 2)
 
     def optimiser_groups(self):
-        rate = self.config.learning_rate
+        rate = self.config.train.learning_rate
         return {"generator": (self.G.parameters(), rate), "discriminator": (self.D.parameters(), 2 * rate)}
 
     def loss_step(self, batch):
         x = batch.image
-        x_hat = self.G(x + self.config.noise * torch.rand_like(x))
+        x_hat = self.G(x + self.config.train.noise * torch.rand_like(x))
         adversarial = self.batches_seen >= 1  # the first batch leaves D without a gradient
         if adversarial:
             loss_d = F.softplus(-self.D(x)).mean() + F.softplus(self.D(x_hat.detach())).mean()
@@ -80,7 +110,7 @@ class Toy(CompressionModule):
 
 def install() -> None:
     """Make ``toy`` an experiment of this process."""
-    EXPERIMENTS["toy"] = Experiment("toy", "tests.toy_experiment:Toy", "tests.toy_experiment:ToyConfig")
+    PAPERS["toy"] = ToyPaper("toy", "Toy", "toy")
     config.PRESETS = Path(__file__).parent / "toy_presets"
 
 

@@ -32,9 +32,10 @@ def run_toy(out: Path, *settings: str, **options):
 
 
 def _register(patch: pytest.MonkeyPatch) -> None:
-    from experiments import config, registry
+    from experiments import config
+    from lightning_modules import registry
     from tests import toy_experiment
 
     patch.setattr(config, "PRESETS", config.PRESETS)  # restored after the test, as is the registry
-    patch.setitem(registry.EXPERIMENTS, "toy", None)
+    patch.setitem(registry.PAPERS, "toy", None)
     toy_experiment.install()

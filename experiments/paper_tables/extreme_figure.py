@@ -10,8 +10,8 @@ import numpy as np
 from experiments.paper_tables.files import Encoded
 from experiments.paper_tables.scenes import Pictures
 from lightning_modules.codec.errors import ConfigError
-from lightning_modules.codec.registry import open_codec
 from lightning_modules.extreme_semantic.codec import ExtremeSemanticCodec
+from lightning_modules.registry import open_codec
 
 SYNTHESISED = "road,building,sky"
 

@@ -38,9 +38,9 @@ from experiments.paper_tables.files import Encoded, decoded_elsewhere
 from experiments.paper_tables.scenes import Pictures, load_pictures, mean_bpp, same_quality_rate, sizes
 from lightning_modules.codec.contract import Image
 from lightning_modules.codec.errors import ConfigError, GenicError, WeightsError
-from lightning_modules.codec.registry import open_codec
 from lightning_modules.codec.weights import find_weights
 from lightning_modules.extreme_semantic.codec import ExtremeSemanticCodec
+from lightning_modules.registry import open_codec
 from losses.perceptual import FrozenFeatures, Lpips
 
 BACKBONE = "mobilenetv2_100"

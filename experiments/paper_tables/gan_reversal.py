@@ -24,8 +24,8 @@ from eval.tables import number, table
 from experiments.paper_tables.files import Encoded, Row, measured, png_row, within
 from lightning_modules.codec.contract import Codec, Image
 from lightning_modules.codec.errors import ConfigError, DataError
-from lightning_modules.codec.registry import open_codec
 from lightning_modules.codec.weights import find_weights
+from lightning_modules.registry import open_codec
 
 # 'Summary of the metrics': bpp, compression ratio, PSNR, MSE, SSIM, on pictures that the publication does not name.
 PUBLISHED = (

@@ -9,8 +9,8 @@ import numpy as np
 from eval.metrics import measure
 from lightning_modules.codec.container import Container
 from lightning_modules.codec.contract import Codec, Image
-from lightning_modules.codec.registry import open_codec
 from lightning_modules.ppgn_inpainting.parameters import Parameters
+from lightning_modules.registry import open_codec
 
 _ROWS = (
     ("central square", {"scheme": "square"}),

@@ -25,8 +25,8 @@ from experiments.paper_tables.ppgn_figure import draw
 from experiments.paper_tables.ppgn_regions import regions
 from lightning_modules.codec.contract import Codec, Image
 from lightning_modules.codec.errors import ConfigError, DataError
-from lightning_modules.codec.registry import open_codec
 from lightning_modules.codec.weights import find_weights
+from lightning_modules.registry import open_codec
 
 CROP = 256
 

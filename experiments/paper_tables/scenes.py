@@ -17,7 +17,7 @@ from eval.provenance import versions
 from experiments.paper_tables.files import Encoded
 from lightning_modules.codec.contract import Codec, Image
 from lightning_modules.codec.errors import DataError
-from lightning_modules.codec.registry import open_codec
+from lightning_modules.registry import open_codec
 
 # Ascending in rate; what a classical codec may be asked for at these rates.
 QUALITIES = {"hevc": range(51, 20, -1), "avif": range(0, 50, 2), "webp": range(0, 50)}

@@ -15,12 +15,12 @@ from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from datamodules.batch import Batch
-from experiments.config import TrainConfig
 from experiments.training.checkpoint import CONFIG_KEY, PROCESSES_KEY
 from experiments.training.folder import CHECKPOINT, CONFIG, WEIGHTS
 from experiments.training.panels import picture_grid
 from lightning_modules.base import CompressionModule
 from lightning_modules.codec.weights import atomic_file, save_weights
+from lightning_modules.config import TrainConfig
 
 FINISHED, OUT_OF_TIME = "finished", "out of time"
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import torch
 
-PRECISIONS = ("auto", "32", "bf16")
 _NATIVE = ("avx512_bf16", "amx_bf16", "avx10_2", "bf16")  # of x86 and of ARM
 
 
 def lightning_precision(precision: str, accelerator: str) -> str:
-    """One of `PRECISIONS` in Lightning's words; ``auto`` is bf16 where the hardware computes in it.
+    """`TrainConfig.precision` in Lightning's words; ``auto`` is bf16 where the hardware computes in it.
 
     Elsewhere bfloat16 is emulated and slower than float32, four times so on some CPUs.
     """

@@ -11,7 +11,7 @@ from datamodules.images import ImageItem, manifest_hash
 from eval.provenance import provenance
 from eval.runner import evaluate
 from eval.schema import CodecResult, Means
-from lightning_modules.codec.registry import open_codec
+from lightning_modules.registry import open_codec
 
 
 def measure_weights(codec: str, data: str, items: list[ImageItem], path: Path) -> CodecResult:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import imagecodecs
 import numpy as np
 
-from eval.classical.base import check_size
-from eval.classical.jxl import claimed_size
+from lightning_modules.classical.base import check_size
+from lightning_modules.classical.jxl import claimed_size
 from lightning_modules.codec.errors import DamagedFileError
 from lightning_modules.entropy.range_coder import TOTAL, RangeDecoder, RangeEncoder, probabilities
 

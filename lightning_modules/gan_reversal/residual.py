@@ -12,7 +12,7 @@ _QUALITIES = range(0, 100, 4)  # five tries find the finest that fits
 
 def encode_residual(image: Image, base: Image, limit: int) -> bytes | None:
     """The finest AV1 still of ``image − base + 128`` (clipped to 8 bits) within ``limit`` bytes; None if none fits."""
-    from eval.classical.avif import Avif
+    from lightning_modules.classical.avif import Avif
 
     residual = np.clip(image.astype(np.int16) - base + MIDDLE, 0, 255).astype(np.uint8)
     codec, best = Avif(), None
@@ -29,7 +29,7 @@ def encode_residual(image: Image, base: Image, limit: int) -> bytes | None:
 
 def add_residual(base: Image, payload: bytes) -> Image:
     """``base`` plus the decoded residual, clipped to 8 bits."""
-    from eval.classical.avif import Avif
+    from lightning_modules.classical.avif import Avif
 
     residual = Avif().decompress(payload, *base.shape[:2])
     return np.clip(base.astype(np.int16) + residual - MIDDLE, 0, 255).astype(np.uint8)

@@ -7,8 +7,8 @@ import math
 import imagecodecs
 import numpy as np
 
-from eval.classical.base import check_size
-from eval.classical.jxl import claimed_size
+from lightning_modules.classical.base import check_size
+from lightning_modules.classical.jxl import claimed_size
 
 
 def encode_mosaic(index: np.ndarray, middle: int) -> bytes:

@@ -14,7 +14,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from eval.classical.ffmpeg import Region, decode_planes, encode_planes
+from lightning_modules.classical.ffmpeg import Region, decode_planes, encode_planes
 
 MAX_QP = 51
 CELL = 32
@@ -24,7 +24,7 @@ _BLOCK, _LEAST = 8, 16  # x265's smallest coding unit and picture
 # A constant rate factor makes the slice's QP exactly this much larger, when nothing else adapts.
 _RATE_FACTOR_TO_QP = 3
 
-# As `eval.classical.hevc` has it for stills at their best in PSNR; `qp` itself would switch offsets off. An adaptive
+# As `classical.hevc` has it for stills at their best in PSNR; `qp` itself would switch offsets off. An adaptive
 # quantisation of next to no strength lets them through unaltered.
 _PARAMETERS = (
     "qcomp=1:ipratio=1:cutree=0:aq-mode=1:aq-strength=0.0001:qg-size=32:"

@@ -15,10 +15,8 @@ from lightning_modules.codec.rate_control import eighths
 from lightning_modules.entropy.coder import MAX_SYMBOL
 from lightning_modules.entropy.gaussian import GaussianTables
 from lightning_modules.entropy.hyperprior import HyperpriorCoder
-from lightning_modules.selective_detail.config import SelectiveDetailConfig
+from lightning_modules.selective_detail.config import SelectiveDetailModel
 from lightning_modules.selective_detail.system import System
-
-STRIDE = 16
 
 
 class SelectiveDetailCodec(LearnedCodec):
@@ -32,9 +30,8 @@ class SelectiveDetailCodec(LearnedCodec):
 
     id = "sd"
     paper = "selective_detail"
-    config_class = SelectiveDetailConfig
+    config_class = SelectiveDetailModel
     quality_meaning = "the rate level"
-    stride = STRIDE
 
     def _open(self, tensors: Mapping[str, Tensor]) -> None:
         system = System(self.config)
@@ -42,10 +39,10 @@ class SelectiveDetailCodec(LearnedCodec):
         self.coder = HyperpriorCoder(system.H, GaussianTables.from_state(tensors), self.device)
         del system.H
         self.system = ready(system, self.device)
-        levels = len(self.config.lambda_e)
-        self.qualities = tuple(float(level) for level in range(levels))
-        self.quality_steps = eighths(levels - 1)
-        self.default_quality = float((levels - 1) // 2)
+        self.stride = self.config.stride
+        self.qualities = tuple(float(level) for level in range(self.config.levels))
+        self.quality_steps = eighths(self.config.levels - 1)
+        self.default_quality = float((self.config.levels - 1) // 2)
 
     @torch.inference_mode()
     def analyse(self, image: Image, quality: float) -> tuple[Tensor, Tensor, float]:
@@ -57,7 +54,7 @@ class SelectiveDetailCodec(LearnedCodec):
         level = round(8 * quality) / 8
         if not 0 <= level <= self.qualities[-1]:
             raise ConfigError(f"quality {quality} is out of range: it goes from 0 to {self.qualities[-1]:g}")
-        x = to_tensor(padded(image, STRIDE), self.device)
+        x = to_tensor(padded(image, self.config.stride), self.device)
         z, z_h = self.system.latents(x, torch.tensor([level], device=self.device))
         z_hat, z_h_hat = (t[0].round().clamp(-MAX_SYMBOL, MAX_SYMBOL) for t in (z, z_h))
         return z_hat, z_h_hat, level
@@ -74,6 +71,6 @@ class SelectiveDetailCodec(LearnedCodec):
         return self.coder.encode(*self.analyse(image, quality))
 
     def _decode(self, container: Container) -> Image:
-        height, width = container.height, container.width
-        z_hat, level = self.coder.decode(container, -(-height // STRIDE), -(-width // STRIDE))
+        height, width, stride = container.height, container.width, self.config.stride
+        z_hat, level = self.coder.decode(container, -(-height // stride), -(-width // stride))
         return self.synthesise(z_hat, level, height, width)

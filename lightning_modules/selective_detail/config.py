@@ -4,40 +4,31 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from lightning_modules.schedule import Schedule
+from lightning_modules.config import CodingConfig, PaperConfig, TrainConfig, require
 
 
 @dataclass
-class SelectiveDetailConfig(Schedule):
-    """Akutsu et al., CLIC 2020, section 3.1.
+class SelectiveDetailModel:
+    """Akutsu et al., CLIC 2020, section 3.1: all that decoding needs.
 
     Widths list the channels between components, picture and latents included. The paper prints 64 at E's end
     and 32 at the decoders' start, which cannot both be; ``latents`` (64) stands for both.
 
     Attributes:
+        levels: number of rate levels. One is the paper; more make one network serve several rates with gain units
+            (Cui et al. 2021).
         latents: channels of ẑ.
-        E, G_m, G_s, D: widths of the encoder, the main and the detail decoder, the discriminator.
-        E_blocks, G_m_blocks, G_s_blocks, D_blocks: attention blocks in each body; CVQN's six, this paper is silent.
+        E, G_m, G_s: widths of the encoder, the main and the detail decoder.
+        E_blocks, G_m_blocks, G_s_blocks: attention blocks in each body; CVQN's six, this paper is silent.
         hyper: channels of ẑ_h and of both inner widths of H_d. H_e is latents, hyper, hyper, hyper.
         hyper_blocks: attention blocks in H_e's bodies.
         psi: channels of ψ, H_d's output.
         context: width of the context estimator and the mixing body. heads, radius: of the causal attention.
         skew: s of the decoding order t = s·i + j, 1 or 2.
         detail_decoder: False leaves out G_s: the paper's comparison, one decoder trained on MS-SSIM.
-        lambda_p: weight of the weighted MS-SSIM (equation 3). lambda_g: of the adversarial loss (equation 5).
-        lambda_e: of the rate in bits per pixel (equation 5), one value a level, in descending order. One level is
-            the paper; more make one network serve several rates with gain units (Cui et al. 2021).
-        level_power: a training crop's level is (levels − 1)·u^level_power, u uniform; below 1 high rates come oftener.
-        background: weight of unlabelled pixels in the weighted MS-SSIM, 0 to 1; the paper is silent.
-        semantic_classes: number of classes in t_s. semantic_features: channels it is reduced to by 1×1 for D.
-        detail_from: batch from which G_s is trained, starting as G_m's copy where their widths agree; until then
-            x̂ = x̂_m. The paper trains all from the start (0).
-        adversarial_from: batch from which G_m is trained against D; the paper is silent (0).
-        learning_rate: of Adam; the paper names no decay.
-        clip: bound on the norm of each network's gradient; the paper is silent.
-        mse: weight of an additional mean squared error on x̂_m and x̂, [0, 1] range; not in the paper (0).
     """
 
+    levels: int = 1
     latents: int = 64
     E: list[int] = field(default_factory=lambda: [3, 32, 64, 128, 192])
     E_blocks: list[int] = field(default_factory=lambda: [6, 6, 6, 6])
@@ -45,8 +36,6 @@ class SelectiveDetailConfig(Schedule):
     G_m_blocks: list[int] = field(default_factory=lambda: [6, 6, 6, 6])
     G_s: list[int] = field(default_factory=lambda: [192, 96, 64, 32, 4])
     G_s_blocks: list[int] = field(default_factory=lambda: [6, 6, 6, 6])
-    D: list[int] = field(default_factory=lambda: [8, 32, 64, 128, 192])
-    D_blocks: list[int] = field(default_factory=lambda: [6, 6, 6, 6])
     hyper: int = 32
     hyper_blocks: int = 6
     psi: int = 128
@@ -55,15 +44,85 @@ class SelectiveDetailConfig(Schedule):
     radius: int = 4
     skew: int = 1
     detail_decoder: bool = True
-    lambda_p: float = 5.0
-    lambda_g: float = 0.01
-    lambda_e: list[float] = field(default_factory=lambda: [0.18])
-    level_power: float = 1.0
+
+    @property
+    def stride(self) -> int:
+        """Pixels a side of one position of ẑ; pictures are padded to multiples of it."""
+        return 2 ** (len(self.E) - 1)
+
+
+@dataclass
+class SelectiveDetailTraining(TrainConfig):
+    """Losses and schedule of section 2.5 and 3.1.
+
+    Attributes:
+        rate_weight: λ_e of equation 5, of the rate in bits per pixel; one value a level, in descending order.
+        detail_weight: λ_p of equation 3, of the weighted MS-SSIM.
+        adversarial_weight: λ_g of equation 5; 0 leaves D out.
+        mse_weight: of an additional mean squared error on x̂_m and x̂, [0, 1] range; not in the paper (0).
+        background: weight of unlabelled pixels in the weighted MS-SSIM, 0 to 1; the paper is silent.
+        level_power: a training crop's level is (levels − 1)·u^level_power, u uniform; below 1 high rates come oftener.
+        D: widths of the discriminator, picture and reduced labels together first. D_blocks: attention blocks.
+        semantic_classes: number of classes in t_s. semantic_features: channels it is reduced to by 1×1 for D.
+        detail_from: batch from which G_s is trained, starting as G_m's copy where their widths agree; until then
+            x̂ = x̂_m. The paper trains all from the start (0).
+        adversarial_from: batch from which G_m is trained against D; the paper is silent (0).
+        learning_rate: of Adam; the paper names no decay.
+        clip: bound on the norm of each network's gradient; the paper is silent.
+    """
+
+    rate_weight: list[float] = field(default_factory=lambda: [0.18])
+    detail_weight: float = 5.0
+    adversarial_weight: float = 0.01
+    mse_weight: float = 0.0
     background: float = 0.1
-    mse: float = 0.0
+    level_power: float = 1.0
+    D: list[int] = field(default_factory=lambda: [8, 32, 64, 128, 192])
+    D_blocks: list[int] = field(default_factory=lambda: [6, 6, 6, 6])
     semantic_classes: int = 21
     semantic_features: int = 5
     detail_from: int = 0
     adversarial_from: int = 0
     learning_rate: float = 8e-5
-    clip: float = 1.0
+
+
+@dataclass
+class SelectiveDetailConfig(PaperConfig):
+    """The paper's configuration in its parts."""
+
+    model: SelectiveDetailModel = field(default_factory=SelectiveDetailModel)
+    train: SelectiveDetailTraining = field(default_factory=SelectiveDetailTraining)
+    coding: CodingConfig = field(default_factory=CodingConfig)
+
+    def check(self) -> None:
+        """Raise `ConfigError` on a network that cannot be built or decoded, or losses that do not fit it."""
+        super().check()
+        m, t = self.model, self.train
+        require(m.levels >= 1, "model.levels", m.levels, "at least 1")
+        require(
+            len(t.rate_weight) == m.levels,
+            "train.rate_weight",
+            t.rate_weight,
+            f"one value for each of {m.levels} levels",
+        )
+        require(min(t.rate_weight) > 0, "train.rate_weight", t.rate_weight, "a list of values above 0")
+        require(m.skew in (1, 2), "model.skew", m.skew, "1 or 2")
+        # ẑ has one position for 16×16 pixels in E, the decoders and the hyperprior's padding alike.
+        networks = {"E": m.E, "G_m": m.G_m} | ({"G_s": m.G_s} if m.detail_decoder else {})
+        for name, widths in networks.items():
+            require(len(widths) == 5, f"model.{name}", widths, "five widths (four halvings of the sides)")
+            blocks = getattr(m, f"{name}_blocks")
+            require(len(blocks) == 4, f"model.{name}_blocks", blocks, "four numbers of blocks")
+        require(m.E[0] == 3, "model.E", m.E, "3 channels, the picture's, at the start")
+        require(m.G_m[-1] == 3, "model.G_m", m.G_m, "3 channels, the picture's, at the end")
+        if m.detail_decoder:
+            require(m.G_s[-1] == 4, "model.G_s", m.G_s, "4 channels, picture and mask, at the end")
+        if t.adversarial_weight > 0:
+            inputs = 3 + t.semantic_features
+            require(t.D[0] == inputs, "train.D", t.D, f"{inputs} channels, picture and labels, at the start")
+            require(
+                len(t.D_blocks) == len(t.D) - 1,
+                "train.D_blocks",
+                t.D_blocks,
+                f"{len(t.D) - 1} numbers of blocks",
+            )

@@ -30,24 +30,25 @@ class SelectiveDetail(CompressionModule):
 
     def __init__(self, config: SelectiveDetailConfig, seed: int = 0) -> None:
         super().__init__(config, seed)
-        self.system = System(config)
-        self.D = Discriminator(config) if config.lambda_g > 0 else None
-        self.register_buffer("lambda_e", torch.tensor(config.lambda_e), persistent=False)
+        self.system = System(config.model)
+        self.D = Discriminator(config.train) if config.train.adversarial_weight > 0 else None
+        self.register_buffer("rate_weight", torch.tensor(config.train.rate_weight), persistent=False)
 
     @property
     def detail(self) -> bool:
         """Whether G_s takes part at this batch."""
-        return self.config.detail_decoder and int(self.batches_seen) >= self.config.detail_from
+        return self.config.model.detail_decoder and int(self.batches_seen) >= self.config.train.detail_from
 
     def optimiser_groups(self) -> dict[str, tuple[Iterable[nn.Parameter], float]]:
-        groups = {"generator": (self.system.parameters(), self.config.learning_rate)}
+        rate = self.config.train.learning_rate
+        groups = {"generator": (self.system.parameters(), rate)}
         if self.D is not None:
-            groups["discriminator"] = (self.D.parameters(), self.config.learning_rate)
+            groups["discriminator"] = (self.D.parameters(), rate)
         return groups
 
     def loss_step(self, batch: Batch) -> None:
-        c, x = self.config, batch.image.contiguous(memory_format=torch.channels_last)
-        level = torch.rand(len(x), device=x.device) ** c.level_power * (len(c.lambda_e) - 1)
+        c, x = self.config.train, batch.image.contiguous(memory_format=torch.channels_last)
+        level = torch.rand(len(x), device=x.device) ** c.level_power * (self.config.model.levels - 1)
         clock, detail = int(self.batches_seen), self.detail
         adversarial = self.D is not None and clock >= c.adversarial_from
         if detail and clock == c.detail_from > 0:
@@ -66,24 +67,24 @@ class SelectiveDetail(CompressionModule):
 
         # Encoder, decoders, entropy estimator: equation 5.
         ms_m, wms = self._similarities(x, picture, batch.detail, detail)
-        loss_d3 = (1 - ms_m) + c.lambda_p * (1 - wms)  # equation 3
+        loss_d3 = (1 - ms_m) + c.detail_weight * (1 - wms)  # equation 3
         bpp = (output.rate.latents + output.rate.hyper_latents) / (x.shape[2] * x.shape[3])
-        lambda_e = _interpolate(self.lambda_e, level)
-        loss = (loss_d3 + lambda_e * bpp).mean()
-        if c.mse > 0:
+        rate_weight = _interpolate(self.rate_weight, level)
+        loss = (loss_d3 + rate_weight * bpp).mean()
+        if c.mse_weight > 0:
             error = ((picture.x_hat - x) ** 2).mean() + ((picture.x_hat_m - x) ** 2).mean()
-            loss = loss + c.mse * error
+            loss = loss + c.mse_weight * error
         if adversarial:
             loss_g = softplus_generator(self.D(picture.x_hat_m, t_s).float())  # equation 4
-            loss = loss + c.lambda_g * loss_g
-            self.log("loss/generator", loss_g)
+            loss = loss + c.adversarial_weight * loss_g
+            self.log("loss/adversarial", loss_g)
         norm = self.update("generator", loss, c.clip)
 
         pixels = x.shape[2] * x.shape[3]
         self.log_dict(
             {
                 "loss/total": loss,
-                "loss/ms_ssim_m": (1 - ms_m).mean(),
+                "loss/ms_ssim": (1 - ms_m).mean(),
                 "loss/weighted_ms_ssim": (1 - wms).mean(),
                 "rate/bpp_estimated": bpp.mean(),
                 "rate/bpp_hyper_estimated": output.rate.hyper_latents.mean() / pixels,
@@ -94,7 +95,7 @@ class SelectiveDetail(CompressionModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         x = batch.image.contiguous(memory_format=torch.channels_last)
-        for level in range(len(self.config.lambda_e)):
+        for level in range(self.config.model.levels):
             output = self.system(x, torch.full((len(x),), float(level), device=x.device), self.detail)
             pixels = x.shape[2] * x.shape[3]
             bpp = (output.rate.latents + output.rate.hyper_latents) / pixels
@@ -104,7 +105,7 @@ class SelectiveDetail(CompressionModule):
 
     def panels(self, batch: Batch) -> dict[str, Tensor]:
         x = batch.image.contiguous(memory_format=torch.channels_last)
-        level = torch.full((len(x),), (len(self.config.lambda_e) - 1) / 2, device=x.device)
+        level = torch.full((len(x),), (self.config.model.levels - 1) / 2, device=x.device)
         picture = self.system(x, level, self.detail).picture
         shown = {"x": x, "x_hat_m": picture.x_hat_m, "x_hat_s": picture.x_hat_s, "x_hat": picture.x_hat}
         return {k: v.float().clamp(0, 1) for k, v in shown.items()} | {
@@ -137,7 +138,7 @@ class SelectiveDetail(CompressionModule):
         self, x: Tensor, picture: Reconstruction, t_a: Tensor | None, detail: bool
     ) -> tuple[Tensor, Tensor]:
         """(MS-SSIM of x̂_m, weighted MS-SSIM of x̂), [B] each."""
-        c = self.config
+        c = self.config.train
         if t_a is None:
             t_a = torch.zeros_like(x[:, :1])
         if not detail:

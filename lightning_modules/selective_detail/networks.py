@@ -7,10 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_modules.layers.attention_blocks import decoder_body, encoder_body
-from lightning_modules.selective_detail.config import SelectiveDetailConfig
+from lightning_modules.selective_detail.config import SelectiveDetailModel, SelectiveDetailTraining
 
 
-def encoder(config: SelectiveDetailConfig) -> nn.Sequential:
+def encoder(config: SelectiveDetailModel) -> nn.Sequential:
     """E: x [B, 3, H, W] in [0, 1] -> z [B, latents, H/16, W/16]."""
     widths = config.E
     bodies = [encoder_body(a, b, n) for a, b, n in zip(widths[:-1], widths[1:], config.E_blocks, strict=True)]
@@ -29,7 +29,7 @@ def decoder(latents: int, widths: list[int], blocks: list[int]) -> nn.Sequential
 class HyperEncoder(nn.Module):
     """H_e: z [B, latents, H, W] -> z_h [B, hyper, ⌈H/4⌉, ⌈W/4⌉]; sides are padded to multiples of 4 by replication."""
 
-    def __init__(self, config: SelectiveDetailConfig) -> None:
+    def __init__(self, config: SelectiveDetailModel) -> None:
         super().__init__()
         self.first = nn.Conv2d(config.latents, config.hyper, 3, padding=1)
         self.bodies = nn.Sequential(
@@ -49,7 +49,7 @@ class Discriminator(nn.Module):
     Eight input channels: the picture and a 1×1 reduction of the one-hot labels.
     """
 
-    def __init__(self, config: SelectiveDetailConfig) -> None:
+    def __init__(self, config: SelectiveDetailTraining) -> None:
         super().__init__()
         self.classes = config.semantic_classes
         self.reduce = nn.Conv2d(self.classes, config.semantic_features, 1)

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from lightning_modules.entropy.hyperprior import EntropyEstimator, Rate
 from lightning_modules.layers.gain_units import GainUnits
-from lightning_modules.selective_detail.config import SelectiveDetailConfig
+from lightning_modules.selective_detail.config import SelectiveDetailModel
 from lightning_modules.selective_detail.networks import HyperEncoder, decoder, encoder
 
 
@@ -49,11 +49,10 @@ class Output(NamedTuple):
 class System(nn.Module):
     """Everything but the discriminator: what a file's encoder and decoder consist of."""
 
-    def __init__(self, config: SelectiveDetailConfig) -> None:
+    def __init__(self, config: SelectiveDetailModel) -> None:
         super().__init__()
-        levels = len(config.lambda_e)
         self.E = encoder(config)
-        self.gain = GainUnits(levels, config.latents)
+        self.gain = GainUnits(config.levels, config.latents)
         self.H_e = HyperEncoder(config)
         self.H = EntropyEstimator(
             config.latents,
@@ -62,7 +61,7 @@ class System(nn.Module):
             config.heads,
             config.radius,
             config.skew,
-            levels,
+            config.levels,
         )
         self.G_m = decoder(config.latents, config.G_m, config.G_m_blocks)
         self.G_s = decoder(config.latents, config.G_s, config.G_s_blocks) if config.detail_decoder else None

@@ -21,14 +21,14 @@ from lightning_modules.codec.weights import as_stored, find_weights, load_weight
 from lightning_modules.entropy.gaussian import build_tables
 from lightning_modules.entropy.hyperprior import EntropyEstimator
 from lightning_modules.selective_detail.codec import SelectiveDetailCodec
-from lightning_modules.selective_detail.config import SelectiveDetailConfig
+from lightning_modules.selective_detail.config import SelectiveDetailModel
 from lightning_modules.selective_detail.system import System
 
 SHARED = Path(os.environ.get("GENIC_DATA", Path(__file__).parents[3] / "shared"))
 KODAK = sorted((SHARED / "kodak").glob("kodim*.png"))
 needs_kodak = pytest.mark.skipif(len(KODAK) < 24, reason="the 24 Kodak pictures are not under GENIC_DATA")
 
-NANO = SelectiveDetailConfig(
+NANO = SelectiveDetailModel(
     latents=8,
     E=[3, 4, 8, 8, 16],
     E_blocks=[0, 0, 0, 1],
@@ -42,7 +42,7 @@ NANO = SelectiveDetailConfig(
     context=16,
     heads=1,
     radius=2,
-    lambda_e=[2.0, 0.5],
+    levels=2,
 )
 
 
@@ -69,12 +69,12 @@ def small() -> tuple[EntropyEstimator, SelectiveDetailCodec]:
 
 def estimator(tensors: dict[str, Tensor], metadata: dict[str, str]) -> EntropyEstimator:
     """The float32 network of a weights file."""
-    system = System(SelectiveDetailConfig(**json.loads(metadata["config"])))
+    system = System(SelectiveDetailModel(**json.loads(metadata["config"])))
     system.load_state_dict({n: t for n, t in tensors.items() if not n.startswith("gaussian_tables.")})
     return system.H.eval().requires_grad_(False)
 
 
-def random_weights(config: SelectiveDetailConfig, seed: int = 0) -> tuple[dict[str, Tensor], dict[str, str]]:
+def random_weights(config: SelectiveDetailModel, seed: int = 0) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and metadata of an untrained codec that predicts varied means and scales."""
     torch.manual_seed(seed)
     system = System(config)

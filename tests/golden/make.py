@@ -20,13 +20,13 @@ from lightning_modules.codec.container import Container
 from lightning_modules.codec.weights import load_weights, save_weights
 from lightning_modules.entropy.gaussian import GaussianTables
 from lightning_modules.selective_detail.codec import SelectiveDetailCodec
-from lightning_modules.selective_detail.config import SelectiveDetailConfig
+from lightning_modules.selective_detail.config import SelectiveDetailModel
 from tests.conformance.paths import parameters
 from tests.conformance.subjects import Latents, random_weights
 
 FOLDER = Path(__file__).parent
 WEIGHTS, TABLES, ARRAYS = FOLDER / "golden.safetensors", FOLDER / "tables.npz", FOLDER / "golden.npz"
-TINY = SelectiveDetailConfig(
+TINY = SelectiveDetailModel(
     latents=4,
     E=[3, 4, 4, 4, 8],
     E_blocks=[0, 0, 0, 1],
@@ -40,7 +40,7 @@ TINY = SelectiveDetailConfig(
     context=16,
     heads=2,
     radius=3,
-    lambda_e=[2.0, 0.5],
+    levels=2,
 )
 
 

@@ -18,8 +18,8 @@ from eval.schema import ImageResult
 from lightning_modules.codec.container import Container
 from lightning_modules.codec.contract import bits_per_pixel
 from lightning_modules.codec.errors import ConfigError
-from lightning_modules.codec.registry import open_codec
 from lightning_modules.gdae_sprc.codec import GdaeSprcCodec
+from lightning_modules.registry import open_codec
 
 
 def parser(part: str, description: str) -> argparse.ArgumentParser:

@@ -27,9 +27,9 @@ from experiments.evaluate import pictures
 from experiments.paper_tables.gdae_sprc.common import folder, opened, parser, save
 from lightning_modules.codec.contract import Image, bits_per_pixel
 from lightning_modules.codec.errors import ConfigError
-from lightning_modules.codec.registry import open_codec
 from lightning_modules.gdae_sprc.codec import STRENGTH, GdaeSprcCodec
 from lightning_modules.gdae_sprc.heat import open_classifier
+from lightning_modules.registry import open_codec
 
 HOT = 0.5
 CROP = 96

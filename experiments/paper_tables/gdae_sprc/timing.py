@@ -19,10 +19,10 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 import torch
 
-from eval.classical import ycbcr
 from eval.provenance import provenance
 from experiments.evaluate import pictures
 from experiments.paper_tables.gdae_sprc.common import opened, parser, save
+from lightning_modules.classical import ycbcr
 from lightning_modules.codec.container import Container
 from lightning_modules.codec.contract import Image
 from lightning_modules.gdae_sprc.codec import STRENGTH, GdaeSprcCodec

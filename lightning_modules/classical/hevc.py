@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 
-from eval.classical import ycbcr
-from eval.classical.base import ClassicalCodec, Image
-from eval.classical.ffmpeg import decode_planes, encode_planes
+from lightning_modules.classical import ycbcr
+from lightning_modules.classical.base import ClassicalCodec, Image
+from lightning_modules.classical.ffmpeg import decode_planes, encode_planes
 from lightning_modules.codec.rate_control import whole
 
 _BLOCK = 8  # x265's smallest coding unit

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from eval.classical.base import ClassicalCodec, Image, pillow_decode, pillow_encode
+from lightning_modules.classical.base import ClassicalCodec, Image, pillow_decode, pillow_encode
 from lightning_modules.codec.rate_control import whole
 
 

@@ -7,8 +7,8 @@ import numpy as np
 from sklearn.cluster import KMeans as ScikitKMeans
 from threadpoolctl import threadpool_limits
 
-from eval.classical.base import ClassicalCodec, Image, check_size
-from eval.classical.jxl import claimed_size
+from lightning_modules.classical.base import ClassicalCodec, Image, check_size
+from lightning_modules.classical.jxl import claimed_size
 from lightning_modules.codec.container import Container
 from lightning_modules.codec.errors import DamagedFileError
 from lightning_modules.codec.rate_control import whole

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from eval.classical import ycbcr
-from eval.classical.base import ClassicalCodec, Image, pillow_decode, pillow_encode
-from eval.classical.ffmpeg import decode_planes
+from lightning_modules.classical import ycbcr
+from lightning_modules.classical.base import ClassicalCodec, Image, pillow_decode, pillow_encode
+from lightning_modules.classical.ffmpeg import decode_planes
 from lightning_modules.codec.errors import ToolError
 from lightning_modules.codec.rate_control import whole
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as PillowImage
 
-from eval.classical.base import ClassicalCodec, Image, check_size
+from lightning_modules.classical.base import ClassicalCodec, Image, check_size
 from lightning_modules.codec.errors import DamagedFileError, ToolError
 from lightning_modules.codec.rate_control import whole
 

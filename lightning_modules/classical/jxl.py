@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import imagecodecs
 
-from eval.classical.base import ClassicalCodec, Image, check_size
+from lightning_modules.classical.base import ClassicalCodec, Image, check_size
 from lightning_modules.codec.errors import DamagedFileError
 from lightning_modules.codec.rate_control import geometric
 

@@ -1,0 +1,94 @@
+"""Bring weights files of earlier versions to the present configuration: values unchanged, a new identity.
+
+::
+
+    python -m experiments.migrate runs/selective_detail/small/last.safetensors -o migrated
+
+Files written before the configuration had parts keep every setting in one table; of those, the ones that decoding needs
+are kept under their present names. Pictures decoded with the migrated weights are the same; files written with the old
+ones name the old identity and need the version that wrote them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+
+from torch import Tensor
+
+from lightning_modules.codec.errors import GenicError, WeightsError
+from lightning_modules.codec.weights import load_weights, save_weights
+from lightning_modules.registry import find_paper
+
+# Paper -> old name -> present name, of settings of the model that have another name now. (Equal names need no line.)
+RENAMED: dict[str, dict[str, str]] = {"selective_detail": {}}
+# Paper -> old prefix -> present prefix of tensors' names.
+TENSORS: dict[str, dict[str, str]] = {}
+
+
+def migrate(
+    tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of an earlier version as the present one has them; those of the present one unchanged.
+
+    Raises:
+        WeightsError: a setting that the model needs is not there.
+    """
+    paper, old = metadata["paper"], json.loads(metadata["config"])
+    model = find_paper(paper).config_class()().model
+    known = {field.name for field in fields(model)}
+    if set(old) <= known:
+        return dict(tensors), dict(metadata)
+    renamed = {RENAMED.get(paper, {}).get(name, name): value for name, value in old.items()}
+    if "levels" in known and "levels" not in renamed:
+        renamed["levels"] = len(old["lambda_e"])
+    missing = known - set(renamed)
+    if missing:
+        raise WeightsError(
+            f"the weights of {paper} lack the settings {', '.join(sorted(missing))}: train them again"
+        )
+    config = {name: renamed[name] for name in sorted(known)}
+    moved = {_renamed(name, TENSORS.get(paper, {})): tensor for name, tensor in tensors.items()}
+    return moved, {
+        **metadata,
+        "config": json.dumps(config, sort_keys=True),
+        "training": json.dumps(old, sort_keys=True),
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.migrate", description=__doc__.partition("\n")[0]
+    )
+    parser.add_argument(
+        "weights", nargs="+", type=Path, metavar="FILE", help="safetensors of an earlier version"
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the results"
+    )
+    options = parser.parse_args(arguments)
+    try:
+        for path in options.weights:
+            target = options.output / path.name
+            identity = save_weights(target, *migrate(*load_weights(path)))
+            print(f"{target}  identity {identity.hex()}")
+    except GenicError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _renamed(name: str, prefixes: Mapping[str, str]) -> str:
+    for old, new in prefixes.items():
+        if name.startswith(old):
+            return new + name.removeprefix(old)
+    return name
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,120 @@
+"""Everything that has a name: the papers, whose codecs are learned, and the classical codecs.
+
+::
+
+    jpeg    selective_detail    selective_detail:small    selective_detail:runs/selective_detail/small
+
+Imports are lazy, so that a broken or heavy dependency of one codec does not touch the others. To add a paper, add its
+line to `PAPERS` and follow ``docs/add_a_paper.md``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lightning_modules.codec.container import Container
+from lightning_modules.codec.contract import Codec
+from lightning_modules.codec.errors import ConfigError, ForeignFileError
+
+
+@dataclass(frozen=True)
+class Paper:
+    """A published system: the package ``lightning_modules.<name>``, with ``config``, ``module`` and ``codec``.
+
+    Attributes:
+        name: of the package, on the command line, in weights files.
+        stem: of its classes: ``<stem>`` (the LightningModule), ``<stem>Config``, ``<stem>Codec``.
+        id: of its codec in files; short, since it counts as rate.
+        variants: further codecs of the same weights: name -> (id in files, class).
+    """
+
+    name: str
+    stem: str
+    id: str
+    variants: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+    def module_class(self) -> type:
+        """Its `lightning_modules.base.CompressionModule`; imported here and not before."""
+        return _load(f"lightning_modules.{self.name}.module:{self.stem}")
+
+    def config_class(self) -> type:
+        """Its configuration, in parts ``model``, ``train`` and ``coding``."""
+        return _load(f"lightning_modules.{self.name}.config:{self.stem}Config")
+
+    def codecs(self) -> dict[str, tuple[str, str]]:
+        """Name -> (id in files, "module:class") of each codec."""
+        module = f"lightning_modules.{self.name}.codec"
+        named = {self.name: (self.id, f"{self.stem}Codec"), **self.variants}
+        return {name: (identifier, f"{module}:{target}") for name, (identifier, target) in named.items()}
+
+
+PAPERS = {
+    paper.name: paper
+    for paper in (
+        Paper("selective_detail", "SelectiveDetail", "sd"),
+        Paper("gdae_sprc", "GdaeSprc", "sprc", {"gdae": ("gdae", "GdaeCodec")}),  # gdae: without its residual
+        Paper("gan_reversal", "GanReversal", "gr"),
+        Paper("ppgn_inpainting", "PpgnInpainting", "ppgn"),
+        Paper("extreme_semantic", "ExtremeSemantic", "es"),
+    )
+}
+
+# name -> (id in files, "module:class").
+CLASSICAL = {
+    "jpeg": ("jpeg", "lightning_modules.classical.jpeg:Jpeg"),
+    "jpeg2000": ("jp2", "lightning_modules.classical.jpeg2000:Jpeg2000"),
+    "webp": ("webp", "lightning_modules.classical.webp:WebP"),
+    "avif": ("avif", "lightning_modules.classical.avif:Avif"),
+    "avif-default": ("avid", "lightning_modules.classical.avif:AvifDefault"),
+    "hevc": ("hevc", "lightning_modules.classical.hevc:Hevc"),
+    "bpg": ("bpg", "lightning_modules.classical.bpg:Bpg"),
+    "jxl": ("jxl", "lightning_modules.classical.jxl:JpegXl"),
+    "kmeans": ("kmn", "lightning_modules.classical.kmeans:KMeans"),
+}
+
+
+def learned() -> dict[str, tuple[str, str]]:
+    """The learned codecs: name -> (id in files, "module:class" with the class method `load(which)`)."""
+    return {name: target for paper in PAPERS.values() for name, target in paper.codecs().items()}
+
+
+def find_paper(name: str) -> Paper:
+    """The paper of that name; `ConfigError` names the nearest one otherwise."""
+    if name not in PAPERS:
+        raise ConfigError(f"no experiment {name!r}; {_hint(name, list(PAPERS))}")
+    return PAPERS[name]
+
+
+def open_codec(name: str) -> Codec:
+    """The codec ``name`` or ``name:which``; `ConfigError` names the nearest known one otherwise."""
+    base, _, which = name.partition(":")
+    if base in CLASSICAL and not which:
+        return _load(CLASSICAL[base][1])()
+    if base in learned():
+        return _load(learned()[base][1]).load(which or "small")
+    raise ConfigError(f"no codec {name!r}: {_hint(base, [*CLASSICAL, *learned()])}")
+
+
+def codec_for(data: bytes, weights: Path | None = None) -> Codec:
+    """The codec that wrote a file; a learned one with the weights of the file's identity, or ``weights``."""
+    container = Container.from_bytes(data)
+    for identifier, target in CLASSICAL.values():
+        if identifier == container.codec:
+            return _load(target)()
+    for identifier, target in learned().values():
+        if identifier == container.codec:
+            return _load(target).load(weights if weights is not None else container.weights)
+    raise ForeignFileError(f"the file names codec {container.codec!r}, unknown to this genic: upgrade genic")
+
+
+def _hint(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+
+
+def _load(target: str) -> type:
+    module, _, name = target.partition(":")
+    return getattr(importlib.import_module(module), name)
