@@ -25,7 +25,16 @@ from lightning_modules.codec.weights import load_weights, save_weights
 from lightning_modules.registry import find_paper
 
 # Paper -> old name -> present name, of settings of the model that have another name now. (Equal names need no line.)
-RENAMED: dict[str, dict[str, str]] = {"selective_detail": {}}
+RENAMED: dict[str, dict[str, str]] = {
+    "selective_detail": {},
+    "ppgn_inpainting": {
+        "rate": "step_size",
+        "lambda_edge": "edge_weight",
+        "lambda_style": "style_weight",
+        "lambda_content": "content_weight",
+        "lambda_boundary": "boundary_weight",
+    },
+}
 # Paper -> old prefix -> present prefix of tensors' names.
 TENSORS: dict[str, dict[str, str]] = {}
 

@@ -13,7 +13,7 @@ Style and content share the section ``latents``. Edge and content are sums over 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -100,7 +100,7 @@ class Assistants:
 
     @torch.no_grad()
     def loss(
-        self, names: Sequence[str], sections: dict[str, bytes], x: Tensor, mask: Tensor
+        self, names: Sequence[str], sections: Mapping[str, bytes], x: Tensor, mask: Tensor
     ) -> Callable[[Tensor, Tensor], Tensor]:
         """L_A as a function of the composite and the generated picture; ``x`` and ``mask`` are what is kept.
 

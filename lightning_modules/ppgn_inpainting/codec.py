@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -35,7 +36,7 @@ from lightning_modules.ppgn_inpainting.schemes import (
     Masked,
     Parameters,
     Pixels,
-    SampledBy,
+    Sampling,
     Scheme,
     Selective,
     Thumbnail,
@@ -173,13 +174,16 @@ class PpgnInpaintingCodec(LearnedCodec):
         thumbnail = scale_index(scheme.assist)
         if thumbnail is not None:
             extra["thumbnail"] = Av1Layer().compress(shrink(image, SCALES[thumbnail]), ASSIST_QUALITY)
-        sampled, targets = self._sampled_by(image, scheme)
-        extra |= targets
+        sampling, classifier = self._labelled(image, scheme.sampling), b""
+        if sampling is not None:
+            classifier = self.classifier.identity()
+            extra |= self._assistants().encode(to_tensor(image, self.device), sampling.assistants)
         strength = edge_strength(image) if isinstance(scheme, EdgePixels) else None
 
         def described(count: int | None = None) -> tuple[np.ndarray, dict[str, bytes]]:
             kept = kept_by(scheme, image, count, strength)
-            p = Parameters(name_of(scheme), thumbnail, sampled=sampled, **kept.named)
+            named = {"seed": scheme.seed, "sampling": sampling, "classifier": classifier} | kept.named
+            p = Parameters(name_of(scheme), thumbnail, **named)
             mask = {"mask": kept.section} if kept.section else {}
             return kept.mask, {"parameters": p.to_bytes(*size)} | mask | extra
 
@@ -208,17 +212,18 @@ class PpgnInpaintingCodec(LearnedCodec):
         return tried[max(found, 0)]
 
     @torch.no_grad()
-    def _sampled_by(self, image: Image, scheme: Masked) -> tuple[SampledBy | None, dict[str, bytes]]:
-        """What a file says of sampling, and the sections of the losses' targets."""
-        s = scheme.sampling
+    def _labelled(self, image: Image, s: Sampling | None) -> Sampling | None:
+        """With the class as a number, and assistants in the order of `ASSISTANTS`."""
         if s is None:
-            return None, {}
-        x, label = to_tensor(image, self.device), s.label
+            return None
+        names, label = tuple(name for name in ASSISTANTS if name in s.assistants), s.label
         if label == "best":
-            label = int(self.system.encoder_for(self.classifier, *image.shape[:2])(x).logits.argmax())
-        names = tuple(name for name in ASSISTANTS if name in s.assistants)
-        by = SampledBy(s.steps, scheme.seed, label, self.classifier.identity(), names, s.refine)
-        return by, Assistants(self.config, self.classifier, self.models).encode(x, names)
+            encode = self.system.encoder_for(self.classifier, *image.shape[:2])
+            label = int(encode(to_tensor(image, self.device)).logits.argmax())
+        return replace(s, assistants=names, label=label)
+
+    def _assistants(self) -> Assistants:
+        return Assistants(self.config, self.classifier, self.models)
 
     def _filled_up(
         self, sections: dict[str, bytes], name: str, layer: Image, limit: int, image: Image
@@ -240,12 +245,18 @@ class PpgnInpaintingCodec(LearnedCodec):
             base = to_image(self.system.reconstruct(ablated).x_hat[0].clamp(0, 1))
             return base if p.scheme == "thumbnail" else self._detailed(base, p, sections)
         mask, image = self.kept_pixels(p, sections, height, width)
-        x, m, base = to_tensor(image, self.device), torch.from_numpy(mask).to(self.device)[None, None].float(), None
+        x, m, base = (
+            to_tensor(image, self.device),
+            torch.from_numpy(mask).to(self.device)[None, None].float(),
+            None,
+        )
         if p.thumbnail is not None:
-            base = enlarge(to_tensor(self.decoded_thumbnail(p, sections, height, width), self.device), height, width)
+            base = enlarge(
+                to_tensor(self.decoded_thumbnail(p, sections, height, width), self.device), height, width
+            )
         filled = self.system.reconstruct(from_pixels(x, m, base)).x_hat.clamp(0, 1)
-        if p.sampled is not None:
-            filled = self._sampled(p.sampled, sections, filled, x, m)
+        if p.sampling is not None:
+            filled = self._sampled(p, sections, filled, x, m)
         return np.where(mask[..., None], image, to_image(filled[0]))
 
     def _detailed(self, base: Image, p: Parameters, sections: Mapping[str, bytes]) -> Image:
@@ -285,21 +296,20 @@ class PpgnInpaintingCodec(LearnedCodec):
         return Av1Layer().decompress(_section(sections, "thumbnail"), *size)
 
     def _sampled(
-        self, s: SampledBy, sections: Mapping[str, bytes], filled: Tensor, x: Tensor, m: Tensor
+        self, p: Parameters, sections: Mapping[str, bytes], filled: Tensor, x: Tensor, m: Tensor
     ) -> Tensor:
-        c, E, size = self.config, self.classifier, x.shape[2:]
-        if s.classifier != E.identity():
+        """The filler's picture moved by sampling, or G's own."""
+        c, s, E, size = self.config, p.sampling, self.classifier, x.shape[2:]
+        if p.classifier != E.identity():
             raise WeightsError(
-                f"the file was sampled through a classifier {s.classifier.hex()}, here is {E.identity().hex()}: "
+                f"the file was sampled through a classifier {p.classifier.hex()}, here is {E.identity().hex()}: "
                 f"give the {c.classifier} that wrote it"
             )
         encode, generate = self.system.encoder_for(E, *size), self.system.generator_for(*size)
-        assistant = None
-        if s.assistants:
-            assistant = Assistants(c, E, self.models).loss(s.assistants, dict(sections), x, m)
+        assistant = self._assistants().loss(s.assistants, sections, x, m) if s.assistants else None
         h = encode(filled).h
         offset = filled - generate(h.clamp(c.h_low, c.h_high)) if s.refine else torch.zeros_like(filled)
-        sampler = Sampler(c, encode, lambda z: generate(z) + offset, x, m, s.label, assistant, s.seed)
+        sampler = Sampler(c, encode, lambda z: generate(z) + offset, x, m, s.label, assistant, p.seed)
         return (generate(sampler.sample(h, s.steps)) + offset).clamp(0, 1)
 
 

@@ -226,24 +226,6 @@ def suitable_scale(bpp: float) -> int:
     return next((index for index, least in enumerate((0.5, 0.2, 0.05, 0.02)) if bpp >= least), 4)
 
 
-@dataclass(frozen=True)
-class SampledBy:
-    """How a file's decoder samples.
-
-    Attributes:
-        steps: 1 to 255. seed: of the noise, 0 to 255. label: class y, or None.
-        classifier: identity of E's weights, 4 bytes.
-        assistants, refine: as in `Sampling`.
-    """
-
-    steps: int
-    seed: int
-    label: int | None
-    classifier: bytes
-    assistants: tuple[str, ...]
-    refine: bool
-
-
 _SAMPLED = 0x80
 _REFINE = 1 << len(ASSISTANTS)
 _NO_CLASS = 0xFFFF
@@ -266,7 +248,8 @@ class Parameters:
         scheme: of `SCHEMES`.
         thumbnail: index into `SCALES` of the section ``thumbnail``, or None.
         side: of the kept square. count: of random pixels, or random blocks. step: of single pixels' quantiser.
-        block: side of a block. seed: of random places, 0 to 255.
+        block: side of a block. seed: of random places and of sampling's noise, 0 to 255.
+        sampling: with a class's number or None as label. classifier: identity of E's weights, 4 bytes.
     """
 
     scheme: str
@@ -276,11 +259,12 @@ class Parameters:
     step: int = 0
     block: int = 1
     seed: int = 0
-    sampled: SampledBy | None = None
+    sampling: Sampling | None = None
+    classifier: bytes = b""
 
     def to_bytes(self, height: int, width: int) -> bytes:
         """Serialise; bound to the picture's size, so that a false one is found out at once."""
-        s = self.sampled
+        s = self.sampling
         out = bytes([list(SCHEMES).index(self.scheme) | (_SAMPLED if s else 0)]) + _check(height, width)
         out += bytes([0 if self.thumbnail is None else self.thumbnail + 1])
         for name in _HELD.get(self.scheme, ()):
@@ -292,7 +276,7 @@ class Parameters:
         if s is not None:
             bits = sum(1 << ASSISTANTS.index(name) for name in s.assistants) | (_REFINE if s.refine else 0)
             label = _NO_CLASS if s.label is None else s.label
-            out += bytes([s.steps, s.seed, bits]) + label.to_bytes(2, "little") + s.classifier
+            out += bytes([s.steps, self.seed, bits]) + label.to_bytes(2, "little") + self.classifier
         return out
 
     @classmethod
@@ -301,7 +285,7 @@ class Parameters:
         try:
             found = cls._parsed(data)
             whole = found.to_bytes(height, width)
-        except (IndexError, ValueError) as error:
+        except (IndexError, ValueError, ConfigError) as error:
             raise DamagedFileError(f"the parameters cannot be read: {error}") from None
         if whole != data:
             raise DamagedFileError("the parameters do not belong to a picture of this size")
@@ -319,17 +303,16 @@ class Parameters:
                 held[name], at = read_varint(data, at)
             else:
                 held[name], at = (1 << min(data[at], 13) if name == "block" else data[at]), at + 1
-        sampled = None
         if data[0] & _SAMPLED:
-            steps, noise, bits = data[at : at + 3]
+            steps, held["seed"], bits = data[at : at + 3]
             label = int.from_bytes(data[at + 3 : at + 5], "little")
             names = tuple(name for k, name in enumerate(ASSISTANTS) if bits >> k & 1)
-            classifier = data[at + 5 : at + 9]
-            if len(classifier) != 4:
+            held["classifier"] = data[at + 5 : at + 9]
+            if len(held["classifier"]) != 4:
                 raise ValueError("they are cut short")
             known = None if label == _NO_CLASS else label
-            sampled = SampledBy(steps, noise, known, classifier, names, bool(bits & _REFINE))
-        return cls(scheme, thumbnail, sampled=sampled, **held)
+            held["sampling"] = Sampling(steps, bool(bits & _REFINE), names, known)
+        return cls(scheme, thumbnail, **held)
 
 
 def _check(height: int, width: int) -> bytes:
