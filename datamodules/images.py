@@ -7,6 +7,7 @@ import os
 import tempfile
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
 from io import BytesIO
 from pathlib import Path
 
@@ -29,6 +30,12 @@ class ImageItem:
 
     name: str
     path: str
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the file, hexadecimal."""
+        with open(self.path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
     def read(self) -> np.ndarray:
         """The whole picture, uint8 H×W×3; raises as `read_image`."""
@@ -124,9 +131,7 @@ def manifest_hash(items: list[ImageItem]) -> str:
     """Identity of a test set: SHA-256, hexadecimal, over the sorted names and the SHA-256 of each file."""
     digest = hashlib.sha256()
     for item in sorted(items, key=lambda item: item.name):
-        with open(item.path, "rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
-        digest.update(f"{item.name}\0{content}\n".encode())
+        digest.update(f"{item.name}\0{item.digest}\n".encode())
     return digest.hexdigest()
 
 

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from eval.metrics import ms_ssim_db
+from eval.measures import ms_ssim_db
 from eval.schema import CodecResult, Means, Point
 from lightning_modules.codec.errors import DataError
 

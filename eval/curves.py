@@ -1,37 +1,44 @@
-"""Rate-distortion curves: ours from results, published ones, and Bjøntegaard's rate difference."""
+"""Rate-distortion curves: ours from results, and published ones."""
 
 from __future__ import annotations
 
 import json
 import math
 import os
-import warnings
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from eval.compressai import from_compressai
-from eval.schema import CodecResult
+from eval.measures import MEASURES, Measure
+from eval.schema import CodecResult, Point
 from lightning_modules.codec.errors import DataError
 
 REFERENCE = Path("reference", "kodak_published.json")
 
 
-class Metric(NamedTuple):
-    """A distortion figure as plots and tables show it."""
+class PerPicture(NamedTuple):
+    """What a curve's means are of.
 
-    key: str
-    label: str
-    unit: str
+    Attributes:
+        names: of the pictures, N.
+        rate: bits per pixel, [points, N]. value: the measure's summands, [points, N]; MS-SSIM, not its decibels.
+    """
 
+    names: list[str]
+    rate: np.ndarray
+    value: np.ndarray
 
-METRICS = (
-    Metric("psnr_rgb", "PSNR (RGB)", "dB"),
-    Metric("ms_ssim_db", "MS-SSIM", "dB"),
-    Metric("ssim", "SSIM", ""),
-)
+    def curve(self, measure: Measure, weights: np.ndarray) -> np.ndarray:
+        """[points, (rate, value)], ascending in rate, of means with ``weights`` [N] that sum to 1."""
+        rate, value = self.rate @ weights, self.value @ weights
+        if measure.key == "ms_ssim_db":
+            value = -10 * np.log10(1 - value)
+        return np.stack([rate, value], 1)[np.argsort(rate, kind="stable")]
 
 
 @dataclass(frozen=True)
@@ -40,62 +47,40 @@ class Curve:
 
     Attributes:
         name: for legends.
-        points: by metric's key, arrays of (bits per pixel, value), N×2; a metric may be absent.
+        points: by measure's key, arrays of (bits per pixel, value), N×2; a measure may be absent.
         published: drawn from others' figures, not measured here.
+        pictures: by measure's key; empty for published curves.
     """
 
     name: str
     points: dict[str, np.ndarray]
     published: bool = False
+    pictures: dict[str, PerPicture] = field(default_factory=dict)
 
     def at(self, key: str, bpp: float) -> float | None:
-        """The metric at a rate, linear in log rate between the neighbouring points; None outside them."""
+        """The measure at a rate, linear in log rate between the neighbouring points; None outside them."""
         points = self.points.get(key)
         if points is None or not points[0, 0] <= bpp <= points[-1, 0]:
             return None
         return float(np.interp(math.log(bpp), np.log(points[:, 0]), points[:, 1]))
 
 
-class Comparison(NamedTuple):
-    """Bjøntegaard's rate difference in percent (negative: fewer bits), and the distortions it is over."""
-
-    percent: float
-    low: float
-    high: float
-
-
-def bd_rate(anchor: Curve, curve: Curve, key: str) -> Comparison | None:
-    """Rate of ``curve`` against ``anchor`` at equal distortion, Akima interpolation of log rate.
-
-    None where it is not defined: a curve lacks the metric, has fewer than three points or falls
-    somewhere with rate, or the two do not overlap in distortion.
-    """
-    a, b = anchor.points.get(key), curve.points.get(key)
-    if a is None or b is None or min(len(a), len(b)) < 3:
-        return None
-    if not (np.all(np.diff(a, axis=0) > 0) and np.all(np.diff(b, axis=0) > 0)):
-        return None
-    low, high = max(a[0, 1], b[0, 1]), min(a[-1, 1], b[-1, 1])
-    if low >= high:
-        return None
-    # The package is loaded late, since it brings its plotting along.
-    from bjontegaard import bd_rate as bjontegaard_rate
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a small overlap; the table shows it
-        percent = bjontegaard_rate(
-            a[:, 0], a[:, 1], b[:, 0], b[:, 1], method="akima", require_matching_points=False, min_overlap=0
-        )
-    return Comparison(float(percent), float(low), float(high))
-
-
 def curve_of(result: CodecResult) -> Curve:
     """The curve of a result's means."""
     points = sorted(result.points, key=lambda point: point.mean.bpp)
     rate = [point.mean.bpp for point in points]
-    columns = {metric.key: [getattr(point.mean, metric.key) for point in points] for metric in METRICS}
+    columns = {measure.key: [getattr(point.mean, measure.key) for point in points] for measure in MEASURES}
+    columns = {key: values for key, values in columns.items() if _defined(values)}
+    pictures = {}
+    names = [image.name for image in points[0].images]
+    if names and all([image.name for image in point.images] == names for point in points):
+        for key in columns:
+            value = _matrix(points, "ms_ssim" if key == "ms_ssim_db" else key)
+            pictures[key] = PerPicture(names, _matrix(points, "bpp"), value)
     return Curve(
-        result.codec, {key: _column(rate, values) for key, values in columns.items() if _defined(values)}
+        result.codec,
+        {key: _column(rate, values) for key, values in columns.items()},
+        pictures=pictures,
     )
 
 
@@ -103,14 +88,22 @@ def load_results(folder: Path, data: str) -> list[CodecResult]:
     """Every result under ``folder``/``data``, of ours or in CompressAI's form, by file name.
 
     Raises:
-        DataError: there is none, or a file is something else.
+        DataError: there is none, a file is something else, or is of other pictures than the rest; it is named.
     """
     paths = sorted((folder / data).glob("*.json"))
     if not paths:
         raise DataError(
             f"no results in {folder / data}: run python -m experiments.evaluate CODEC... --data {data}"
         )
-    return [_load(path, data) for path in paths]
+    results = [_load(path, data) for path in paths]
+    counts = Counter(result.manifest for result in results if result.manifest is not None)
+    for path, result in zip(paths, results, strict=True):
+        if result.manifest is not None and result.manifest != (usual := counts.most_common(1)[0][0]):
+            raise DataError(
+                f"{path} is of other pictures (manifest {result.manifest[:8]}) than the rest of its folder "
+                f"({usual[:8]}): results of different pictures cannot be compared; move it into a folder of its own"
+            )
+    return results
 
 
 def load_reference(path: Path) -> list[Curve]:
@@ -139,18 +132,22 @@ def _load(path: Path, data: str) -> CodecResult:
             return from_compressai(content, data)
         return CodecResult.from_json(path.read_text())
     except ValueError as error:
-        raise DataError(f"{path}: not JSON: {error}; remove it or evaluate again") from error
+        raise DataError(f"{path}: not JSON: {error}; move it elsewhere or evaluate again") from error
     except DataError as error:
-        raise DataError(f"{path}: {error}") from error
+        raise DataError(f"{path}: {error}; if it is no result, move it elsewhere") from error
 
 
 def _published(name: str, points: dict[str, list[float]]) -> Curve:
     found = {}
-    for metric in METRICS:
-        if points.get(metric.key):
-            rate = points.get("bpp_ms_ssim", points["bpp"]) if metric.key == "ms_ssim_db" else points["bpp"]
-            found[metric.key] = _column(rate, points[metric.key])
+    for measure in MEASURES:
+        if points.get(measure.key):
+            rate = points.get("bpp_ms_ssim", points["bpp"]) if measure.key == "ms_ssim_db" else points["bpp"]
+            found[measure.key] = _column(rate, points[measure.key])
     return Curve(name, found, published=True)
+
+
+def _matrix(points: Sequence[Point], name: str) -> np.ndarray:
+    return np.array([[getattr(image, name) for image in point.images] for point in points])
 
 
 def _column(rate: list[float], values: list[float]) -> np.ndarray:

@@ -1,4 +1,6 @@
-"""Distortion of one decoded picture against its original, both uint8, computed in float64.
+"""Distortion of one decoded picture against its original, both uint8: the same figures on every run.
+
+Fidelity is computed in float64, networks' distances in float32 on the CPU, where sums do not change their order.
 
 Averages over a data set are the harness's: the mean of these figures, each picture counted once. (PSNR
 of the mean error of all pixels is another number.)
@@ -7,41 +9,28 @@ of the mean error of all pixels is another number.)
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from eval.measures import NETWORKS, Metrics, ms_ssim_db
 from lightning_modules.codec.contract import Image, check_image
-from lightning_modules.codec.errors import ImageError
+from lightning_modules.codec.errors import ConfigError, GenicError, ImageError
 from losses import ssim as similarity
+from losses.perceptual import Lpips
+from losses.pretrained import torchvision_file
 
 
-class Metrics(NamedTuple):
-    """Figures of one picture; None where a metric is not defined for so small a picture.
-
-    Attributes:
-        psnr_rgb: dB, 10·log10(255² / MSE) with the mean over all pixels and the three channels; ``inf``
-            for equal pictures.
-        ssim: Wang et al. 2004 with the 11×11 Gaussian window, σ = 1.5, whole windows only, mean of the
-            three channels (not on grey, not with a uniform window, whose values differ); None where a
-            side is below 11.
-        ms_ssim: Wang et al. 2003, five scales, mean of the three channels; None where a side is below 161.
-        ms_ssim_db: −10·log10(1 − ms_ssim); ``inf`` for equal pictures, None with `ms_ssim`.
-    """
-
-    psnr_rgb: float
-    ssim: float | None
-    ms_ssim: float | None
-    ms_ssim_db: float | None
-
-
-def measure(original: Image, decoded: Image) -> Metrics:
-    """All figures of a pair of pictures, uint8 H×W×3.
+def measure(original: Image, decoded: Image, networks: Sequence[str] = ()) -> Metrics:
+    """Figures of a pair of pictures, uint8 H×W×3; of `NETWORKS` those that are asked for.
 
     Raises:
         ImageError: not such pictures, or their sizes differ.
+        ConfigError: no such network.
+        ToolError, WeightsError: it is not available (see `unavailable`).
     """
     psnr = psnr_rgb(original, decoded)
     side = min(original.shape[:2])
@@ -54,7 +43,24 @@ def measure(original: Image, decoded: Image) -> Metrics:
                 structure = similarity.ssim(x, y, data_range=255).item()
             if multiscale is not None:
                 multiscale = similarity.ms_ssim(x, y, data_range=255, floor=0).item()
-    return Metrics(psnr, structure, multiscale, None if multiscale is None else ms_ssim_db(multiscale))
+    decibels = None if multiscale is None else ms_ssim_db(multiscale)
+    distances = {name: _distance(name, original, decoded) for name in networks}
+    return Metrics(psnr, structure, multiscale, decibels, **distances)
+
+
+def unavailable(network: str) -> str | None:
+    """Why one of `NETWORKS` cannot be used here, one line; None where it can.
+
+    Raises:
+        ConfigError: there is no such network.
+    """
+    if network not in NETWORKS:
+        raise ConfigError(f"no measure {network!r}: there are {', '.join(NETWORKS)}")
+    try:
+        _network(network)
+    except GenicError as error:
+        return " ".join(str(error).split())
+    return None
 
 
 def psnr_rgb(original: Image, decoded: Image) -> float:
@@ -72,9 +78,27 @@ def psnr_rgb(original: Image, decoded: Image) -> float:
     return math.inf if mse == 0 else 10 * math.log10(255**2 / mse)
 
 
-def ms_ssim_db(ms_ssim: float) -> float:
-    """−10·log10(1 − MS-SSIM); ``inf`` for 1."""
-    return math.inf if ms_ssim >= 1 else -10 * math.log10(1 - ms_ssim)
+def _distance(name: str, original: Image, decoded: Image) -> float | None:
+    network, least = _network(name)
+    if min(original.shape[:2]) < least:
+        return None
+    x, y = (_planes(image).float() / 255 for image in (original, decoded))
+    with torch.inference_mode():
+        return max(0.0, network(x, y).item())  # DISTS of equal pictures is off by a rounding
+
+
+@lru_cache(maxsize=len(NETWORKS))
+def _network(name: str) -> tuple[Callable[[Tensor, Tensor], Tensor], int]:
+    """Distance of two pictures [1, 3, H, W] in [0, 1], and the shortest side it is defined for."""
+    if name.startswith("lpips_"):
+        lpips = Lpips(name.removeprefix("lpips_"))
+        return lpips, lpips.min_side
+    if name == "dists":
+        torchvision_file("vgg16")  # in place and whole, before torchmetrics loads it
+        from torchmetrics.functional.image.dists import DISTSNetwork
+
+        return DISTSNetwork().eval(), 16
+    raise ConfigError(f"no measure {name!r}: there are {', '.join(NETWORKS)}")
 
 
 def _planes(image: Image) -> Tensor:

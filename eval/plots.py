@@ -10,7 +10,8 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from eval.curves import METRICS, Curve, Metric
+from eval.curves import Curve
+from eval.measures import MEASURES, Measure
 
 # Systems of the papers in strong colours, classical codecs in muted ones, each the same in every figure.
 _COLOURS = {
@@ -44,13 +45,13 @@ def plot(curves: Sequence[Curve], folder: Path, title: str, max_bpp: float = 1.0
     folder.mkdir(parents=True, exist_ok=True)
     styles = _styles(curves)
     written = []
-    for metric in METRICS:
-        having = [curve for curve in curves if _visible(curve, metric, max_bpp) is not None]
+    for measure in MEASURES:
+        having = [curve for curve in curves if _visible(curve, measure, max_bpp) is not None]
         if not having:
             continue
-        figure = _figure(having, metric, styles, title, max_bpp)
+        figure = _figure(having, measure, styles, title, max_bpp)
         for suffix in ("png", "svg"):
-            path = folder / f"rd_{metric.key}.{suffix}"
+            path = folder / f"rd_{measure.key}.{suffix}"
             metadata = {"Date": None} if suffix == "svg" else None
             figure.savefig(path, dpi=160, bbox_inches="tight", metadata=metadata)
             written.append(path)
@@ -58,19 +59,19 @@ def plot(curves: Sequence[Curve], folder: Path, title: str, max_bpp: float = 1.0
 
 
 def _figure(
-    curves: Sequence[Curve], metric: Metric, styles: dict[str, dict], title: str, max_bpp: float
+    curves: Sequence[Curve], measure: Measure, styles: dict[str, dict], title: str, max_bpp: float
 ) -> Figure:
     figure = Figure(figsize=(8.2, 5.4), facecolor="white")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     # The legend reads from top to bottom as the curves do, at the rate where most of them are.
-    for curve in sorted(curves, key=lambda curve: -_height(curve, metric, max_bpp)):
-        points = curve.points[metric.key]
+    for curve in sorted(curves, key=lambda curve: -_height(curve, measure, max_bpp)):
+        points = curve.points[measure.key]
         axes.plot(points[:, 0], points[:, 1], label=curve.name, **styles[curve.name])
     axes.set_xlim(0, max_bpp)
-    axes.set_ylim(*_limits(curves, metric, max_bpp))
+    axes.set_ylim(*_limits(curves, measure, max_bpp))
     axes.set_xlabel("rate, bits per pixel (whole file)")
-    axes.set_ylabel(metric.label + (f", {metric.unit}" if metric.unit else ""))
+    axes.set_ylabel(measure.title)
     axes.set_title(title, loc="left", fontsize=11, fontweight="bold")
     axes.grid(True, color="#e4e4e4", linewidth=0.8)
     axes.set_axisbelow(True)
@@ -118,30 +119,34 @@ def _styles(curves: Sequence[Curve]) -> dict[str, dict]:
     return styles
 
 
-def _visible(curve: Curve, metric: Metric, max_bpp: float) -> np.ndarray | None:
+def _visible(curve: Curve, measure: Measure, max_bpp: float) -> np.ndarray | None:
     """The points within the axis, and where the curve leaves it."""
-    points = curve.points.get(metric.key)
+    points = curve.points.get(measure.key)
     if points is None:
         return None
     inside = points[points[:, 0] <= max_bpp]
-    edge = curve.at(metric.key, max_bpp)
+    edge = curve.at(measure.key, max_bpp)
     if edge is not None:
         inside = np.vstack([inside, [max_bpp, edge]])
     return inside if len(inside) else None
 
 
-def _limits(curves: Sequence[Curve], metric: Metric, max_bpp: float) -> tuple[float, float]:
-    """All that is visible, less a low tail that would squeeze the rest: at most the lowest tenth is cut."""
-    values = np.concatenate([_visible(curve, metric, max_bpp)[:, 1] for curve in curves])
-    low, high = np.quantile(values, 0.04), values.max()
+def _limits(curves: Sequence[Curve], measure: Measure, max_bpp: float) -> tuple[float, float]:
+    """All that is visible, less a tail on the bad side that would squeeze the rest."""
+    values = np.concatenate([_visible(curve, measure, max_bpp)[:, 1] for curve in curves])
+    low, high = values.min(), values.max()
+    if measure.falls:
+        high = np.quantile(values, 0.96)
+    else:
+        low = np.quantile(values, 0.04)
     margin = 0.04 * (high - low) or 0.5
-    return max(low - margin, values.min() - margin), high + margin
+    return low - margin, high + margin
 
 
-def _height(curve: Curve, metric: Metric, max_bpp: float) -> float:
+def _height(curve: Curve, measure: Measure, max_bpp: float) -> float:
     """Where the curve stands in the order of the legend: its value nearest a quarter of the axis."""
-    points = _visible(curve, metric, max_bpp)
+    points = _visible(curve, measure, max_bpp)
     rate = min(max(max_bpp / 4, points[0, 0]), points[-1, 0])
     # A curve that ends early or starts late is placed by extending it with the field's usual slope.
     value = float(np.interp(rate, points[:, 0], points[:, 1]))
-    return value + 3 * math.log2(max_bpp / 4 / rate) * (metric.key != "ssim")
+    return value + 3 * math.log2(max_bpp / 4 / rate) * (measure.unit == "dB")

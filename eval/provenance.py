@@ -2,16 +2,42 @@
 
 from __future__ import annotations
 
+import ast
+import hashlib
 import os
 import platform
 import subprocess
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 
 from eval.schema import Provenance
 
-_PACKAGES = ("genic", "torch", "numpy", "imagecodecs", "pillow", "av", "scikit-learn", "constriction")
+_PACKAGES = (
+    "genic",
+    "torch",
+    "torchvision",
+    "torchmetrics",
+    "timm",
+    "lpips",
+    "numpy",
+    "imagecodecs",
+    "pillow",
+    "av",
+    "scikit-learn",
+    "constriction",
+)
+_ROOT = Path(__file__).resolve().parent.parent
+# What every file and figure may depend on, besides the package of its codec.
+_CODE = (
+    "lightning_modules/codec",
+    "lightning_modules/entropy",
+    "lightning_modules/layers",
+    "losses",
+    "eval/metrics.py",
+)
 
 
 def provenance(threads: int, processes: int) -> Provenance:
@@ -66,12 +92,48 @@ def git_commit() -> str | None:
         return None
 
 
-def machine() -> str:
-    """Processor, number of cores and, where there are any, GPUs."""
+@lru_cache(maxsize=32)
+def code_digest(codec: type) -> str:
+    """Hash of the code that a codec's files and figures depend on, blind to comments, docstrings and layout."""
+    own = Path(*codec.__module__.split(".")[:-1])
+    digest = hashlib.sha256()
+    for path in sorted({file for place in (*_CODE, own) for file in _sources(_ROOT / place)}):
+        tree = ast.parse(path.read_bytes())
+        for node in ast.walk(tree):
+            body = getattr(node, "body", None)
+            if (
+                isinstance(body, list)
+                and body
+                and isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+            ):
+                first = body[0]
+                if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+                    del body[0]
+        digest.update(f"{path.relative_to(_ROOT)}\0{ast.dump(tree)}\n".encode())
+    return digest.hexdigest()
+
+
+def _sources(place: Path) -> Iterator[Path]:
+    return iter([place]) if place.is_file() else place.rglob("*.py")
+
+
+@lru_cache(maxsize=1)
+def gpus() -> int:
+    """Number of GPUs that torch can use; torch is loaded only where the system has a driver."""
+    if not any(Path(device).exists() for device in ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")):
+        return 0
     import torch
 
+    return torch.cuda.device_count()
+
+
+def machine() -> str:
+    """Processor, number of cores and, where there are any, GPUs."""
     parts = [f"{_processor()}, {os.cpu_count()} cores"]
-    parts += [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())]
+    if gpus():
+        import torch
+
+        parts += [torch.cuda.get_device_name(k) for k in range(gpus())]
     return ", ".join(parts)
 
 

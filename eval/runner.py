@@ -1,143 +1,377 @@
-"""Measuring a codec on a data set, each picture and quality exactly once.
+"""Measuring files: every program that measures does it through `measure_files`.
 
 ::
 
+    from eval.runner import Task, WorkerPairs, measure_files
+
+    tasks = [Task(item, "hevc", quality=30) for item in items]
+    tasks += [Task(item, "gdae_sprc", target_bytes=5000, options={"effort": 2}) for item in items]
+    with WorkerPairs(2) as workers:
+        results = measure_files(tasks, workers, store=Path("results/measured"))
+
             ┌ encoder: reads the picture, encode ──bytes──> decoder ┐
-    lane i ─┤                                                       ├─ × N
+    pair i ─┤                                                       ├─ × N
             └          measure <──── uint8 H×W×3 ──── decode        ┘
 
-A lane is a pair of processes on one device. The decoder is handed bytes and nothing else: it never sees a
-picture before it has decoded it. Lanes take pictures off one queue, so none is measured twice or padded
-in, and what is measured depends neither on the number of lanes nor on which lane took the picture. For
-that, the number of threads a process is a setting, not the machine's cores divided by the lanes.
+A pair of processes works on one device. The decoder is handed bytes and the codec's name and nothing else: it never
+sees a picture before it has decoded it. Pairs take tasks off one queue, so none is measured twice or padded in, and
+what is measured depends neither on the number of pairs nor on which one took the task. For that, the number of threads
+a process is a setting, not the machine's cores divided by the pairs.
+
+Each measurement is written to the store as it comes, under a hash of all that it depends on: the picture's content,
+the codec, its code, its weights' identity and coding options, the task's options, the libraries' versions, and, for
+the times, machine and threads. A command that was killed goes on where it was; asked again, it only reads.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import json
 import multiprocessing
 import queue
-from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
 
-import torch
+import numpy as np
 
-from datamodules.images import ImageItem
+from datamodules.images import ImageItem, write_atomic, write_png
 from eval import worker
-from eval.metrics import Metrics
-from eval.schema import ImageResult, Means, Point
-from lightning_modules.codec.container import Container
-from lightning_modules.codec.errors import ConfigError, ToolError
+from eval.provenance import code_digest, gpus, machine, versions
+from eval.schema import SCHEMA, CodecResult, ImageResult, Means, Point, Provenance, from_plain, to_plain
+from lightning_modules.codec.container import NO_WEIGHTS, Container
+from lightning_modules.codec.contract import Codec, Image
+from lightning_modules.codec.errors import ConfigError, GenicError, ToolError
+from lightning_modules.registry import open_codec
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A picture in memory, such as a crop; use an `ImageItem` for a whole file."""
+
+    name: str
+    image: Image
+
+    @cached_property
+    def digest(self) -> str:
+        return hashlib.sha256(repr(self.image.shape).encode() + self.image.tobytes()).hexdigest()
+
+    def read(self) -> Image:
+        return self.image
+
+
+@dataclass(frozen=True)
+class Task:
+    """One file to be made, decoded and measured.
+
+    Attributes:
+        item: the picture.
+        codec: for `open_codec`; its weights must be found in other processes, too.
+        quality, target_bytes, target_bpp: at most one, as `Codec.encode` takes them; the codec's default without.
+        options: more of `Codec.encode`: numbers, strings, arrays, and lists, tuples and mappings of such.
+    """
+
+    item: ImageItem | Loaded
+    codec: str
+    quality: float | None = None
+    target_bytes: int | None = None
+    target_bpp: float | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def wanted(self) -> dict[str, float]:
+        """Of quality and targets what is given."""
+        values = {name: getattr(self, name) for name in ("quality", "target_bytes", "target_bpp")}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def saved(self, folder: Path) -> Path:
+        """Where `measure_files` keeps the decoded picture, PNG; the file lies beside it as ``.gnc``."""
+        words = [f"{name.removeprefix('target_')}={value:g}" for name, value in self.wanted.items()]
+        if self.options:
+            words.append(_hash(_canonical(self.options))[:8])
+        codec, label, name = (
+            re.sub(r"[^\w.=-]+", "-", text)
+            for text in (self.codec, "-".join(words) or "default", self.item.name)
+        )
+        return folder / codec / label / f"{name.rpartition('.')[0] or name}.png"
+
+
+class WorkerPairs:
+    """Pairs of processes, one to encode and measure, one to decode; started on first use, ended with the block.
+
+    Args:
+        count: pairs; with GPUs, pair i uses the i-th, modulo their number.
+        threads: of each process.
+    """
+
+    def __init__(self, count: int = 1, threads: int = 1) -> None:
+        if count < 1 or threads < 1:
+            raise ConfigError(f"{count} worker pairs of {threads} threads: at least one of each is needed")
+        self.count, self.threads = count, threads
+        self._pairs: dict[int, tuple[ProcessPoolExecutor, ProcessPoolExecutor]] = {}
+
+    def __enter__(self) -> WorkerPairs:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for pair in self._pairs.values():
+            for process in pair:
+                process.shutdown()
+
+    def each(self, tasks: Iterable[Any], do: Callable[[_Call, Any], None]) -> None:
+        """``do(call, task)`` for every task, on whichever pair is free; the first error ends it, and is raised.
+
+        ``call(0 or 1, function, …)`` runs a function in the pair's encoder or decoder.
+        """
+        work: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        count = 0
+        for count, task in enumerate(tasks, 1):  # noqa: B007
+            work.put(task)
+        with ThreadPoolExecutor(self.count) as threads:
+            running = [threads.submit(self._serve, k, work, do) for k in range(min(self.count, count))]
+            try:
+                for thread in running:
+                    thread.result()
+            finally:
+                _drain(work)
+
+    def _serve(self, k: int, work: queue.SimpleQueue[Any], do: Callable[[_Call, Any], None]) -> None:
+        def call(which: int, function: Callable, *arguments: object) -> Any:
+            return self._pair(k)[which].submit(function, *arguments).result()
+
+        try:
+            while True:
+                try:
+                    task = work.get_nowait()
+                except queue.Empty:
+                    return
+                do(call, task)
+        except BrokenProcessPool as error:
+            _drain(work)
+            del self._pairs[k]
+            raise ToolError("a worker process died, perhaps for lack of memory: try fewer devices") from error
+        except BaseException:
+            _drain(work)
+            raise
+
+    def _pair(self, k: int) -> tuple[ProcessPoolExecutor, ProcessPoolExecutor]:
+        if k not in self._pairs:
+            context, gpu = multiprocessing.get_context("spawn"), k % gpus() if gpus() else None
+            encoder, decoder = (
+                ProcessPoolExecutor(1, context, worker.start, (gpu, self.threads)) for _ in range(2)
+            )
+            self._pairs[k] = encoder, decoder
+        return self._pairs[k]
+
+
+_Call = Callable[..., Any]
+
+
+def measure_files(
+    tasks: Sequence[Task],
+    workers: WorkerPairs | None = None,
+    *,
+    networks: Sequence[str] = (),
+    store: Path | None = None,
+    save_decoded: Path | None = None,
+    on_error: Callable[[Task, GenicError], None] | None = None,
+    advance: Callable[[], None] = lambda: None,
+) -> list[ImageResult | None]:
+    """Encode, decode in another process, and measure: every task exactly once.
+
+    Args:
+        tasks: of any codecs; those of one picture are best together, since it is read once then.
+        workers: processes to use; by default one pair for this call.
+        networks: of `eval.measures.NETWORKS` those wanted, each available (see `eval.metrics.unavailable`).
+        store: folder of measurements, read and written; None to measure anew and keep nothing.
+        save_decoded: folder for files and decoded pictures, see `Task.saved`.
+        on_error: takes what a codec or a picture raised (`TargetError` where a budget cannot be met); the others are
+            measured nevertheless. By default the first error ends all.
+        advance: called after each task, from several threads.
+
+    Returns:
+        A result a task, in their order; None only where ``on_error`` had it.
+
+    Raises:
+        ConfigError: no such codec, quality, option or network.
+        GenicError: what a codec raised.
+        ToolError: a process died.
+    """
+    results: dict[int, ImageResult] = {}
+    todo = []
+    for k, task in enumerate(tasks):
+        path = None if store is None else _record(store, task, 1 if workers is None else workers.threads)
+        found = None if path is None else _stored(path, task, networks)
+        if found is None or not (save_decoded is None or task.saved(save_decoded).is_file()):
+            todo.append((k, task, path))
+        else:
+            results[k] = found
+            advance()
+
+    def do(call: _Call, entry: tuple[int, Task, Path | None]) -> None:
+        k, task, path = entry
+        try:
+            results[k] = result = _measure_one(call, task, networks, save_decoded)
+        except ToolError:
+            raise
+        except GenicError as error:
+            if on_error is None:
+                raise
+            on_error(task, error)
+        else:
+            if path is not None:
+                content = {"networks": list(networks), "result": to_plain(result)}
+                write_atomic(path, json.dumps(content).encode())
+        advance()
+
+    if workers is None:
+        with WorkerPairs() as own:
+            own.each(todo, do)
+    else:
+        workers.each(todo, do)
+    return [results.get(k) for k in range(len(tasks))]
 
 
 def evaluate(
     codec: str,
     items: Sequence[ImageItem],
     qualities: Sequence[float],
+    workers: WorkerPairs | None = None,
     *,
-    devices: int = 1,
-    threads: int = 1,
+    networks: Sequence[str] = (),
+    store: Path | None = None,
+    save_decoded: Path | None = None,
     advance: Callable[[], None] = lambda: None,
 ) -> list[Point]:
-    """Encode, decode and measure every picture at every quality.
+    """A codec on a data set, each picture and quality exactly once.
 
     Args:
-        codec: for `open_codec`; its weights must be found in other processes, too.
-        items: the pictures; at least one.
-        qualities: the codec's own.
-        devices: lanes; with GPUs, lane i uses the i-th, modulo their number.
-        threads: of each process.
-        advance: called after each measurement, from several threads.
+        codec: for `open_codec`.
+        items, qualities: at least one of each.
+        workers, networks, store, save_decoded, advance: see `measure_files`.
 
     Returns:
         One point a quality, in the order of ``qualities``, its pictures in the order of ``items``.
 
     Raises:
-        ConfigError: nothing to measure, or no such codec or quality.
-        GenicError: what the codec raised.
-        ToolError: a process died.
+        ConfigError: nothing to measure; else as `measure_files`.
     """
-    if not items or not qualities or devices < 1 or threads < 1:
-        raise ConfigError("at least one picture, quality, device and thread are needed")
-    work: queue.SimpleQueue[ImageItem] = queue.SimpleQueue()
-    for item in items:
-        work.put(item)
-    results: dict[tuple[str, float], ImageResult] = {}
-    gpus = torch.cuda.device_count()
-    with ThreadPoolExecutor(devices) as lanes:
-        running = [
-            lanes.submit(_lane, codec, work, qualities, results, i % gpus if gpus else None, threads, advance)
-            for i in range(min(devices, len(items)))
-        ]
-        try:
-            for lane in running:
-                lane.result()
-        except BaseException:
-            _drain(work)
-            raise
-    points = [[results[item.name, quality] for item in items] for quality in qualities]
+    if not items or not qualities:
+        raise ConfigError("at least one picture and one quality are needed")
+    tasks = [Task(item, codec, quality) for item in items for quality in qualities]
+    how = {"networks": networks, "store": store, "save_decoded": save_decoded, "advance": advance}
+    results = measure_files(tasks, workers, **how)
+    columns = [results[k :: len(qualities)] for k in range(len(qualities))]
     return [
-        Point(quality, Means.of(images), images) for quality, images in zip(qualities, points, strict=True)
+        Point(quality, Means.of(images), images) for quality, images in zip(qualities, columns, strict=True)
     ]
 
 
-def _lane(
-    codec: str,
-    work: queue.SimpleQueue[ImageItem],
-    qualities: Sequence[float],
-    results: dict[tuple[str, float], ImageResult],
-    gpu: int | None,
-    threads: int,
-    advance: Callable[[], None],
-) -> None:
-    """Measure pictures off the queue until it is empty."""
-    with ExitStack() as stack:
-        encoder, decoder = (stack.enter_context(_process()) for _ in range(2))
-        try:
-            for started in [
-                process.submit(worker.start, codec, gpu, threads) for process in (encoder, decoder)
-            ]:
-                started.result()
-            while True:
-                try:
-                    item = work.get_nowait()
-                except queue.Empty:
-                    return
-                for quality in qualities:
-                    results[item.name, quality] = _measure_one(encoder, decoder, item, quality)
-                    advance()
-        except BrokenProcessPool as error:
-            _drain(work)
-            raise ToolError(
-                f"a process of {codec} died, perhaps for lack of memory: try fewer devices"
-            ) from error
-        except BaseException:
-            _drain(work)
-            raise
+def codec_result(
+    name: str,
+    codec: Codec,
+    data: str,
+    manifest: str,
+    points: Sequence[Point],
+    provenance: Provenance,
+    unavailable: Mapping[str, str],
+) -> CodecResult:
+    """Points of a codec, sorted by rate, with all that identifies them."""
+    return CodecResult(
+        name,
+        data,
+        manifest,
+        sorted(points, key=lambda point: point.mean.bpp),
+        provenance=provenance,
+        weights=None if codec.weights_id == NO_WEIGHTS else codec.weights_id.hex(),
+        options=codec.coding_options(),
+        unavailable=dict(unavailable),
+    )
 
 
-def _measure_one(encoder: Executor, decoder: Executor, item: ImageItem, quality: float) -> ImageResult:
-    data, bpp, encode_seconds = encoder.submit(worker.encode, item, quality).result()
-    decoded, decode_seconds = decoder.submit(worker.decode, data).result()
-    metrics: Metrics = encoder.submit(worker.measure, item, decoded).result()
-    ledger = Container.from_bytes(data).ledger()
+def _measure_one(call: _Call, task: Task, networks: Sequence[str], folder: Path | None) -> ImageResult:
+    data, bpp, encode_seconds = call(0, worker.encode, task.item, task.codec, task.wanted, task.options)
+    decoded, decode_seconds = call(1, worker.decode, data, task.codec)
+    metrics = call(0, worker.measure, task.item, decoded, networks)
+    if folder is not None:
+        path = task.saved(folder)
+        write_atomic(path.with_suffix(".gnc"), data)
+        write_png(path, decoded)
     return ImageResult(
-        name=item.name,
+        name=task.item.name,
         bytes=len(data),
         bpp=bpp,
-        ledger=ledger,
+        ledger=Container.from_bytes(data).ledger(),
         **metrics._asdict(),
         encode_seconds=encode_seconds,
         decode_seconds=decode_seconds,
     )
 
 
-def _process() -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+def _record(store: Path, task: Task, threads: int) -> Path:
+    content = [task.item.digest, task.wanted, _canonical(task.options), *_of_codec(task.codec)]
+    key = _hash([*content, _of_machine(), threads, SCHEMA])
+    return store / key[:2] / f"{key}.json"
 
 
-def _drain(work: queue.SimpleQueue[ImageItem]) -> None:
+def _stored(path: Path, task: Task, networks: Sequence[str]) -> ImageResult | None:
+    """The measurement, under this task's name for the picture; None where there is none, or without the networks."""
+    try:
+        content = json.loads(path.read_text())
+        if not set(networks) <= set(content["networks"]):
+            return None
+        return dataclasses.replace(from_plain(ImageResult, content["result"]), name=task.item.name)
+    except (OSError, ValueError, KeyError, TypeError):  # whatever it is, it is measured again
+        return None
+
+
+@lru_cache(maxsize=64)
+def _of_codec(name: str) -> tuple:
+    codec = open_codec(name)
+    return (
+        name.partition(":")[0],
+        codec.weights_id.hex(),
+        _canonical(codec.coding_options()),
+        code_digest(type(codec)),
+    )
+
+
+@lru_cache(maxsize=1)
+def _of_machine() -> tuple:
+    return machine(), sorted(versions().items())
+
+
+def _canonical(value: object) -> object:
+    """As JSON has it, arrays by their hash."""
+    if value is None or isinstance(value, str | int | float):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        content = np.ascontiguousarray(value).tobytes()
+        return ["array", str(value.dtype), list(value.shape), hashlib.sha256(content).hexdigest()]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return [type(value).__name__, _canonical(dataclasses.asdict(value))]
+    if isinstance(value, Mapping):
+        return {str(key): _canonical(item) for key, item in sorted(value.items())}
+    if isinstance(value, Sequence):
+        return [_canonical(item) for item in value]
+    raise ConfigError(
+        f"an option of {type(value).__name__} cannot be part of a result's identity: give plain values"
+    )
+
+
+def _hash(content: object) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _drain(work: queue.SimpleQueue[Any]) -> None:
     while not work.empty():
         try:
             work.get_nowait()

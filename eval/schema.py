@@ -5,10 +5,14 @@ and SSIM are averaged as they are; ``ms_ssim_db`` of a mean is −10·log10(1 �
 curves have it, not the mean of the pictures' decibels. A figure that is not defined (MS-SSIM of a picture
 with a side below 161) is null, and so is a mean over such a one. JSON has no infinity (PSNR of equal
 pictures): it is written as the string ``"inf"``.
+
+Two results may be compared where data set and manifest are the same; a result is that of one codec with one set of
+weights and coding options, and names the versions of the libraries.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -18,10 +22,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from datamodules.images import write_atomic
-from eval.metrics import ms_ssim_db
+from eval.measures import ms_ssim_db
 from lightning_modules.codec.errors import DataError
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class ImageResult:
         name: of the picture, unique in its data set.
         bytes: of the file.
         ledger: bytes by section; they sum to ``bytes``.
-        psnr_rgb, ssim, ms_ssim, ms_ssim_db: see `eval.metrics.Metrics`.
+        psnr_rgb to dists: see `eval.measures.Metrics`.
         encode_seconds, decode_seconds: wall clock, without reading the picture or starting up.
     """
 
@@ -46,6 +50,10 @@ class ImageResult:
     ms_ssim_db: float | None
     encode_seconds: float
     decode_seconds: float
+    lpips_alex: float | None = None
+    lpips_squeeze: float | None = None
+    lpips_vgg: float | None = None
+    dists: float | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +67,10 @@ class Means:
     ms_ssim_db: float | None
     encode_seconds: float | None
     decode_seconds: float | None
+    lpips_alex: float | None = None
+    lpips_squeeze: float | None = None
+    lpips_vgg: float | None = None
+    dists: float | None = None
 
     @classmethod
     def of(cls, images: list[ImageResult]) -> Means:
@@ -69,12 +81,8 @@ class Means:
             return None if None in values else math.fsum(values) / len(values)
 
         ms_ssim = mean("ms_ssim")
-        names = ("bpp", "psnr_rgb", "ssim", "encode_seconds", "decode_seconds")
-        return cls(
-            **{name: mean(name) for name in names},
-            ms_ssim=ms_ssim,
-            ms_ssim_db=None if ms_ssim is None else ms_ssim_db(ms_ssim),
-        )
+        means = {field.name: mean(field.name) for field in dataclasses.fields(cls)}
+        return cls(**means | {"ms_ssim_db": None if ms_ssim is None else ms_ssim_db(ms_ssim)})
 
 
 @dataclass(frozen=True)
@@ -107,6 +115,9 @@ class CodecResult:
         data: name of the data set.
         manifest: SHA-256 over names and contents of its pictures; None for figures from elsewhere.
         provenance: None for figures from elsewhere.
+        weights: identity of the codec's weights, hexadecimal; None where it has none, and for figures from elsewhere.
+        options: what else the files depend on, see `Codec.coding_options`.
+        unavailable: measures that were asked for and could not be had, and why.
     """
 
     codec: str
@@ -115,11 +126,18 @@ class CodecResult:
     points: list[Point]
     description: str = ""
     provenance: Provenance | None = None
+    weights: str | None = None
+    options: dict[str, str | float] = field(default_factory=dict)
+    unavailable: dict[str, str] = field(default_factory=dict)
     schema: int = SCHEMA
+
+    def has(self, measure: str) -> bool:
+        """Whether some point has the figure."""
+        return any(getattr(point.mean, measure) is not None for point in self.points)
 
     def to_json(self) -> str:
         """Strict JSON, indented."""
-        return json.dumps(_plain(dataclasses.asdict(self)), indent=1, allow_nan=False) + "\n"
+        return json.dumps(to_plain(self), indent=1, allow_nan=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> CodecResult:
@@ -130,7 +148,7 @@ class CodecResult:
                 raise DataError(
                     f"results of schema {content['schema']}, this genic reads {SCHEMA}: evaluate again"
                 )
-            return _typed(cls, content)
+            return from_plain(cls, content)
         except (ValueError, TypeError, KeyError) as error:
             raise DataError(f"not a result of experiments.evaluate: {error}; evaluate again") from error
 
@@ -139,29 +157,35 @@ class CodecResult:
         write_atomic(path, self.to_json().encode())
 
 
-def _plain(value: object) -> object:
+def to_plain(value: object) -> object:
+    """Of a result or a part of it what JSON can hold."""
+    if dataclasses.is_dataclass(value):
+        value = dataclasses.asdict(value)
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: to_plain(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_plain(item) for item in value]
+        return [to_plain(item) for item in value]
     return "inf" if value == math.inf else value
 
 
-def _typed(kind: object, value: object) -> object:
-    """``value``, out of JSON, as type ``kind``; raises TypeError or KeyError where it does not fit."""
+def from_plain(kind: object, value: object) -> object:
+    """The inverse of `to_plain`: ``value`` as type ``kind``; raises TypeError or KeyError where it does not fit."""
     if dataclasses.is_dataclass(kind):
         hints = typing.get_type_hints(kind)
         unknown = set(value) - set(hints)
         if unknown:
             raise TypeError(f"unknown keys {', '.join(sorted(unknown))}")
-        return kind(**{name: _typed(hints[name], item) for name, item in value.items()})
+        return kind(**{name: from_plain(hints[name], item) for name, item in value.items()})
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin is types.UnionType:
-        return None if value is None else _typed(inner[0], value)
+        for one in inner:
+            with contextlib.suppress(TypeError):
+                return from_plain(one, value)
+        raise TypeError(f"{value!r} is not {kind}")
     if origin is list:
-        return [_typed(inner[0], item) for item in value]
+        return [from_plain(inner[0], item) for item in value]
     if origin is dict:
-        return {key: _typed(inner[1], item) for key, item in value.items()}
+        return {key: from_plain(inner[1], item) for key, item in value.items()}
     if kind is float and (value == "inf" or type(value) in (int, float)):
         return float(value)
     if type(value) is not kind:

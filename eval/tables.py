@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from eval.curves import METRICS, Curve, bd_rate
+from eval.bjontegaard_delta import CONFIDENCE, RESAMPLES, Comparison, bd_quality, bd_rate
+from eval.curves import Curve
+from eval.measures import MEASURES, Measure
 from eval.schema import CodecResult
 
 RATES = (0.1, 0.15, 0.25, 0.5, 0.75, 1.0)
-_DIGITS = {"psnr_rgb": 2, "ms_ssim_db": 2, "ssim": 4}
 
 
 def report(results: Sequence[CodecResult], curves: Sequence[Curve], anchor: Curve, data: str) -> str:
@@ -25,17 +26,18 @@ def report(results: Sequence[CodecResult], curves: Sequence[Curve], anchor: Curv
         "Rate is the whole file's bits over the picture's pixels. Figures are of the decoded 8-bit pictures: "
         "computed for each picture, then averaged (PSNR too); MS-SSIM in dB is −10·log10(1 − mean MS-SSIM). "
         "Curves in italics are published figures.",
-        f"## BD-rate against {anchor.name}",
-        "Rate at equal distortion in percent (negative: smaller files; Akima interpolation of log rate), and "
-        "the range of distortion that both curves cover.",
-        _bd_table(curves, anchor),
+        f"## Against {anchor.name}",
+        "BD-rate: rate at equal quality in percent (negative: smaller files). BD-quality: the measure at equal rate. "
+        "Both by Akima interpolation over what the two curves share, which is stated. In brackets the "
+        f"{100 * CONFIDENCE:.0f} % interval over pictures (paired bootstrap, {RESAMPLES} resamples); 'better' and "
+        "'worse' stand only where it excludes 0.",
+        *_bd_tables(curves, anchor),
     ]
-    for metric in METRICS:
-        rows = [[_name(curve), *_at(curve, metric.key)] for curve in curves if metric.key in curve.points]
+    for measure in MEASURES:
+        rows = [[_name(curve), *_at(curve, measure)] for curve in curves if measure.key in curve.points]
         rows = [row for row in rows if set(row[1:]) != {"–"}]
         if rows:
-            unit = f", {metric.unit}" if metric.unit else ""
-            parts += [f"## {metric.label}{unit} at equal rate", table(["bpp", *map(str, RATES)], rows)]
+            parts += [f"## {measure.title} at equal rate", table(["bpp", *map(str, RATES)], rows)]
     parts += ["## Every point", *(_points(result) for result in results)]
     return "\n\n".join(parts) + "\n"
 
@@ -51,25 +53,40 @@ def number(value: float | None, digits: int) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
 
 
-def _bd_table(curves: Sequence[Curve], anchor: Curve) -> str:
-    compared = METRICS[:2]
-    rows = []
-    for curve in curves:
-        row = [_name(curve)]
-        for metric in compared:
-            found = None if curve is anchor else bd_rate(anchor, curve, metric.key)
-            row += (
-                ["–", "–"]
-                if found is None
-                else [f"{found.percent:+.1f}", f"{found.low:.1f} … {found.high:.1f}"]
-            )
-        rows.append(row)
-    header = ["", *(text for metric in compared for text in (f"{metric.label}, %", f"over {metric.unit}"))]
-    return table(header, rows)
+def _bd_tables(curves: Sequence[Curve], anchor: Curve) -> list[str]:
+    """A heading and a table for each measure that the anchor has."""
+    parts = []
+    for measure in MEASURES:
+        if measure.key not in anchor.points:
+            continue
+        rows = []
+        for curve in curves:
+            if curve is not anchor and measure.key in curve.points:
+                rate, quality = bd_rate(anchor, curve, measure), bd_quality(anchor, curve, measure)
+                rows.append(
+                    [
+                        _name(curve),
+                        *_compared(rate, 1, measure.digits),
+                        *_compared(quality, measure.digits, 3),
+                    ]
+                )
+        header = ["", "BD-rate, %", f"over {measure.unit}".strip(), "BD-quality", "over bpp"]
+        parts += [f"### {measure.title}", table(header, rows)]
+    return parts
 
 
-def _at(curve: Curve, key: str) -> list[str]:
-    return [number(curve.at(key, bpp), _DIGITS[key]) for bpp in RATES]
+def _compared(found: Comparison, digits: int, over: int) -> tuple[str, str]:
+    if found.value is None or found.over is None:
+        return found.refused, "–"
+    text = f"{found.value:+.{digits}f}"
+    if found.interval is not None:
+        low, high = found.interval
+        text += f" [{low:+.{digits}f}, {high:+.{digits}f}] {found.verdict}".rstrip()
+    return text, f"{found.over[0]:.{over}f} … {found.over[1]:.{over}f}"
+
+
+def _at(curve: Curve, measure: Measure) -> list[str]:
+    return [number(curve.at(measure.key, bpp), measure.digits) for bpp in RATES]
 
 
 def _name(curve: Curve) -> str:
@@ -77,15 +94,17 @@ def _name(curve: Curve) -> str:
 
 
 def _points(result: CodecResult) -> str:
-    header = ["quality", "bpp", "PSNR", "SSIM", "MS-SSIM", "MS-SSIM dB", "encode s", "decode s"]
-    digits = (4, 3, 4, 5, 3, 3, 3)
-    names = ("bpp", "psnr_rgb", "ssim", "ms_ssim", "ms_ssim_db", "encode_seconds", "decode_seconds")
+    columns = [("bpp", "bpp", 4)]
+    columns += [
+        (measure.label, measure.key, measure.digits + 1) for measure in MEASURES if result.has(measure.key)
+    ]
+    columns += [("encode s", "encode_seconds", 3), ("decode s", "decode_seconds", 3)]
     rows = []
     for point in result.points:
         quality = "–" if point.quality is None else f"{point.quality:g}"
-        values = [number(getattr(point.mean, name), d) for name, d in zip(names, digits, strict=True)]
-        rows.append([quality, *values])
-    lines = [f"### {result.codec}", table(header, rows)]
+        rows.append([quality, *(number(getattr(point.mean, name), digits) for _, name, digits in columns)])
+    lines = [f"### {result.codec}", table(["quality", *(label for label, _, _ in columns)], rows)]
+    lines += [f"{name}: unavailable: {reason}" for name, reason in result.unavailable.items()]
     if result.provenance is not None:
         where, count = result.provenance, len(result.points[0].images)
         lines.append(

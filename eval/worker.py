@@ -1,4 +1,4 @@
-"""What runs in the processes of `eval.runner`: each has one codec, an encoder also its last picture.
+"""What runs in the processes of `eval.runner`: codecs by name, opened on first use, and in an encoder its last picture.
 
 Torch is loaded only where it is needed, so that the decoder of a classical codec starts at once.
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,51 +18,66 @@ from lightning_modules.codec.contract import Codec, Image, bits_per_pixel
 from lightning_modules.registry import open_codec
 
 if TYPE_CHECKING:
-    from datamodules.images import ImageItem
-    from eval.metrics import Metrics
+    from eval.measures import Metrics
+    from eval.runner import Picture
 
-_codec: Codec
+_threads = 1
 _picture: tuple[str, Image] | None = None
 
 
-def start(codec: str, gpu: int | None, threads: int) -> None:
-    """Open the codec, on the ``gpu``-th of the visible GPUs where there are any."""
-    global _codec
+def start(gpu: int | None, threads: int) -> None:
+    """Use the ``gpu``-th of the visible GPUs where there are any; comes before anything else."""
+    global _threads
     if gpu is not None:
         visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
         os.environ["CUDA_VISIBLE_DEVICES"] = visible[gpu] if visible else str(gpu)
     os.environ["OMP_NUM_THREADS"] = str(threads)
-    _codec = open_codec(codec)
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(threads)
-    # First calls import, compile and allocate; that is not the codec's time.
-    _codec.decode(_codec.encode(np.full((64, 64, 3), 128, np.uint8)))
+    _threads = threads
 
 
-def encode(item: ImageItem, quality: float) -> tuple[bytes, float, float]:
-    """File, bits per pixel and seconds."""
-    image = _original(item)
+def encode(
+    picture: Picture, codec: str, wanted: Mapping[str, float], options: Mapping[str, object]
+) -> tuple[bytes, float, float]:
+    """File, bits per pixel and seconds; ``wanted`` is a quality or a target."""
+    image = _original(picture)
+    opened = _opened(codec)
     begin = time.perf_counter()
-    data = _codec.encode(image, quality)
+    data = opened.encode(image, **wanted, **options)
     return data, bits_per_pixel(data, image), time.perf_counter() - begin
 
 
-def decode(data: bytes) -> tuple[Image, float]:
+def decode(data: bytes, codec: str) -> tuple[Image, float]:
     """Picture and seconds."""
+    opened = _opened(codec)
     begin = time.perf_counter()
-    image = _codec.decode(data)
+    image = opened.decode(data)
     return image, time.perf_counter() - begin
 
 
-def measure(item: ImageItem, decoded: Image) -> Metrics:
+def measure(picture: Picture, decoded: Image, networks: Sequence[str]) -> Metrics:
     """Figures of a decoded picture."""
     from eval import metrics
 
-    return metrics.measure(_original(item), decoded)
+    _limit_threads()
+    return metrics.measure(_original(picture), decoded, networks)
 
 
-def _original(item: ImageItem) -> Image:
+@lru_cache(maxsize=16)
+def _opened(name: str) -> Codec:
+    codec = open_codec(name)
+    _limit_threads()
+    # First calls import, compile and allocate; that is not the codec's time.
+    codec.decode(codec.encode(np.full((64, 64, 3), 128, np.uint8)))
+    return codec
+
+
+def _limit_threads() -> None:
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(_threads)
+
+
+def _original(picture: Picture) -> Image:
     global _picture
-    if _picture is None or _picture[0] != item.path:
-        _picture = item.path, item.read()
+    if _picture is None or _picture[0] != picture.digest:
+        _picture = picture.digest, picture.read()
     return _picture[1]

@@ -3,9 +3,13 @@
 ::
 
     python -m experiments.evaluate jpeg webp hevc --data kodak
-    python -m experiments.evaluate selective_detail:small --data kodak --devices 2
+    python -m experiments.evaluate selective_detail:small --data kodak --devices 2 --measures lpips_alex,lpips_squeeze
+    python -m experiments.evaluate jpeg --data folder --root pictures --name holiday --save-decoded
 
-Each codec's result goes to ``OUT/DATA/CODEC.json`` (see `eval.schema`); `experiments.rd_curves` draws them.
+Each codec's result goes to ``OUT/DATA/CODEC.json`` (see `eval.schema`); `experiments.rd_curves` draws them. A set of
+other pictures by the same name gets a folder beside the first. Measurements are kept in ``OUT/measured`` as they
+come, so that a command that was ended goes on where it was. An unreadable picture is left out and reported; the exit
+status is then 1.
 """
 
 from __future__ import annotations
@@ -29,33 +33,74 @@ from rich.table import Table
 
 from datamodules import DataConfig, make_datamodule
 from datamodules.images import ImageItem, manifest_hash
+from eval.curves import load_results
+from eval.measures import MEASURES, NETWORKS
+from eval.metrics import unavailable
 from eval.provenance import provenance
-from eval.runner import evaluate
+from eval.runner import WorkerPairs, codec_result, evaluate
 from eval.schema import CodecResult
 from eval.tables import number
-from lightning_modules.codec.errors import ConfigError, DataError, GenicError
+from lightning_modules.codec.errors import ConfigError, DataError, GenicError, ImageError
 from lightning_modules.registry import open_codec
 
 
-def result_path(out: Path, data: str, codec: str) -> Path:
-    """Where a codec's result lies; what a file name cannot hold becomes ``-``."""
-    return out / data / (re.sub(r"[^\w.-]+", "-", codec).strip("-") + ".json")
+def result_path(folder: Path, codec: str) -> Path:
+    """Where a codec's result lies in its data set's folder; what a file name cannot hold becomes ``-``."""
+    return folder / (re.sub(r"[^\w.-]+", "-", codec).strip("-") + ".json")
 
 
-def pictures(data: str, root: str | None, limit: int | None) -> tuple[str, list[ImageItem]]:
-    """Name and pictures of a data set; the first ``limit`` of them are a set of their own name.
+def results_folder(out: Path, data: str, manifest: str) -> Path:
+    """``OUT/DATA``; where results of other pictures are in it, ``OUT/DATA-MANIFEST``, eight digits of the hash.
+
+    Raises:
+        DataError: a file there is not a result.
+    """
+    folder = out / data
+    others = {result.manifest for result in load_results(out, data)} if any(folder.glob("*.json")) else set()
+    return folder if others <= {manifest, None} else out / f"{data}-{manifest[:8]}"
+
+
+def pictures(
+    data: str, root: str | None, limit: int | None, name: str | None = None
+) -> tuple[str, list[ImageItem]]:
+    """Name and pictures of a data set.
+
+    Args:
+        data, root: see `DataConfig`.
+        limit: the first so many are a set of their own name.
+        name: by default ``data``, for ``folder`` the folder's own name.
 
     Raises:
         ConfigError, DataError: no such set, or it is not where it should be.
     """
-    items = make_datamodule(DataConfig(name=data, root=root)).evaluation_images()
+    config = DataConfig(name=data, root=root)
+    items = make_datamodule(config).evaluation_images()
     if not items:
         raise DataError(f"data set {data!r} has no pictures to evaluate on: set GENIC_DATA or --root")
+    if name is None:
+        folder = config.resolved_root() if data == "folder" else None
+        name = data if folder is None else re.sub(r"[^\w.-]+", "-", folder.resolve().name).strip("-.")
+    if re.fullmatch(r"\w[\w.-]*", name) is None:
+        raise ConfigError(f"--name {name!r}: letters, digits, '.', '-' and '_' only")
     if limit is None or limit >= len(items):
-        return data, items
+        return name, items
     if limit < 1:
         raise ConfigError(f"--limit {limit}: at least 1")
-    return f"{data}-first{limit}", items[:limit]
+    return f"{name}-first{limit}", items[:limit]
+
+
+def readable(items: Sequence[ImageItem]) -> tuple[list[ImageItem], list[str]]:
+    """The pictures that can be decoded, and what is wrong with the others; `DataError` where none can."""
+    good, problems = [], []
+    for item in items:
+        try:
+            item.read()
+            good.append(item)
+        except (ImageError, DataError) as error:
+            problems.append(f"{item.name} is left out: {error}")
+    if not good:
+        raise DataError(f"no picture can be read: {problems[0]}")
+    return good, problems
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,32 +109,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console()
     try:
         qualities = _numbers(options.qualities)
-        data, items = pictures(options.data, options.root, options.limit)
-        manifest = manifest_hash(items)
-        # Names are checked before hours are spent on the first one.
-        sweeps = {name: qualities or list(open_codec(name).qualities) for name in options.codecs}
-        for codec, sweep in sweeps.items():
-            with _progress(console) as progress:
-                task = progress.add_task(f"{codec} on {data}", total=len(items) * len(sweep))
-                points = evaluate(
-                    codec,
-                    items,
-                    sweep,
-                    devices=options.devices,
-                    threads=options.threads,
-                    advance=lambda progress=progress, task=task: progress.advance(task),
-                )
-            points.sort(key=lambda point: point.mean.bpp)
-            where = provenance(options.threads, min(options.devices, len(items)))
-            result = CodecResult(codec, data, manifest, points, provenance=where)
-            path = result_path(options.out, data, codec)
-            result.save(path)
-            console.print(_table(result))
-            console.print(f"{path}", soft_wrap=True, highlight=False)
+        networks, why_not = _available(options.measures)
+        with WorkerPairs(options.devices, options.threads) as workers:
+            data, items = pictures(options.data, options.root, options.limit, options.name)
+            items, problems = readable(items)
+            manifest = manifest_hash(items)
+            folder = results_folder(options.out, data, manifest)
+            # Names are checked before hours are spent on the first one.
+            codecs = {name: open_codec(name) for name in options.codecs}
+            for name, codec in codecs.items():
+                sweep = qualities or list(codec.qualities)
+                with _progress(console) as progress:
+                    task = progress.add_task(f"{name} on {data}", total=len(items) * len(sweep))
+                    points = evaluate(
+                        name,
+                        items,
+                        sweep,
+                        workers,
+                        networks=networks,
+                        store=options.out / "measured",
+                        save_decoded=folder / "decoded" if options.save_decoded else None,
+                        advance=lambda progress=progress, task=task: progress.advance(task),
+                    )
+                where = provenance(options.threads, min(options.devices, len(items)))
+                result = codec_result(name, codec, data, manifest, points, where, why_not)
+                result.save(result_path(folder, name))
+                console.print(_table(result))
+                console.print(f"{result_path(folder, name)}", soft_wrap=True, highlight=False)
+        for problem in problems:
+            print(f"error: {problem}", file=sys.stderr)
     except GenicError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    return 0
+    return 1 if problems else 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -103,6 +155,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--root", metavar="DIR", help="folder of the data sets (default: $GENIC_DATA)")
     parser.add_argument("--limit", type=int, metavar="K", help="the first K pictures only")
     parser.add_argument("--qualities", metavar="A,B,…", help="in place of each codec's own sweep")
+    parser.add_argument("--name", help="of the set in results (default: --data, or the folder's name)")
+    parser.add_argument(
+        "--measures",
+        metavar="A,B,…",
+        help=f"networks' distances beside PSNR, SSIM and MS-SSIM: of {', '.join(NETWORKS)}, or none "
+        "(default: lpips_alex where its weights are at hand)",
+    )
+    parser.add_argument(
+        "--save-decoded", action="store_true", help="keep files and decoded pictures beside the results"
+    )
     parser.add_argument("--devices", type=int, default=1, metavar="N", help="GPUs, or processes without any")
     parser.add_argument("--threads", type=int, default=1, metavar="T", help="of each process (default: 1)")
     parser.add_argument("--out", type=Path, default=Path("results"), metavar="DIR", help="default: results")
@@ -116,6 +178,16 @@ def _numbers(text: str | None) -> list[float]:
         raise ConfigError(f"--qualities {text}: give numbers with commas between, e.g. 10,30,60") from None
 
 
+def _available(wanted: str | None) -> tuple[list[str], dict[str, str]]:
+    """Networks that are at hand, and why the others are not."""
+    if wanted == "none":
+        return [], {}
+    names = ["lpips_alex"] if wanted is None else wanted.split(",")
+    reasons = {name: unavailable(name) for name in names}
+    why_not = {name: reason for name, reason in reasons.items() if reason is not None}
+    return [name for name in names if name not in why_not], why_not
+
+
 def _progress(console: Console) -> Progress:
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     return Progress(TextColumn("{task.description}"), *columns, console=console)
@@ -123,21 +195,18 @@ def _progress(console: Console) -> Progress:
 
 def _table(result: CodecResult) -> Table:
     table = Table(title=f"{result.codec} on {result.data}: means of {len(result.points[0].images)} pictures")
-    columns = {
-        "bpp": ("bpp", 4),
-        "psnr_rgb": ("PSNR dB", 2),
-        "ssim": ("SSIM", 4),
-        "ms_ssim": ("MS-SSIM", 4),
-        "ms_ssim_db": ("MS-SSIM dB", 2),
-        "encode_seconds": ("encode s", 3),
-        "decode_seconds": ("decode s", 3),
-    }
+    columns = {"bpp": ("bpp", 4)}
+    for measure in MEASURES:
+        if result.has(measure.key):
+            columns[measure.key] = (f"{measure.label} {measure.unit}".strip(), measure.digits)
+    columns |= {"encode_seconds": ("encode s", 3), "decode_seconds": ("decode s", 3)}
     table.add_column("quality", justify="right")
     for label, _ in columns.values():
         table.add_column(label, justify="right")
     for point in result.points:
         values = [number(getattr(point.mean, name), digits) for name, (_, digits) in columns.items()]
         table.add_row(f"{point.quality:g}", *values)
+    table.caption = "\n".join(f"{name} is unavailable: {why}" for name, why in result.unavailable.items())
     return table
 
 

@@ -35,24 +35,16 @@ def shared_weights() -> Path | None:
     return shared_file(SHARED_WEIGHTS)
 
 
-def trunk_file(name: str) -> Path:
-    """Where the ImageNet weights of torchvision's ``alexnet``, ``squeezenet1_1`` or ``vgg16`` lie; fetched if need be.
+def trunk_features(name: str) -> dict[str, Tensor]:
+    """State dict of ``features`` of torchvision's ``alexnet``, ``squeezenet1_1`` or ``vgg16``, float32.
+
+    A shared file is a float16 copy; on the pictures that come with LPIPS its distances equal float32's to three digits.
 
     Raises:
         ConfigError: another name.
-        WeightsError: they are not at hand and cannot be fetched, or are damaged.
+        WeightsError: the weights are not at hand and cannot be fetched, or are damaged.
     """
-    if name not in _TRUNKS:
-        raise ConfigError(f"there are the trunks {', '.join(_TRUNKS)}, not {name!r}")
-    return shared_file(f"weights/{name}_features_float16.safetensors") or _from_torchvision(_TRUNKS[name])
-
-
-def trunk_features(name: str) -> dict[str, Tensor]:
-    """The trunk's convolutions, float32: the state dict of torchvision's ``features`` module; raises as `trunk_file`.
-
-    The shared files are float16 copies: LPIPS through them differs from float32's by about 1e-5.
-    """
-    path = trunk_file(name)
+    path = shared_file(f"weights/{name}_features_float16.safetensors") or torchvision_file(name)
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file
 
@@ -63,10 +55,13 @@ def trunk_features(name: str) -> dict[str, Tensor]:
     return {key.removeprefix(prefix): t.float() for key, t in state.items() if key.startswith(prefix)}
 
 
-def _from_torchvision(entry: str) -> Path:
+def torchvision_file(name: str) -> Path:
+    """torchvision's own file of a trunk, in torch's hub folder; fetched if need be; raises as `trunk_features`."""
     from torchvision import models
 
-    url = getattr(models, entry).IMAGENET1K_V1.url
+    if name not in _TRUNKS:
+        raise ConfigError(f"there are the trunks {', '.join(_TRUNKS)}, not {name!r}")
+    url = getattr(models, _TRUNKS[name]).IMAGENET1K_V1.url
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
     digest = path.stem.rpartition("-")[2]
     if not path.is_file():

@@ -14,6 +14,7 @@ import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -37,6 +38,7 @@ from lightning_modules.codec.errors import (
     ForeignFileError,
     ImageError,
     NewerFormatError,
+    OutOfMemoryError,
     TargetError,
     WeightsError,
 )
@@ -202,6 +204,20 @@ class TestEveryCodec:
     def test_foreign_bytes(self, subject):
         for data in (b"", b"\x89PNG\r\n\x1a\n" + bytes(50), bytes(100), b"gnc", bytes(range(256))):
             _must_refuse(subject.codec, data)
+
+    def test_lack_of_memory_is_no_damage(self, subject, files, monkeypatch):
+        errors = [MemoryError()]
+        if subject.weights:
+            errors.append(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB."))
+            errors.append(
+                RuntimeError(
+                    "[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory"
+                )
+            )
+        for error in errors:
+            monkeypatch.setattr(subject.codec, "_decode", Mock(side_effect=error))
+            with pytest.raises(OutOfMemoryError, match="64×48 pixels"):
+                subject.codec.decode(files["64x48"])
 
     def test_bytes_after_the_end(self, subject, files):
         _must_refuse(subject.codec, files["64x48"] + b"\0")

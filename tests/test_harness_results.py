@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from eval import compressai
+from eval.bjontegaard_delta import bd_quality, bd_rate
 from eval.compressai import from_compressai, to_compressai
-from eval.curves import Curve, bd_rate, curve_of, load_reference, load_results
+from eval.curves import Curve, curve_of, load_reference, load_results
+from eval.measures import MEASURES, Measure
 from eval.provenance import git_commit, provenance, versions
 from eval.schema import CodecResult, ImageResult, Means, Point
 from eval.tables import number, table
@@ -138,37 +140,107 @@ class TestCompressAI:
         assert "error: no file" in capsys.readouterr().err
 
 
-class TestBdRate:
+def _measure(key: str) -> Measure:
+    return next(measure for measure in MEASURES if measure.key == key)
+
+
+PSNR, LPIPS = _measure("psnr_rgb"), _measure("lpips_alex")
+
+
+class TestBjontegaard:
     def test_a_fifth_less_at_every_distortion(self):
-        found = bd_rate(curve_of(_result()), curve_of(_result("other", 0.8)), "psnr_rgb")
-        assert found.percent == pytest.approx(-20, abs=1e-6)
-        assert (found.low, found.high) == (pytest.approx(29), pytest.approx(38))
+        found = bd_rate(curve_of(_result()), curve_of(_result("other", 0.8)), PSNR)
+        assert found.value == pytest.approx(-20, abs=1e-6)
+        assert found.over == (pytest.approx(29), pytest.approx(38))
+        # Every picture saves the same, so that no choice of pictures matters.
+        assert found.interval == (pytest.approx(-20), pytest.approx(-20)) and found.verdict == "better"
+        back = bd_rate(curve_of(_result("other", 0.8)), curve_of(_result()), PSNR)
+        assert back.value == pytest.approx(25) and back.verdict == "worse"
 
     def test_curves_that_are_straight_in_log_rate(self):
-        """PSNR = 30 + 3·log2(R) and 31 + 3·log2(R): by hand, 2^(−1/3) of the rate."""
+        """PSNR = 30 + 3·log2(R) and 31 + 3·log2(R): by hand, 2^(−1/3) of the rate, and 1 dB."""
         rate = np.array([0.1, 0.2, 0.4, 0.8, 1.6])
         a, b = (
             Curve(n, {"psnr_rgb": np.stack([rate, c + 3 * np.log2(rate)], 1)})
             for n, c in (("a", 30), ("b", 31))
         )
-        assert bd_rate(a, b, "psnr_rgb").percent == pytest.approx(100 * (2 ** (-1 / 3) - 1), abs=1e-6)
-        assert bd_rate(b, a, "psnr_rgb").percent == pytest.approx(100 * (2 ** (1 / 3) - 1), abs=1e-6)
+        assert bd_rate(a, b, PSNR).value == pytest.approx(100 * (2 ** (-1 / 3) - 1), abs=1e-6)
+        assert bd_rate(b, a, PSNR).value == pytest.approx(100 * (2 ** (1 / 3) - 1), abs=1e-6)
+        found = bd_quality(a, b, PSNR)
+        assert found.value == pytest.approx(1) and found.over == pytest.approx((0.1, 1.6))
+        # Means only: nothing is said of how sure it is.
+        assert found.interval is None and found.verdict == ""
 
-    def test_where_it_is_not_defined(self):
+    def test_lower_is_better(self):
+        """LPIPS = 0.3 − 0.1·log10(R), and a codec that needs half the rate for it."""
+        rate = np.array([0.1, 0.2, 0.4, 0.8])
+        a, b = (
+            Curve(n, {"lpips_alex": np.stack([scale * rate, 0.3 - 0.1 * np.log10(rate)], 1)})
+            for n, scale in (("a", 1), ("b", 0.5))
+        )
+        assert bd_rate(a, b, LPIPS).value == pytest.approx(-50)
+        assert bd_quality(a, b, LPIPS).value == pytest.approx(-0.1 * math.log10(2))
+        assert bd_rate(a, b, LPIPS).over == pytest.approx((0.3 - 0.1 * np.log10(0.8), 0.4))
+
+    @pytest.mark.parametrize("key", ["psnr_rgb", "lpips_alex"])
+    def test_the_interval_says_what_pictures_say(self, key):
+        """24 pictures: where all gain it is better; where as many gain as lose, nothing is said."""
+        measure, rng = _measure(key), np.random.default_rng(1)
+        better = -0.02 if measure.falls else 0.5
+        noise = rng.normal(0, abs(better) / 4, 24)
+        gains = {"all": better + noise, "half": better * np.resize([1, -1], 24) + noise, "none": noise * 0}
+        curves = {name: _with_gains(name, measure, gain) for name, gain in gains.items()}
+        verdicts = {}
+        for name in ("all", "half"):
+            found = [compare(curves["none"], curves[name], measure) for compare in (bd_rate, bd_quality)]
+            for one in found:
+                assert one.interval[0] < one.value < one.interval[1]
+            verdicts[name] = {one.verdict for one in found}
+            assert found[1].value == pytest.approx(gains[name].mean())
+            # The interval of a mean, as theory has it.
+            spread = 1.96 * gains[name].std() / math.sqrt(24)
+            assert found[1].interval[1] - found[1].value == pytest.approx(spread, rel=0.3)
+        assert verdicts == {"all": {"better"}, "half": {""}}
+        assert bd_rate(curves["all"], curves["none"], measure).verdict == "worse"
+        same = bd_rate(curves["none"], _with_gains("again", measure, gains["none"]), measure)
+        assert same.value == pytest.approx(0, abs=1e-9) and same.verdict == ""
+        assert bd_rate(curves["none"], curves["all"], measure) == bd_rate(
+            curves["none"], curves["all"], measure
+        )
+
+    def test_where_it_is_refused(self):
         def curve(*points: tuple[float, float]) -> Curve:
             return Curve("c", {"psnr_rgb": np.array(points)})
 
         anchor = curve((0.1, 28), (0.2, 30), (0.4, 33))
-        assert bd_rate(anchor, curve((0.1, 40), (0.2, 42), (0.4, 44)), "psnr_rgb") is None  # no overlap
-        assert bd_rate(anchor, curve((0.1, 28), (0.2, 27), (0.4, 33)), "psnr_rgb") is None  # falls
-        assert bd_rate(anchor, curve((0.1, 28), (0.2, 30)), "psnr_rgb") is None  # two points
-        assert bd_rate(anchor, anchor, "ssim") is None
+        for other, why in (
+            (curve((0.1, 40), (0.2, 42), (0.4, 44)), "no overlap in quality"),
+            (curve((0.1, 28), (0.2, 27), (0.4, 33)), "does not improve with rate"),
+            (curve((0.1, 28), (0.2, 30)), "fewer than three points"),
+        ):
+            assert bd_rate(anchor, other, PSNR) == (None, why, None, None, "")
+        assert bd_quality(anchor, curve((1, 28), (2, 30), (4, 33)), PSNR).refused == "no overlap in rate"
+        assert bd_rate(anchor, curve((1, 28), (2, 30), (4, 33)), PSNR).value == pytest.approx(900)
+        assert bd_rate(anchor, anchor, LPIPS).refused == "not measured"
 
     def test_at_a_rate(self):
         curve = Curve("c", {"psnr_rgb": np.array([[0.1, 28.0], [0.4, 32.0]])})
         assert curve.at("psnr_rgb", 0.2) == pytest.approx(30)
         assert curve.at("psnr_rgb", 0.09) is None and curve.at("psnr_rgb", 0.41) is None
         assert curve.at("ssim", 0.2) is None
+
+
+def _with_gains(name: str, measure: Measure, gains: np.ndarray) -> Curve:
+    """A measured curve of pictures that are each better or worse by a constant."""
+    points = []
+    for bpp in RATES:
+        value = (0.3 - 0.1 * math.log2(bpp / 0.1)) if measure.falls else 28 + 3 * math.log2(bpp / 0.1)
+        images = [
+            dataclasses.replace(_image(f"{k}.png", bpp, 30), **{measure.key: value + gain})
+            for k, gain in enumerate(gains)
+        ]
+        points.append(Point(bpp, Means.of(images), images))
+    return curve_of(CodecResult(name, "tiny", "ab" * 32, points))
 
 
 @pytest.fixture
@@ -197,8 +269,8 @@ class TestRdCurves:
             assert {str(png), str(svg)} <= set(printed)
         text = (results / "tiny" / "rd.md").read_text()
         rows = {line.split("|")[1].strip(): line for line in text.splitlines() if line.startswith("|")}
-        assert "BD-rate against hevc" in text
-        assert "| paper:small | -20.0 | 29.0 … 38.0 | -20.0 |" in text
+        assert "## Against hevc" in text
+        assert "| paper:small | -20.0 [-20.0, -20.0] better | 29.00 … 38.00 | +" in text
         assert "*HiFiC*" in rows and "*another*" in rows and "theirs" in rows
 
     def test_drawing_twice_gives_the_same_files(self, results):
@@ -209,7 +281,7 @@ class TestRdCurves:
 
     def test_an_anchor_of_choice(self, results):
         rd_curves.draw(results, "tiny", anchor="paper:small")
-        assert "| hevc | +25.0 |" in (results / "tiny" / "rd.md").read_text()
+        assert "| hevc | +25.0 [+25.0, +25.0] worse |" in (results / "tiny" / "rd.md").read_text()
         with pytest.raises(ConfigError, match="did you mean 'hevc'"):
             rd_curves.draw(results, "tiny", anchor="hevx")
 
@@ -222,6 +294,10 @@ class TestRdCurves:
         assert error.startswith("error: ") and "broken.json" in error and error.count("\n") == 1
         with pytest.raises(DataError, match="--reference"):
             load_reference(results / "nowhere.json")
+        (results / "tiny" / "broken.json").write_text('{"rows": []}')  # a table's, as `ablate` wrote it there
+        assert rd_curves.main(["--data", "tiny", "--results", str(results)]) == 2
+        error = capsys.readouterr().err
+        assert "broken.json" in error and "move it elsewhere" in error and error.count("\n") == 1
         (results / "other.json").write_text("[1]")
         with pytest.raises(DataError, match="--reference"):
             load_reference(results / "other.json")

@@ -13,14 +13,15 @@ import pytest
 from PIL import Image as PillowImage
 from sklearn.datasets import load_sample_image
 
-from datamodules.images import list_images, read_image
+from datamodules.images import ImageItem, list_images, manifest_hash, read_image
+from eval import metrics, runner
 from eval.metrics import measure
-from eval.runner import evaluate
+from eval.runner import Loaded, Task, WorkerPairs, evaluate, measure_files
 from eval.schema import CodecResult, Point
-from experiments import compress, decompress
+from experiments import compress, decompress, rd_curves
 from experiments import evaluate as evaluate_command
 from lightning_modules.codec.container import Container
-from lightning_modules.codec.errors import ConfigError
+from lightning_modules.codec.errors import ConfigError, WeightsError
 from lightning_modules.registry import open_codec
 
 SIZES = {"a": (170, 161), "b": (48, 64), "c": (33, 180), "d": (90, 71), "e": (1, 5)}
@@ -53,7 +54,8 @@ class TestEvaluate:
     def test_one_and_two_processes_agree_and_measure_each_once(self, folder, one):
         items = list_images(folder)
         calls: list[None] = []
-        two = evaluate("webp", items, [10, 60], devices=2, advance=lambda: calls.append(None))
+        with WorkerPairs(2) as workers:
+            two = evaluate("webp", items, [10, 60], workers, advance=lambda: calls.append(None))
         assert _untimed(one) == _untimed(two)
         assert len(calls) == 2 * len(items)
         for point in two:
@@ -79,8 +81,8 @@ class TestEvaluate:
         )
 
     def test_an_error_in_a_process_arrives_typed(self, folder):
-        with pytest.raises(ConfigError, match="1 to 100"):
-            evaluate("jpeg", list_images(folder), [50, 101], devices=2)
+        with WorkerPairs(2) as workers, pytest.raises(ConfigError, match="1 to 100"):
+            evaluate("jpeg", list_images(folder), [50, 101], workers)
 
     def test_nothing_to_do(self, folder):
         with pytest.raises(ConfigError):
@@ -100,13 +102,13 @@ class TestEvaluate:
             "--qualities",
             "60,20",
         ]
-        assert evaluate_command.main([*arguments, "--out", str(tmp_path)]) == 0
-        path = tmp_path / "folder-first2" / "jpeg.json"
-        assert "jpeg on folder-first2: means of 2 pictures" in capsys.readouterr().out
+        assert evaluate_command.main([*arguments, "--name", "five", "--out", str(tmp_path)]) == 0
+        path = tmp_path / "five-first2" / "jpeg.json"
+        assert "jpeg on five-first2: means of 2 pictures" in capsys.readouterr().out
         result = CodecResult.from_json(path.read_text())
         assert [point.quality for point in result.points] == [20, 60]  # ascending in rate
         assert [image.name for image in result.points[0].images] == ["a.png", "b.png"]
-        assert result.data == "folder-first2" and len(result.manifest) == 64
+        assert result.data == "five-first2" and len(result.manifest) == 64
         assert result.provenance.processes == 1 and result.provenance.versions["pillow"]
 
     @pytest.mark.parametrize(
@@ -126,8 +128,157 @@ class TestEvaluate:
         assert not list(tmp_path.rglob("*.json"))
 
     def test_file_names_of_codecs_with_weights(self):
-        path = evaluate_command.result_path(Path("r"), "kodak", "paper:runs/one/last.safetensors")
+        path = evaluate_command.result_path(Path("r/kodak"), "paper:runs/one/last.safetensors")
         assert path == Path("r/kodak/paper-runs-one-last.safetensors.json")
+
+
+class TestMeasureFiles:
+    @pytest.fixture
+    def measured(self, monkeypatch) -> list[Task]:
+        """The tasks that were measured, not read from the store."""
+        done: list[Task] = []
+        original = runner._measure_one
+
+        def counted(call, task, *rest):
+            done.append(task)
+            return original(call, task, *rest)
+
+        monkeypatch.setattr(runner, "_measure_one", counted)
+        return done
+
+    def test_a_run_that_was_ended_goes_on_where_it_was(self, folder, tmp_path, measured):
+        items = list_images(folder)[:3]
+        tasks = [Task(item, "jpeg", 30) for item in items]
+
+        def end_after_two():
+            if len(measured) == 2:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            measure_files(tasks, store=tmp_path, advance=end_after_two)
+        assert measured == tasks[:2]
+        results = measure_files(tasks, store=tmp_path)
+        assert measured == tasks and [result.name for result in results] == [item.name for item in items]
+        assert measure_files(tasks, store=tmp_path) == results and measured == tasks
+
+    def test_the_store_knows_content_options_and_networks(self, folder, tmp_path, measured, monkeypatch):
+        picture = list_images(folder)[1]
+        again = Loaded("again.png", picture.read())
+        with WorkerPairs() as workers:
+
+            def count(*tasks: Task, **how) -> int:
+                before = len(measured)
+                measure_files(tasks, workers, store=tmp_path, **how)
+                return len(measured) - before
+
+            assert count(Task(picture, "jpeg", 30), Task(again, "jpeg", 30)) == 2
+            assert count(Task(picture, "jpeg", 31), Task(again, "webp", 30)) == 2
+            assert count(Task(picture, "jpeg", 30), Task(Loaded("other name", again.image), "jpeg", 30)) == 0
+            assert count(Task(Loaded("again.png", again.image[:, :-1]), "jpeg", 30)) == 1
+            monkeypatch.setattr(runner, "_of_machine", lambda: ("another", [("libwebp", "0")]))
+            assert count(Task(picture, "jpeg", 30)) == 1
+
+    def test_options_have_an_identity(self):
+        mask = np.eye(3)
+        same, other = ({"mask": mask.copy()}, {"mask": mask.astype(np.float32)})
+        assert runner._canonical({"mask": mask}) == runner._canonical(same) != runner._canonical(other)
+        with pytest.raises(ConfigError, match="plain values"):
+            runner._canonical({"codec": object()})
+
+    def test_what_fails_is_handed_over_and_the_rest_measured(self, folder, tmp_path):
+        (tmp_path / "broken.png").write_bytes(b"no picture")
+        items = [*list_images(tmp_path), list_images(folder)[1]]
+        failed: list[str] = []
+        tasks = [Task(item, "jpeg", quality) for item in items for quality in (30, 101)]
+        results = measure_files(
+            tasks, on_error=lambda task, error: failed.append(f"{task.item.name}: {error}")
+        )
+        assert [result is None for result in results] == [True, True, False, True]
+        assert [text.partition(":")[0] for text in failed] == ["broken.png", "broken.png", "b.png"]
+
+    def test_files_and_decoded_pictures_are_kept(self, folder, tmp_path, measured):
+        item = list_images(folder)[1]
+        tasks = [Task(item, "jpeg", 30), Task(item, "jpeg", 60)]
+        results = measure_files(tasks, store=tmp_path / "s", save_decoded=tmp_path / "d")
+        for task, result in zip(tasks, results, strict=True):
+            path = task.saved(tmp_path / "d")
+            data = path.with_suffix(".gnc").read_bytes()
+            assert len(data) == result.bytes
+            np.testing.assert_array_equal(read_image(path), open_codec("jpeg").decode(data))
+        measure_files(tasks, store=tmp_path / "s", save_decoded=tmp_path / "d")
+        assert len(measured) == 2
+        tasks[0].saved(tmp_path / "d").unlink()
+        measure_files(tasks, store=tmp_path / "s", save_decoded=tmp_path / "d")
+        assert measured == [*tasks, tasks[0]]
+
+    def test_processes_are_started_once_for_all_codecs(self, folder):
+        items = list_images(folder)[1:3]
+        with WorkerPairs() as workers:
+            evaluate("jpeg", items, [30], workers)
+            first = [set(process._processes) for process in workers._pairs[0]]
+            evaluate("webp", items, [30], workers)
+            assert [set(process._processes) for process in workers._pairs[0]] == first
+        assert len(first[0] | first[1]) == 2
+
+
+class TestEvaluateCommand:
+    def _run(self, root: Path, out: Path, *arguments: str) -> int:
+        return evaluate_command.main(
+            [
+                "jpeg",
+                "--data",
+                "folder",
+                "--root",
+                str(root),
+                "--qualities",
+                "30,60",
+                "--out",
+                str(out),
+                *arguments,
+            ]
+        )
+
+    def test_sets_of_one_name_lie_side_by_side_and_do_not_mix(self, folder, tmp_path, capsys):
+        """Formerly both went to results/folder, and rd_curves compared them without a word."""
+        for k, name in enumerate("bd"):
+            (tmp_path / str(k) / "set").mkdir(parents=True)
+            (tmp_path / str(k) / "set" / "picture.png").write_bytes((folder / f"{name}.png").read_bytes())
+            assert self._run(tmp_path / str(k) / "set", tmp_path / "out", "--measures", "none") == 0
+        first = tmp_path / "out" / "set" / "jpeg.json"
+        (second,) = (tmp_path / "out").glob("set-*/jpeg.json")
+        manifests = [CodecResult.from_json(path.read_text()).manifest for path in (first, second)]
+        assert second.parent.name == f"set-{manifests[1][:8]}" and manifests[0] != manifests[1]
+        capsys.readouterr()
+        second.rename(first.with_name("webp.json"))
+        assert rd_curves.main(["--data", "set", "--results", str(tmp_path / "out")]) == 2
+        error = capsys.readouterr().err
+        assert "webp.json is of other pictures" in error and error.count("\n") == 1
+
+    def test_an_unreadable_picture_is_left_out_and_said(self, folder, tmp_path, capsys):
+        root = tmp_path / "some"
+        root.mkdir()
+        (root / "good.png").write_bytes((folder / "b.png").read_bytes())
+        (root / "broken.png").write_bytes(b"no picture")
+        assert self._run(root, tmp_path / "out", "--measures", "none", "--save-decoded") == 1
+        assert "broken.png is left out" in capsys.readouterr().err
+        result = CodecResult.from_json((tmp_path / "out" / "some" / "jpeg.json").read_text())
+        assert [image.name for image in result.points[0].images] == ["good.png"]
+        assert result.manifest == manifest_hash([ImageItem("good.png", str(root / "good.png"))])
+        assert len(list((tmp_path / "out" / "some" / "decoded").rglob("good.png"))) == 2
+
+    def test_networks_that_are_not_at_hand_say_so(self, folder, tmp_path, capsys, monkeypatch):
+        monkeypatch.setattr(metrics, "_network", _no_network)
+        assert self._run(folder, tmp_path, "--limit", "1", "--name", "x") == 0
+        result = CodecResult.from_json((tmp_path / "x-first1" / "jpeg.json").read_text())
+        assert result.unavailable == {"lpips_alex": "no weights here"}
+        assert result.points[0].images[0].lpips_alex is None
+        assert "lpips_alex is unavailable: no weights here" in capsys.readouterr().out
+        assert self._run(folder, tmp_path, "--measures", "lpips_alx") == 2
+        assert "no measure 'lpips_alx'" in capsys.readouterr().err
+
+
+def _no_network(name: str) -> None:
+    raise WeightsError("no weights here")
 
 
 class TestCompressAndDecompress:

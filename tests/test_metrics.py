@@ -11,7 +11,8 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torchmetrics.functional.image import peak_signal_noise_ratio as torchmetrics_psnr
 
-from eval.metrics import Metrics, measure, ms_ssim_db, psnr_rgb
+from eval.measures import Metrics, ms_ssim_db
+from eval.metrics import measure, psnr_rgb
 from lightning_modules.codec.errors import ImageError
 
 

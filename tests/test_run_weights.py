@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from safetensors.torch import save_file
 from lightning_modules.codec import weights
 from lightning_modules.codec.errors import WeightsError
 from lightning_modules.codec.weights import find_weights, load_weights, save_weights, weights_identity
+from lightning_modules.registry import open_codec
 
 METADATA = {"paper": "selective_detail", "config": json.dumps({"width": 4, "rates": [0.1, 0.2]})}
 
@@ -125,6 +127,31 @@ def test_found_by_name_path_and_identity(tmp_path, monkeypatch):
     # A file that was replaced is looked at again.
     third = save_weights(run / "last.safetensors", some_tensors(3), METADATA)
     assert find_weights("selective_detail", third) == run / "last.safetensors"
+
+
+@pytest.mark.parametrize("kind", ["empty folder", "run", "file"])
+def test_what_is_named_like_a_preset_in_the_working_directory_is_left_alone(tmp_path, monkeypatch, kind):
+    shipped = find_weights("selective_detail", "small")
+    monkeypatch.chdir(tmp_path)
+    if kind == "file":
+        Path("small").write_bytes(b"x")
+    else:
+        Path("small").mkdir()
+    if kind == "run":
+        save_weights("small/last.safetensors", {"w": torch.ones(2)}, METADATA)
+    assert find_weights("selective_detail", "small") == shipped
+    if kind == "run":
+        for path in ("./small", Path("small"), "small/last.safetensors"):
+            assert find_weights("selective_detail", path) == Path("small/last.safetensors")
+        Path("small").rename("mine")
+        with pytest.raises(WeightsError, match=r"\./mine"):
+            find_weights("selective_detail", "mine")
+
+
+def test_weights_of_another_paper_are_named():
+    for paper, other in (("selective_detail", "gan_reversal"), ("gan_reversal", "extreme_semantic")):
+        with pytest.raises(WeightsError, match=f"weights of {paper}, not of {other}"):
+            open_codec(f"{other}:{find_weights(paper, 'small')}")
 
 
 def test_missing_weights_name_the_command_that_trains_them():

@@ -9,7 +9,7 @@ from pytorch_lightning.loggers import WandbLogger
 
 from datamodules.images import ImageItem, manifest_hash
 from eval.provenance import provenance
-from eval.runner import evaluate
+from eval.runner import codec_result, evaluate
 from eval.schema import CodecResult, Means
 from lightning_modules.registry import open_codec
 
@@ -22,9 +22,9 @@ def measure_weights(codec: str, data: str, items: list[ImageItem], path: Path) -
         data: name of the data set; ``items`` are its pictures.
         path: of the JSON file.
     """
-    points = evaluate(codec, items, list(open_codec(codec).qualities))
-    points.sort(key=lambda point: point.mean.bpp)
-    result = CodecResult(codec, data, manifest_hash(items), points, provenance=provenance(1, 1))
+    opened = open_codec(codec)
+    points = evaluate(codec, items, list(opened.qualities))
+    result = codec_result(codec, opened, data, manifest_hash(items), points, provenance(1, 1), {})
     result.save(path)
     return result
 

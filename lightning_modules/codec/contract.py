@@ -61,6 +61,10 @@ class Codec(ABC):
         """4-byte identity of the weights; zeros for codecs that have none."""
         return NO_WEIGHTS
 
+    def coding_options(self) -> dict[str, str | float]:
+        """What files depend on besides picture, quality and weights, by name, such as a classifier found here."""
+        return {}
+
     def encode(
         self,
         image: Image,

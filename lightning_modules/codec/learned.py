@@ -31,7 +31,7 @@ class LearnedCodec(Codec):
         identity: of the weights, from `weights_identity`.
 
     Raises:
-        WeightsError: the tensors are not those of a network of this configuration.
+        WeightsError: the weights are another paper's, or the tensors not those of a network of this configuration.
     """
 
     paper: ClassVar[str]
@@ -40,6 +40,10 @@ class LearnedCodec(Codec):
     def __init__(
         self, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], device: str = "cpu"
     ) -> None:
+        if metadata["paper"] != self.paper:
+            raise WeightsError(
+                f"these are weights of {metadata['paper']}, not of {self.paper}: give {metadata['paper']}:WEIGHTS"
+            )
         self.config: Any = self.config_class(**json.loads(metadata["config"]))
         self.device, self.identity = device, weights_identity(tensors, metadata)
         try:
@@ -65,6 +69,14 @@ class LearnedCodec(Codec):
     @property
     def weights_id(self) -> bytes:
         return self.identity
+
+    @staticmethod
+    def _is_out_of_memory(error: Exception) -> bool:
+        # Of a GPU, of cuDNN, and of the allocator on the CPU, which has no class of its own.
+        words = ("out of memory", "ALLOC_FAILED", "can't allocate memory")
+        return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
+            word in str(error) for word in words
+        )
 
 
 @lru_cache(maxsize=8)

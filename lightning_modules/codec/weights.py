@@ -106,8 +106,9 @@ def find_weights(paper: str, which: str | bytes | Path) -> Path:
     Args:
         paper: the package under ``lightning_modules``.
         which: a preset's name, a path (of a file, or of a run's folder, meaning its ``last.safetensors``), or
-            the 4-byte identity found in a compressed picture. An identity is looked for among the shipped
-            weights and in the folders that the environment variable ``GENIC_WEIGHTS`` names.
+            the 4-byte identity found in a compressed picture. Text is a path where it has a separator or a
+            suffix, and a preset's name otherwise, whatever the working directory holds. An identity is looked for
+            among the shipped weights and in the folders that the environment variable ``GENIC_WEIGHTS`` names.
 
     Raises:
         WeightsError: there is none; the message says how to get it.
@@ -115,18 +116,22 @@ def find_weights(paper: str, which: str | bytes | Path) -> Path:
     if isinstance(which, bytes):
         return _find_by_identity(paper, which)
     path = Path(which)
-    if path.is_dir():
-        path = path / "last.safetensors"
-    if path.is_file():
-        return path
-    if isinstance(which, Path) or path.suffix or len(path.parts) > 1:
+    if isinstance(which, Path) or path.suffix or any(sign in which for sign in (os.sep, os.altsep) if sign):
+        path = path / "last.safetensors" if path.is_dir() else path
+        if path.is_file():
+            return path
         raise WeightsError(f"no weights at {which}: give a .safetensors file or the folder of a run")
     shipped = MODULES / paper / "weights" / f"{which}.safetensors"
     if shipped.is_file():
         return shipped
     there = ", ".join(sorted(file.stem for file in shipped.parent.glob("*.safetensors"))) or "none"
+    beside = (
+        f"; the {'folder' if path.is_dir() else 'file'} of that name here is ./{which}"
+        if path.exists()
+        else ""
+    )
     raise WeightsError(
-        f"{paper} ships no weights {which!r} (there: {there}). Train them with\n"
+        f"{paper} ships no weights {which!r} (there: {there}{beside}). Train them with\n"
         f"    python -m experiments.run {paper} preset={which}\n"
         f"and give the run's folder: {paper}:runs/{paper}/{which}"
     )
