@@ -21,6 +21,7 @@ DATASETS = {
     "kodak": "datamodules.kodak:Kodak",
     "camvid": "datamodules.camvid:CamVid",
     "bsds": "datamodules.photographs:Bsds",
+    "photographs": "datamodules.photographs:Photographs",
     "folder": "datamodules.photographs:Folder",
     "sample": "datamodules.sample:BundledSample",
 }

@@ -153,7 +153,7 @@ def annotate(
     counts = {}
     for label in config.labels:
         if label == "detail":
-            tasks = detail_tasks(datamodule, items, out / "detail" / config.name)
+            tasks = detail_tasks(datamodule, items, out / "detail" / datamodule.labels_folder)
             counts[label] = make(tasks, detail, workers, "detail")
         else:
             counts[label] = _semantic(datamodule, items, out, masks, network)
@@ -170,12 +170,12 @@ def _semantic(
     if datamodule.name == "camvid":
         raise ConfigError("CamVid has its own semantic maps: ask for --labels detail only")
     if masks is not None:
-        place = out / "semantic_voc21" / datamodule.name
+        place = out / "semantic_voc21" / datamodule.labels_folder
         paths = {item.name: (masks / item.name).with_suffix(".png") for item in items}
         tasks = [Task(item.path, _target(place, item.name), given=paths[item.name]) for item in items]
         return make(tasks, given, 1, "semantic")
     if network is not None:
-        place = out / "semantic_voc21" / datamodule.name
+        place = out / "semantic_voc21" / datamodule.labels_folder
         tasks = [Task(item.path, _target(place, item.name)) for item in items]
         return make(tasks, lambda image, task: network(image), 1, "semantic")
     if datamodule.name != "openimages":
@@ -186,7 +186,7 @@ def _semantic(
         found |= openimages.regions(folder, split, ids) or {}
     if not found:
         raise DataError(f"no *-annotations-object-segmentation.csv for these pictures in {folder}: fetch it")
-    place = out / "semantic_openimages" / datamodule.name
+    place = out / "semantic_openimages" / datamodule.labels_folder
     index = openimages.stored_classes(place, folder, found)
     # Pictures without masks were not looked at by Open Images, so they get no map.
     tasks = [

@@ -48,6 +48,11 @@ class PhotoDataModule(pl.LightningDataModule):
         self._pictures: dict[Part, Pictures] = {}
 
     @property
+    def labels_folder(self) -> str:
+        """Folder of its label maps below a kind's; the set's own name."""
+        return self.name
+
+    @property
     def semantic_classes(self) -> int:
         """Number of classes of t_s, background or unlabelled included."""
         return 21
@@ -164,7 +169,7 @@ class PhotoDataModule(pl.LightningDataModule):
         root = self.config.resolved_root()
         if root is not None:
             roots.append(root / "labels")
-        return [root / kind / self.name for root in roots]
+        return [root / kind / self.labels_folder for root in roots]
 
     def _open(self, part: Part) -> Pictures:
         if part not in self._pictures:

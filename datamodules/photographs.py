@@ -1,4 +1,4 @@
-"""Sets of plain photographs in folders: ImageNet, BSDS500, and any folder of one's own."""
+"""Sets of plain photographs in folders: ImageNet, BSDS500, all for training together, and any folder of one's own."""
 
 from __future__ import annotations
 
@@ -28,6 +28,24 @@ class Bsds(PhotoDataModule):
 
     def items(self, part: Part) -> list[ImageItem]:
         return self.listed("train" if part == "train" else "val")
+
+
+class Photographs(PhotoDataModule):
+    """All photographs for training in one set: ImageNet's and BSDS500's training parts and the folder ``photos``.
+
+    Validation is on BSDS500's, evaluation too. Names, and so the places of label maps, are those of the three sets:
+    ``labels/<kind>/imagenet/train/….png``, ``labels/<kind>/photos/….png``.
+    """
+
+    name = "photographs"
+    layout = "imagenet/train/, bsds/{train,val}/ and photos/**"
+    labels_folder = ""
+
+    def items(self, part: Part) -> list[ImageItem]:
+        if part != "train":
+            return self.listed("bsds", "val")
+        folders = (("bsds", "train"), ("imagenet", "train"), ("photos",))
+        return [item for folder in folders for item in self.listed(*folder)]
 
 
 class Folder(PhotoDataModule):

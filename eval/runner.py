@@ -244,9 +244,11 @@ def evaluate(
     qualities: Sequence[float],
     workers: WorkerPairs | None = None,
     *,
+    rates: Sequence[float] = (),
     networks: Sequence[str] = (),
     store: Path | None = None,
     save_decoded: Path | None = None,
+    on_error: Callable[[Task, GenicError], None] | None = None,
     advance: Callable[[], None] = lambda: None,
 ) -> list[Point]:
     """A codec on a data set, each picture and quality exactly once.
@@ -254,23 +256,28 @@ def evaluate(
     Args:
         codec: for `open_codec`.
         items, qualities: at least one of each.
-        workers, networks, store, save_decoded, advance: see `measure_files`.
+        rates: bits per pixel that files may take, beside the qualities or in their place.
+        workers, networks, store, save_decoded, on_error, advance: see `measure_files`.
 
     Returns:
-        One point a quality, in the order of ``qualities``, its pictures in the order of ``items``.
+        One point a quality, then one a rate, in the order given, its pictures in the order of ``items``; none where
+        ``on_error`` had one of its pictures.
 
     Raises:
         ConfigError: nothing to measure; else as `measure_files`.
     """
-    if not items or not qualities:
+    sweep = [(quality, None) for quality in qualities] + [(None, rate) for rate in rates]
+    if not items or not sweep:
         raise ConfigError("at least one picture and one quality are needed")
-    tasks = [Task(item, codec, quality) for item in items for quality in qualities]
-    how = {"networks": networks, "store": store, "save_decoded": save_decoded, "advance": advance}
-    results = measure_files(tasks, workers, **how)
-    columns = [results[k :: len(qualities)] for k in range(len(qualities))]
-    return [
-        Point(quality, Means.of(images), images) for quality, images in zip(qualities, columns, strict=True)
-    ]
+    tasks = [Task(item, codec, quality, target_bpp=rate) for item in items for quality, rate in sweep]
+    how = {"networks": networks, "store": store, "save_decoded": save_decoded}
+    results = measure_files(tasks, workers, **how, on_error=on_error, advance=advance)
+    points = []
+    for k, (quality, rate) in enumerate(sweep):
+        images = results[k :: len(sweep)]
+        if None not in images:
+            points.append(Point(quality, Means.of(images), images, rate))
+    return points
 
 
 def codec_result(

@@ -87,11 +87,20 @@ class Means:
 
 @dataclass(frozen=True)
 class Point:
-    """A codec at one of its qualities; ``images`` is empty where only means are known."""
+    """A codec at one of its qualities or, with ``target_bpp``, each picture at the best one within that rate;
+    ``images`` is empty where only means are known."""
 
     quality: float | None
     mean: Means
     images: list[ImageResult] = field(default_factory=list)
+    target_bpp: float | None = None
+
+    @property
+    def label(self) -> str:
+        """The quality or the target, as tables have it."""
+        if self.target_bpp is not None:
+            return f"≤ {self.target_bpp:g} bpp"
+        return "–" if self.quality is None else f"{self.quality:g}"
 
 
 @dataclass(frozen=True)

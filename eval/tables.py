@@ -101,8 +101,9 @@ def _points(result: CodecResult) -> str:
     columns += [("encode s", "encode_seconds", 3), ("decode s", "decode_seconds", 3)]
     rows = []
     for point in result.points:
-        quality = "–" if point.quality is None else f"{point.quality:g}"
-        rows.append([quality, *(number(getattr(point.mean, name), digits) for _, name, digits in columns)])
+        rows.append(
+            [point.label, *(number(getattr(point.mean, name), digits) for _, name, digits in columns)]
+        )
     lines = [f"### {result.codec}", table(["quality", *(label for label, _, _ in columns)], rows)]
     lines += [f"{name}: unavailable: {reason}" for name, reason in result.unavailable.items()]
     if result.provenance is not None:

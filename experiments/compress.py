@@ -4,6 +4,8 @@
 
     python -m experiments.compress selective_detail:small photo.png -o out
     python -m experiments.compress jpeg holiday/*.png -o out --quality 40
+    python -m experiments.compress hevc photo.png -o out --bpp 0.15          # or --bytes 5000: never more
+    python -m experiments.compress hevc photo.png -o out --psnr 32           # or --ms-ssim-db 13: never less
 
 Each picture ``NAME.ext`` becomes ``OUT/NAME.gnc``; `experiments.decompress` undoes it.
 """
@@ -17,8 +19,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from datamodules.images import list_images, read_image, write_atomic
-from lightning_modules.codec.contract import bits_per_pixel
-from lightning_modules.codec.errors import ConfigError, DataError, GenicError
+from lightning_modules.codec.contract import Codec, Image, bits_per_pixel
+from lightning_modules.codec.errors import ConfigError, DataError, GenicError, ImageError, TargetError
+from lightning_modules.codec.rate_control import Found, budget, reaching
 from lightning_modules.registry import open_codec
 
 SUFFIX = ".gnc"
@@ -37,9 +40,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for source, target in targets.items():
         try:
             image = read_image(source)
-            data = codec.encode(image, options.quality)
+            data, quality = _encode(codec, image, options)
             write_atomic(target, data)
-            print(f"{target}  {len(data)} bytes  {bits_per_pixel(data, image):.4f} bpp")
+            at = "" if quality is None else f"  quality {quality:.6g}"
+            print(f"{target}  {len(data)} bytes  {bits_per_pixel(data, image):.4f} bpp{at}")
+        except TargetError as error:  # of this picture
+            print(f"error: {source}: {error}", file=sys.stderr)
+            failed = True
         except ConfigError as error:  # the quality: no picture would do better
             print(f"error: {error}", file=sys.stderr)
             return 2
@@ -86,6 +93,28 @@ def plan(sources: Sequence[Path], output: Path, suffix: str, force: bool) -> dic
     return targets
 
 
+def _encode(codec: Codec, image: Image, options: argparse.Namespace) -> Found:
+    """The file that the options ask for, and its quality."""
+    if options.bytes is not None or options.bpp is not None:
+        return codec.encode_within(image, budget(*image.shape[:2], options.bytes, options.bpp))
+    if options.psnr is not None or options.ms_ssim_db is not None:
+        return _reaching(codec, image, options)
+    quality = codec.default_quality if options.quality is None else options.quality
+    return Found(codec.encode(image, quality), quality)
+
+
+def _reaching(codec: Codec, image: Image, options: argparse.Namespace) -> Found:
+    from eval import metrics  # imports torch, which no other option of a classical codec needs
+
+    if options.psnr is not None:
+        return reaching(codec, image, options.psnr, lambda decoded: metrics.psnr_rgb(image, decoded))
+    if metrics.measure(image, image).ms_ssim is None:
+        raise ImageError("MS-SSIM is defined from sides of 161 pixels on: use --psnr")
+    return reaching(
+        codec, image, options.ms_ssim_db, lambda decoded: metrics.measure(image, decoded).ms_ssim_db
+    )
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m experiments.compress", description=__doc__.partition("\n")[0]
@@ -95,8 +124,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the files"
     )
-    parser.add_argument(
+    wanted = parser.add_mutually_exclusive_group()
+    wanted.add_argument(
         "--quality", type=float, metavar="Q", help="the codec's own scale (see its docstring)"
+    )
+    wanted.add_argument("--bytes", type=int, metavar="N", help="the best file of at most N bytes")
+    wanted.add_argument("--bpp", type=float, metavar="R", help="the best file of at most R bits per pixel")
+    wanted.add_argument("--psnr", type=float, metavar="DB", help="the least file that reaches this PSNR")
+    wanted.add_argument(
+        "--ms-ssim-db", type=float, metavar="DB", help="the least file that reaches −10·log10(1 − MS-SSIM)"
     )
     parser.add_argument("--force", action="store_true", help="overwrite existing files")
     return parser

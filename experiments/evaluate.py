@@ -5,11 +5,15 @@
     python -m experiments.evaluate jpeg webp hevc --data kodak
     python -m experiments.evaluate selective_detail:small --data kodak --devices 2 --measures lpips_alex,lpips_squeeze
     python -m experiments.evaluate jpeg --data folder --root pictures --name holiday --save-decoded
+    python -m experiments.evaluate hevc selective_detail --data kodak --bpp 0.1,0.15,0.25
 
 Each codec's result goes to ``OUT/DATA/CODEC.json`` (see `eval.schema`); `experiments.rd_curves` draws them. A set of
 other pictures by the same name gets a folder beside the first. Measurements are kept in ``OUT/measured`` as they
 come, so that a command that was ended goes on where it was. An unreadable picture is left out and reported; the exit
 status is then 1.
+
+With ``--bpp`` each picture gets the best file within each rate, and the result goes to ``OUT/budgets/DATA``. A rate
+that some picture's smallest file exceeds is no point of the codec: it is reported, and the exit status is 1.
 """
 
 from __future__ import annotations
@@ -17,8 +21,11 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from statistics import fmean
 
 from rich.console import Console
 from rich.progress import (
@@ -37,10 +44,10 @@ from eval.curves import load_results
 from eval.measures import MEASURES, NETWORKS
 from eval.metrics import unavailable
 from eval.provenance import provenance
-from eval.runner import WorkerPairs, codec_result, evaluate
+from eval.runner import Task, WorkerPairs, codec_result, evaluate
 from eval.schema import CodecResult
 from eval.tables import number
-from lightning_modules.codec.errors import ConfigError, DataError, GenicError, ImageError
+from lightning_modules.codec.errors import ConfigError, DataError, GenicError, ImageError, TargetError
 from lightning_modules.registry import open_codec
 
 
@@ -108,29 +115,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     console = Console()
     try:
-        qualities = _numbers(options.qualities)
+        rates = _numbers("--bpp", options.bpp)
+        qualities = _numbers("--qualities", options.qualities)
         networks, why_not = _available(options.measures)
         with WorkerPairs(options.devices, options.threads) as workers:
             data, items = pictures(options.data, options.root, options.limit, options.name)
             items, problems = readable(items)
             manifest = manifest_hash(items)
-            folder = results_folder(options.out, data, manifest)
+            folder = results_folder(options.out / "budgets" if rates else options.out, data, manifest)
             # Names are checked before hours are spent on the first one.
             codecs = {name: open_codec(name) for name in options.codecs}
             for name, codec in codecs.items():
-                sweep = qualities or list(codec.qualities)
+                sweep = [] if rates else qualities or list(codec.qualities)
+                too_large: list[Task] = []
                 with _progress(console) as progress:
-                    task = progress.add_task(f"{name} on {data}", total=len(items) * len(sweep))
+                    task = progress.add_task(
+                        f"{name} on {data}", total=len(items) * (len(sweep) + len(rates))
+                    )
                     points = evaluate(
                         name,
                         items,
                         sweep,
                         workers,
+                        rates=rates,
                         networks=networks,
                         store=options.out / "measured",
                         save_decoded=folder / "decoded" if options.save_decoded else None,
+                        on_error=partial(_note_target, too_large),
                         advance=lambda progress=progress, task=task: progress.advance(task),
                     )
+                problems += [
+                    f"{name}: {count} of {len(items)} pictures have no file within {rate:g} bpp"
+                    for rate, count in Counter(failed.target_bpp for failed in too_large).items()
+                ]
+                if not points:
+                    continue
                 where = provenance(options.threads, min(options.devices, len(items)))
                 result = codec_result(name, codec, data, manifest, points, where, why_not)
                 result.save(result_path(folder, name))
@@ -154,7 +173,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", required=True, help="data set, e.g. kodak")
     parser.add_argument("--root", metavar="DIR", help="folder of the data sets (default: $GENIC_DATA)")
     parser.add_argument("--limit", type=int, metavar="K", help="the first K pictures only")
-    parser.add_argument("--qualities", metavar="A,B,…", help="in place of each codec's own sweep")
+    sweep = parser.add_mutually_exclusive_group()
+    sweep.add_argument("--qualities", metavar="A,B,…", help="in place of each codec's own sweep")
+    sweep.add_argument("--bpp", metavar="A,B,…", help="rates that files may take, instead of qualities")
     parser.add_argument("--name", help="of the set in results (default: --data, or the folder's name)")
     parser.add_argument(
         "--measures",
@@ -171,11 +192,17 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _numbers(text: str | None) -> list[float]:
+def _note_target(too_large: list[Task], task: Task, error: GenicError) -> None:
+    if not isinstance(error, TargetError):
+        raise error
+    too_large.append(task)
+
+
+def _numbers(option: str, text: str | None) -> list[float]:
     try:
         return [float(part) for part in text.split(",")] if text else []
     except ValueError:
-        raise ConfigError(f"--qualities {text}: give numbers with commas between, e.g. 10,30,60") from None
+        raise ConfigError(f"{option} {text}: give numbers with commas between, e.g. 10,30,60") from None
 
 
 def _available(wanted: str | None) -> tuple[list[str], dict[str, str]]:
@@ -201,11 +228,15 @@ def _table(result: CodecResult) -> Table:
             columns[measure.key] = (f"{measure.label} {measure.unit}".strip(), measure.digits)
     columns |= {"encode_seconds": ("encode s", 3), "decode_seconds": ("decode s", 3)}
     table.add_column("quality", justify="right")
-    for label, _ in columns.values():
+    budgeted = any(point.target_bpp for point in result.points)
+    for label in [*(label for label, _ in columns.values()), *(["% used: mean, least"] if budgeted else [])]:
         table.add_column(label, justify="right")
     for point in result.points:
         values = [number(getattr(point.mean, name), digits) for name, (_, digits) in columns.items()]
-        table.add_row(f"{point.quality:g}", *values)
+        if budgeted:
+            used = [image.bpp / point.target_bpp for image in point.images] if point.target_bpp else []
+            values.append(f"{100 * fmean(used):.1f}, {100 * min(used):.1f}" if used else "–")
+        table.add_row(point.label, *values)
     table.caption = "\n".join(f"{name} is unavailable: {why}" for name, why in result.unavailable.items())
     return table
 

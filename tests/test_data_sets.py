@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from datamodules import DataConfig, kodak, make_datamodule
+from datamodules.annotate import annotate
 from datamodules.images import write_png
 from lightning_modules.codec.errors import ConfigError, DataError
 
@@ -66,6 +67,28 @@ def test_imagenet_layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert [i.name for i in datamodule.evaluation_images()] == ["val/ILSVRC2012_val_1.JPEG"]
     own = make_datamodule(DataConfig("imagenet", root=str(tmp_path / "imagenet")))
     assert own.items("train") == datamodule.items("train")
+
+
+def test_photographs_are_those_of_three_sets_and_their_labels(tmp_path: Path) -> None:
+    names = ["bsds/train/1.jpg", "imagenet/train/n01/n01_1.JPEG", "photos/coco/2.jpg"]
+    for name in (*names, "bsds/val/3.jpg", "imagenet/val/n01/4.JPEG"):
+        _picture(tmp_path / name)
+    datamodule = make_datamodule(DataConfig("photographs", str(tmp_path)))
+    assert [i.name for i in datamodule.items("train")] == names
+    assert [i.name for i in datamodule.items("val")] == ["bsds/val/3.jpg"]
+    write_png(tmp_path / "labels/semantic_voc21/imagenet/train/n01/n01_1.png", np.full((36, 48), 7, np.uint8))
+    labelled = make_datamodule(DataConfig("photographs", str(tmp_path), labels=["semantic"]))
+    kept = labelled.labelled(labelled.items("train"))
+    assert [i.name for i in kept] == names[1:2] and kept[0].read_sample().semantic.max() == 7
+    made = annotate(DataConfig("photographs", str(tmp_path), labels=["detail"]), tmp_path / "labels")
+    assert made == {"detail": (4, 0)}
+    assert (tmp_path / "labels/detail/photos/coco/2.png").is_file()
+
+
+def test_photographs_need_all_three_sets(tmp_path: Path) -> None:
+    _picture(tmp_path / "bsds/train/1.jpg")
+    with pytest.raises(DataError, match="imagenet/train"):
+        make_datamodule(DataConfig("photographs", str(tmp_path))).items("train")
 
 
 def test_labels_root_goes_before_the_default(tmp_path: Path) -> None:

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 import torch.nn.functional as F
+from safetensors.torch import save_file
 from skimage import data
 
 from datamodules.batch import Batch
@@ -21,10 +23,12 @@ from experiments.paper_tables.gdae_sprc import ablation, figure, timing
 from lightning_modules.codec.container import Container
 from lightning_modules.codec.errors import ConfigError, DamagedFileError, SymbolMismatchError, WeightsError
 from lightning_modules.codec.weights import save_weights
-from lightning_modules.gdae_sprc.codec import GdaeCodec, GdaeSprcCodec
-from lightning_modules.gdae_sprc.heat import GradCam, open_classifier
+from lightning_modules.gdae_sprc.autoencoder_codec import GdaeCodec
+from lightning_modules.gdae_sprc.codec import GdaeSprcCodec
+from lightning_modules.gdae_sprc.grad_cam import GradCam, open_classifier
+from lightning_modules.gdae_sprc.klt_initialisation import stage_bases
+from lightning_modules.gdae_sprc.latents_jpeg_xl import decode_latents, encode_latents
 from lightning_modules.gdae_sprc.module import GdaeSprc
-from lightning_modules.gdae_sprc.mosaic import decode_mosaic, encode_mosaic
 from lightning_modules.gdae_sprc.rate_allocation import Attempt, Base, Choices, least_cost, least_error
 from lightning_modules.gdae_sprc.residual import (
     cell_means,
@@ -33,7 +37,6 @@ from lightning_modules.gdae_sprc.residual import (
     encode_residual,
     qp_map,
 )
-from lightning_modules.gdae_sprc.transform import stage_bases
 from lightning_modules.layers.soft_quantiser import SoftToHardQuantiser
 from losses.gan import saturating_generator, softplus_discriminator, softplus_generator
 from losses.pretrained import SHARED_WEIGHTS
@@ -157,7 +160,7 @@ class TestDenseAutoEncoder:
         assert codec.encode(image, 20, level=1, strength=0.0) != data
 
 
-class TestTransform:
+class TestKltInitialisation:
     def test_it_starts_as_an_orthonormal_transform_and_its_inverse(self):
         bases = stage_bases([3, 12, 20])
         torch.testing.assert_close(bases[0] @ bases[0].T, torch.eye(12), atol=1e-5, rtol=0)
@@ -226,7 +229,7 @@ class TestTraining:
         assert module.D is None and list(module.optimiser_groups()) == ["generator"]
 
 
-class TestHeat:
+class TestGradCam:
     @pytest.fixture(scope="class")
     def classifier(self) -> GradCam:
         torch.manual_seed(0)
@@ -241,7 +244,7 @@ class TestHeat:
         library = pytest.importorskip("pytorch_grad_cam")
         targets = pytest.importorskip("pytorch_grad_cam.utils.model_targets")
         path = _shared()
-        classifier = open_classifier("mobilenetv2_100", path)
+        classifier = open_classifier(f"mobilenetv2_100:{path}")
         _compare_with_library(library, targets, classifier, classifier.classifier.network.bn2)
 
     def test_vgg16_s_last_convolution(self):
@@ -407,12 +410,12 @@ class TestCodec:
         with pytest.raises(ConfigError, match="jpeg_xl"):
             sprc.encode(image, level=1, strength=0.0, latents="flif")
 
-    def test_the_mosaic_is_lossless(self):
+    def test_jpeg_xl_is_lossless(self):
         index = np.random.default_rng(0).integers(-4, 5, (7, 3, 5))
-        stream = encode_mosaic(index, 4)
-        np.testing.assert_array_equal(decode_mosaic(stream, (7, 3, 5), 4), index)
+        stream = encode_latents(index, 4)
+        np.testing.assert_array_equal(decode_latents(stream, (7, 3, 5), 4), index)
         with pytest.raises(DamagedFileError):
-            decode_mosaic(stream, (7, 30, 5), 4)
+            decode_latents(stream, (7, 30, 5), 4)
 
     def test_without_latents_the_residual_is_of_grey(self, sprc):
         image = np.full((40, 56, 3), 128, np.uint8)  # nothing that latents could help with
@@ -475,6 +478,40 @@ class TestCodec:
             data = codec.encode(image, 20)
         assert data == codec.encode(image, 20, strength=0.0)
 
+    def test_results_name_what_made_the_heat_map(self, sprc, monkeypatch, tmp_path):
+        shared = _shared().parents[1]
+        torch.manual_seed(0)
+        network = timm.create_model("resnet10t")
+        names = []
+        for k in range(2):
+            with torch.no_grad():
+                network.conv1[0].weight.mul_(1 + k)
+            names.append(f"resnet10t:{tmp_path / str(k)}.safetensors")
+            save_file(network.state_dict(), names[k].partition(":")[2])
+        monkeypatch.delenv("GENIC_DATA", raising=False)
+        found = [sprc.coding_options(classifier=name)["heat"] for name in names]
+        assert all("resnet10t" in text for text in found) and found[0] != found[1]
+        assert sprc.coding_options(classifier=names[0], top_k=2)["heat"] not in found
+        assert sprc.coding_options() == {"heat": "none: uniform quality"}
+        monkeypatch.setenv("GENIC_DATA", str(shared))
+        assert "mobilenetv2_100" in sprc.coding_options()["heat"]
+
+    def test_a_classifier_told_to_one_call_does_not_stay(self, sprc, module, tmp_path, monkeypatch):
+        """Codecs of the same weights are one object in a process."""
+        monkeypatch.delenv("GENIC_DATA", raising=False)
+        torch.manual_seed(0)
+        file, path = tmp_path / "classifier.safetensors", tmp_path / "weights.safetensors"
+        save_file(timm.create_model("resnet10t").state_dict(), file)
+        save_weights(path, module.export_weights(), module.metadata())
+        image = photograph(64, 80)
+        how = {"classifier": f"resnet10t:{file}", "level": "none", "strength": 20.0}
+        one, other = GdaeSprcCodec.load(path), GdaeSprcCodec.load(path)
+        hot = one.encode(image, 20, **how)
+        with pytest.warns(UserWarning, match="uniform"):
+            uniform = other.encode(image, 20, level="none", strength=20.0)
+        assert uniform == other.encode(image, 20, level="none", strength=0.0) != hot
+        assert one.encode(image, 20, **how) == hot
+
     def test_gdae_alone(self, module, tmp_path):
         path = tmp_path / "weights.safetensors"
         save_weights(path, module.export_weights(), module.metadata())
@@ -516,7 +553,7 @@ class TestCommands:
         save_weights(path, module.export_weights(), module.metadata())
         for command in (figure, timing):
             monkeypatch.setattr(command, "pictures", _pictures(tmp_path))
-        monkeypatch.setattr(GdaeSprcCodec, "heat", lambda self, image: ramp(*image.shape[:2]))
+        monkeypatch.setattr(GdaeSprcCodec, "heat", lambda self, image, *_: ramp(*image.shape[:2]))
         codec, out = ("--codec", f"gdae_sprc:{path}"), ("--out", str(tmp_path))
         assert tables.main(["gdae_sprc", "figure", *codec, "--bpp", "1.5", *out]) == 0
         text = (tmp_path / "gdae_sprc/tiny/figure.md").read_text()

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import itertools
 import math
+import pickle
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_sample_image
 
+from datamodules.images import write_png
+from eval.metrics import measure
+from eval.schema import CodecResult
+from experiments import compress, evaluate
 from lightning_modules.codec.container import Container
 from lightning_modules.codec.contract import Codec, bits_per_pixel
 from lightning_modules.codec.errors import ConfigError, TargetError
 from lightning_modules.codec.rate_control import budget, eighths, geometric, last_within, reaching, whole
+from lightning_modules.registry import open_codec
 
 
 class Sized(Codec):
@@ -100,6 +107,8 @@ def test_a_budget_that_cannot_be_met_names_the_least_size() -> None:
     least = codec.sizes[0]
     with pytest.raises(TargetError, match=f"smallest file of this 64×64 picture has {least} bytes") as caught:
         codec.encode(IMAGE, target_bytes=least - 1)
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert str(again) == str(caught.value) and again.best == least
     assert caught.value.best == least == len(codec.encode(IMAGE, target_bytes=least))
 
 
@@ -137,3 +146,60 @@ def test_nothing_is_asked_for_twice() -> None:
     asked = []
     assert last_within(9, lambda at: asked.append(at) or float(at), 4.5, start=0, near=0.1, span=9) == 4
     assert len(asked) == len(set(asked))
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--bpp", 0.8), ("--bytes", 4000), ("--psnr", 30), ("--ms-ssim-db", 14)]
+)
+def test_the_command_meets_a_target(option, value, tmp_path, capsys):
+    image = load_sample_image("china.jpg")[100:300, 200:400]
+    write_png(tmp_path / "in.png", image)
+    assert compress.main(["webp", str(tmp_path / "in.png"), "-o", str(tmp_path), option, str(value)]) == 0
+    data, codec = (tmp_path / "in.gnc").read_bytes(), open_codec("webp")
+    quality = float(capsys.readouterr().out.split()[-1])
+    assert codec.encode(image, quality) == data
+    found = measure(image, codec.decode(data))
+    reached = {"--bpp": 8 * len(data) / 200**2, "--bytes": len(data), "--psnr": found.psnr_rgb}.get(
+        option, found.ms_ssim_db
+    )
+    if option in ("--bpp", "--bytes"):
+        assert 0.97 * value <= reached <= value
+    else:
+        assert value <= reached < value + 0.1
+
+
+def test_a_data_set_at_a_rate(tmp_path, capsys):
+    image = load_sample_image("china.jpg")
+    for name, picture in (("a", image[100:270, 200:370]), ("flat", np.full((40, 56, 3), 90, np.uint8))):
+        write_png(tmp_path / "in" / f"{name}.png", picture)
+    data = [
+        "--data",
+        "folder",
+        "--root",
+        str(tmp_path / "in"),
+        "--name",
+        "two",
+        "--out",
+        str(tmp_path),
+        "--measures",
+        "none",
+    ]
+    assert evaluate.main(["webp", *data, "--bpp", "0.9,0.1"]) == 1
+    assert "webp: 2 of 2 pictures have no file within 0.1 bpp" in capsys.readouterr().err
+    result = CodecResult.from_json((tmp_path / "budgets" / "two" / "webp.json").read_text())
+    (point,) = result.points
+    assert point.quality is None and point.target_bpp == 0.9 and point.label == "≤ 0.9 bpp"
+    assert all(image.bpp <= 0.9 for image in point.images) and point.images[0].bpp > 0.85
+
+
+def test_a_target_out_of_reach_is_one_line(tmp_path, capsys):
+    write_png(tmp_path / "b.png", load_sample_image("china.jpg")[:48, :64])
+    for option, value, message in (
+        ("--bytes", "30", "smallest file"),
+        ("--psnr", "90", "best file"),
+        ("--ms-ssim-db", "9", "161"),
+        ("--bpp", "0", "positive"),
+    ):
+        assert compress.main(["jpeg", str(tmp_path / "b.png"), "-o", str(tmp_path), option, value]) == 2
+        error = capsys.readouterr().err
+        assert message in error and error.count("\n") == 1

@@ -57,8 +57,11 @@ class TargetError(ConfigError):
     """
 
     def __init__(self, message: str, best: float) -> None:
-        super().__init__(message)
+        super().__init__(message, best)  # both, so that it can be pickled on its way out of another process
         self.best = best
+
+    def __str__(self) -> str:
+        return self.args[0]
 
 
 class OutOfMemoryError(GenicError, MemoryError):

@@ -23,8 +23,8 @@ from torch import Tensor, nn
 
 from lightning_modules.entropy.hyperprior import EntropyEstimator, Rate
 from lightning_modules.gdae_sprc.config import GdaeSprcConfig
+from lightning_modules.gdae_sprc.klt_initialisation import initialise_gains, initialise_with_klt
 from lightning_modules.gdae_sprc.networks import DenseDecoder, DenseEncoder, HyperEncoder
-from lightning_modules.gdae_sprc.transform import start_as_transform, start_gains
 from lightning_modules.layers.gain_units import GainUnits
 from lightning_modules.layers.soft_quantiser import SoftToHardQuantiser
 
@@ -49,8 +49,8 @@ class System(nn.Module):
         self.Q = SoftToHardQuantiser(config.centres)
         self.G = DenseDecoder(config)
         if config.G[::-1] == config.E:
-            start_as_transform(self.E, self.G, config.latents)
-            start_gains(self.gain)
+            initialise_with_klt(self.E, self.G, config.latents)
+            initialise_gains(self.gain)
         self.H_e = HyperEncoder(config)
         self.H = EntropyEstimator(
             config.latents,

@@ -28,7 +28,6 @@ from experiments.paper_tables.gdae_sprc.common import folder, opened, parser, sa
 from lightning_modules.codec.contract import Image, bits_per_pixel
 from lightning_modules.codec.errors import ConfigError
 from lightning_modules.gdae_sprc.codec import STRENGTH, GdaeSprcCodec
-from lightning_modules.gdae_sprc.heat import open_classifier
 from lightning_modules.registry import open_codec
 
 HOT = 0.5
@@ -54,15 +53,21 @@ class Comparison(NamedTuple):
 
 
 def compare_regions(
-    codec: GdaeSprcCodec, item: ImageItem, bpp: float, strength: float, level: float | None = None
+    codec: GdaeSprcCodec,
+    item: ImageItem,
+    bpp: float,
+    strength: float,
+    level: float | str = "best",
+    classifier: str | None = None,
+    top_k: int = 1,
 ) -> tuple[Comparison, np.ndarray, Image]:
-    """The comparison, the heat map and the adaptive picture; ``level`` of the latents is the best by default.
+    """The comparison, the heat map and the adaptive picture; the options are those of `encode`.
 
     Raises:
         ConfigError: there is no classifier, so no hot region.
     """
     image = item.read()
-    heat = codec.heat(image)
+    heat = codec.heat(image, classifier, top_k)
     if heat is None:
         raise ConfigError("a classifier is needed: set GENIC_DATA, or give --classifier vgg16")
     uniform = codec.encode(image, target_bpp=bpp, strength=0.0, level=level)
@@ -131,16 +136,14 @@ def main(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     codec = opened(options.codec)
     alone = open_codec(f"gdae:{options.codec.partition(':')[2] or 'small'}")
-    if options.classifier is not None:
-        name, _, weights = options.classifier.partition(":")
-        codec.classifier = open_classifier(name, weights or None, options.top_k)
     data, items = pictures(options.data, options.root, options.limit)
     comparisons = []
     chosen = options.picture or items[0].name
     if not any(Path(item.name).stem == Path(chosen).stem for item in items):
         raise ConfigError(f"{data} has no picture {chosen!r}; the first is {items[0].name}")
     for item in items:
-        found, heat, sprc = compare_regions(codec, item, options.bpp, options.strength, options.level)
+        how = options.strength, options.level, options.classifier, options.top_k
+        found, heat, sprc = compare_regions(codec, item, options.bpp, *how)
         comparisons.append(found)
         print(f"{item.name}: hot {found.adaptive.hot}, uniform {found.uniform.hot} dB", flush=True)
         if Path(item.name).stem == Path(chosen).stem:
@@ -187,12 +190,16 @@ def _cut(picture: np.ndarray, window: tuple[slice, slice] | None) -> np.ndarray:
     return picture if window is None else picture[window]
 
 
+def _level(text: str) -> float | str:
+    return text if text in ("best", "none") else float(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     found = parser("figure", __doc__)
     found.add_argument("--codec", default="gdae_sprc", metavar="gdae_sprc[:PRESET or checkpoint]")
     found.add_argument("--picture", metavar="NAME", help="the one to draw (default: the first)")
     found.add_argument("--bpp", type=float, default=0.5, help="the budget (default: 0.5)")
-    found.add_argument("--level", type=float, help="of the latents (default: the best, or none)")
+    found.add_argument("--level", type=_level, default="best", help="of the latents, or none (default: best)")
     found.add_argument("--strength", type=float, default=STRENGTH, metavar="QP", help="coldest to hottest")
     found.add_argument("--classifier", metavar="NAME[:FILE]", help="e.g. vgg16, with weights from timm's hub")
     found.add_argument("--top-k", type=int, default=1, metavar="K", help="classes of the heat map")

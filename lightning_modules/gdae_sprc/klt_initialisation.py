@@ -1,9 +1,9 @@
-"""First weights with which the auto-encoder is a linear transform and its inverse, before any training.
+"""KLT initialisation: first weights with which the auto-encoder is a linear transform and its inverse.
 
-Ours; the slides say nothing of it. Every stage starts as the Karhunen-Loève transform of what it sees, for pictures
-whose correlation falls exponentially with distance: ρ a pixel, the same between all colours. The residual pairs and
-the dense connections start at nothing. Training so begins at a transform coder instead of noise, whatever parts a
-network has, which saves most of the first thousands of batches.
+Ours; the slides say nothing of it. Every stage starts as the Karhunen-Loève transform (KLT) of what it sees, for
+pictures whose correlation falls exponentially with distance: ρ a pixel, the same between all colours. The residual
+pairs and the dense connections start at nothing. Training so begins at a transform coder instead of noise, whatever
+parts a network has, which saves most of the first thousands of batches.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import nn
 
 if TYPE_CHECKING:
     from lightning_modules.gdae_sprc.networks import DenseDecoder, DenseEncoder
-    from lightning_modules.selective_detail.networks import GainUnits
+    from lightning_modules.layers.gain_units import GainUnits
 
 RHO = 0.95
 COLOUR = 0.9
@@ -29,7 +29,7 @@ GAIN_STEP, MEAN_GAIN_STEP = 0.577, 0.09
 mean, which would otherwise go far beyond the outer centres."""
 
 
-def start_as_transform(encoder: DenseEncoder, decoder: DenseDecoder, latents: int) -> None:
+def initialise_with_klt(encoder: DenseEncoder, decoder: DenseDecoder, latents: int) -> None:
     """Overwrite the networks' weights; the decoder's widths must be the encoder's, reversed."""
     widths = [3, *(stage.first.out_channels for stage in encoder.stages)]
     bases = stage_bases(widths)
@@ -48,7 +48,7 @@ def start_as_transform(encoder: DenseEncoder, decoder: DenseDecoder, latents: in
         _set(decoder.last, bases[0])
 
 
-def start_gains(gain: GainUnits) -> None:
+def initialise_gains(gain: GainUnits) -> None:
     """The quantisation of six levels whose λ_rate falls from 64 to 0.2, at high rate."""
     levels, channels = gain.log_gain.shape
     start = torch.arange(levels)[:, None].float() * torch.full((channels,), GAIN_STEP)

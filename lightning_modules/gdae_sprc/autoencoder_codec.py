@@ -1,4 +1,4 @@
-"""GDAE's transforms and the lossless coding of its latents, behind both codecs."""
+"""The codec of GDAE alone: a picture to quantised latents, these to bytes without loss, and back."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from lightning_modules.codec.container import Container
 from lightning_modules.codec.contract import Image
 from lightning_modules.codec.errors import ConfigError, DamagedFileError, SymbolMismatchError
 from lightning_modules.codec.learned import LearnedCodec, padded, ready, to_image, to_tensor, without
+from lightning_modules.codec.rate_control import eighths
 from lightning_modules.entropy.gaussian import GaussianTables
 from lightning_modules.entropy.hyperprior import HyperpriorCoder
 from lightning_modules.gdae_sprc.config import GdaeSprcConfig
-from lightning_modules.gdae_sprc.mosaic import decode_mosaic, encode_mosaic
+from lightning_modules.gdae_sprc.latents_jpeg_xl import decode_latents, encode_latents
 from lightning_modules.gdae_sprc.system import System
 
 LATENT_CODERS = ("best", "jpeg_xl", "learned")
@@ -35,9 +36,11 @@ class Latents(NamedTuple):
     level: float
 
 
-class GdaeBase(LearnedCodec):
-    """E, Q and G, and the latents as bytes."""
+class GdaeCodec(LearnedCodec):
+    """GDAE without residual compensation, the ablation's other half. Quality is the level, 0 to levels − 1."""
 
+    id = "gdae"
+    quality_meaning = "the latents' level"
     paper = "gdae_sprc"
     config_class = GdaeSprcConfig
 
@@ -48,6 +51,9 @@ class GdaeBase(LearnedCodec):
         del system.H
         self.system = ready(system, self.device)
         self.levels = len(self.config.lambda_rate)
+        self.qualities = tuple(float(level) for level in range(self.levels))
+        self.quality_steps = eighths(self.levels - 1)
+        self.default_quality = float((self.levels - 1) // 2)
 
     @torch.inference_mode()
     def analyse(self, image: Image, level: float) -> Latents:
@@ -83,8 +89,8 @@ class GdaeBase(LearnedCodec):
         if coder in ("best", "jpeg_xl"):
             index = latents.index.cpu().numpy()
             parameters = bytes([round(8 * latents.level)]) + _check(index)
-            mosaic = encode_mosaic(index, self.system.Q.middle)
-            found.append({"parameters": parameters, "latents": mosaic})
+            stream = encode_latents(index, self.system.Q.middle)
+            found.append({"parameters": parameters, "latents": stream})
         return min(found, key=_size)
 
     def latent_sizes(self, image: Image, level: float) -> dict[str, int]:
@@ -104,7 +110,7 @@ class GdaeBase(LearnedCodec):
         parameters = container.section("parameters")
         if len(parameters) != 5 or parameters[0] > 8 * (self.levels - 1):
             raise DamagedFileError("the parameters are not a level and a check of the symbols")
-        index = decode_mosaic(container.section("latents"), (self.config.latents, h, w), middle)
+        index = decode_latents(container.section("latents"), (self.config.latents, h, w), middle)
         if np.abs(index).max() > middle:
             raise DamagedFileError(f"an index lies beyond the {self.config.centres} centres")
         if _check(index) != parameters[1:]:
@@ -113,8 +119,15 @@ class GdaeBase(LearnedCodec):
             )
         return Latents(torch.from_numpy(index).float(), parameters[0] / 8)
 
-    def _file_size(self, image: Image, sections: Mapping[str, bytes]) -> int:
-        return len(Container(self.id, *image.shape[:2], dict(sections), self.identity).to_bytes())
+    def _encode(self, image: Image, quality: float, *, latents: str = "best") -> dict[str, bytes]:
+        """
+        Args:
+            latents: the lossless coder, one of `LATENT_CODERS`.
+        """
+        return self.latent_sections(self.analyse(image, quality), latents)
+
+    def _decode(self, container: Container) -> Image:
+        return self.synthesise(self.read_latents(container), container.height, container.width)
 
 
 def _check(index: np.ndarray) -> bytes:

@@ -1,10 +1,14 @@
 """Grad-CAM: where a classifier sees its class (Selvaraju et al., ICCV 2017, equations 1 and 2).
 
-Used by the encoder only: the heat map sets the residual's quality and is not sent.
+Used by the encoder only: the heat map sets the residual's quality and is not sent. The library pytorch-grad-cam has the
+same formula (a test compares them); it is not used, since it runs the gradient through the whole network instead of
+its head, and resizes with OpenCV.
 """
 
 from __future__ import annotations
 
+import json
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +19,11 @@ from torch import Tensor
 from datamodules.config import ROOT_VARIABLE
 from lightning_modules.codec.contract import Image, check_image
 from lightning_modules.codec.errors import ConfigError, WeightsError
+from lightning_modules.codec.weights import weights_identity
 from losses.perceptual import FrozenFeatures
 from losses.pretrained import SHARED_INPUT, SHARED_WEIGHTS, shared_weights
 
+SHARED_CLASSIFIER = "mobilenetv2_100"
 VGG16_LAYER = "features.29"
 """The last convolution's ReLU, 14×14 for a picture of 224×224."""
 _MULTIPLE = 32
@@ -35,6 +41,9 @@ class GradCam:
         top_k: number of classes.
         layer: name of the module whose output is A; None for the classifier's last features.
         side: the picture's shorter side is scaled to about this, sides to multiples of 32.
+
+    Attributes:
+        description: name, identity of the weights and settings: all that a heat map depends on.
     """
 
     def __init__(
@@ -54,6 +63,9 @@ class GradCam:
             )
         self.classifier = FrozenFeatures(name, weights, mean=mean, std=std, **options)
         self.top_k, self.side = top_k, side
+        state = self.classifier.network.state_dict()
+        identity = weights_identity(state, {"paper": name, "config": json.dumps([layer, mean, std, options])})
+        self.description = f"Grad-CAM of {name} {identity.hex()}, top {top_k}, side {side}"
         modules = dict(self.classifier.network.named_modules())
         if layer is not None and layer not in modules:
             raise ConfigError(f"{name} has no layer {layer!r}: choose one of network.named_modules()")
@@ -104,27 +116,35 @@ class GradCam:
         return height, width
 
 
-def open_classifier(name: str, weights: str | Path | None = None, top_k: int = 1) -> GradCam:
-    """Grad-CAM by name.
+def open_classifier(name: str, top_k: int = 1) -> GradCam:
+    """Grad-CAM by name, made once a process.
 
     Args:
-        name: timm's; ``vgg16`` is the slides' choice.
-        weights: a safetensors file; by default timm's hub, and for ``mobilenetv2_100`` the file below
-            ``GENIC_DATA``.
+        name: NAME or NAME:FILE. NAME is timm's; ``vgg16`` is the slides' choice. FILE holds the weights, safetensors;
+            by default they are from timm's hub, and for ``mobilenetv2_100`` the file below ``GENIC_DATA``.
         top_k: see `GradCam`.
 
     Raises:
         WeightsError: the weights are not there.
     """
-    if name == "mobilenetv2_100" and (weights is None or Path(weights).name == Path(SHARED_WEIGHTS).name):
-        path = Path(weights) if weights is not None else shared_weights()
+    name, _, file = name.partition(":")
+    path = Path(file) if file else None
+    if name == SHARED_CLASSIFIER and path is None:
+        path = shared_weights()
         if path is None:
             raise WeightsError(
                 f"set {ROOT_VARIABLE} to a folder with {SHARED_WEIGHTS}, or name another classifier"
             )
-        return GradCam(name, path, top_k, **SHARED_INPUT)
+    changed = path.stat().st_mtime_ns if path is not None and path.is_file() else 0
+    return _open_classifier(name, path, top_k, changed)
+
+
+@lru_cache(maxsize=4)
+def _open_classifier(name: str, path: Path | None, top_k: int, _changed: int) -> GradCam:
+    shared = name == SHARED_CLASSIFIER and path is not None and path.name == Path(SHARED_WEIGHTS).name
+    options = SHARED_INPUT if shared else {}
     layer = VGG16_LAYER if name == "vgg16" else None
-    return GradCam(name, "hub" if weights is None else weights, top_k, layer)
+    return GradCam(name, "hub" if path is None else path, top_k, layer, **options)
 
 
 def _to_unit(heat: Tensor) -> Tensor:

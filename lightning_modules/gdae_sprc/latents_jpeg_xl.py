@@ -1,4 +1,4 @@
-"""Latents without loss by JPEG XL, FLIF's successor: the channels as tiles of one grey picture."""
+"""Latents in JPEG XL without loss, FLIF's successor: the channels are tiles of one grey picture."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lightning_modules.classical.base import check_size
 from lightning_modules.classical.jxl import claimed_size
 
 
-def encode_mosaic(index: np.ndarray, middle: int) -> bytes:
+def encode_latents(index: np.ndarray, middle: int) -> bytes:
     """A JPEG XL codestream of whole numbers [C, h, w] within ±``middle`` (at most 127)."""
     channels, h, w = index.shape
     rows, columns = _grid(channels)
@@ -23,7 +23,7 @@ def encode_mosaic(index: np.ndarray, middle: int) -> bytes:
     )
 
 
-def decode_mosaic(stream: bytes, shape: tuple[int, int, int], middle: int) -> np.ndarray:
+def decode_latents(stream: bytes, shape: tuple[int, int, int], middle: int) -> np.ndarray:
     """int64 [C, h, w]; `DamagedFileError` where the stream is not of that shape."""
     channels, h, w = shape
     rows, columns = _grid(channels)
