@@ -28,6 +28,7 @@ import torch
 from pytorch_lightning.utilities import rank_zero_only, rank_zero_warn
 
 from datamodules import make_datamodule
+from datamodules.files import EvaluationOnly
 from experiments.config import RunConfig, load_config, to_yaml
 from experiments.evaluate import pictures
 from experiments.training.callbacks import FINISHED, Checkpoints, Clock, Meters, Panels
@@ -97,6 +98,8 @@ def train(
     pl.seed_everything(config.seed, verbose=False)
     module = find_paper(config.experiment).module_class()(config.paper(), config.seed)
     datamodule = make_datamodule(config.data)
+    if isinstance(datamodule, EvaluationOnly):
+        datamodule.train_dataloader()
     start_batch = 0
     if checkpoint_path is not None:
         checkpoint = read_checkpoint(checkpoint_path)

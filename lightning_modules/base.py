@@ -74,16 +74,20 @@ class CompressionModule(pl.LightningModule):
 
     def metadata(self) -> dict[str, str]:
         """What a weights file says of itself: the paper and its configuration's part ``model``, enough to rebuild the
-        codec; for information ``training`` and ``batches``."""
+        codec; ``coding``, the defaults of encoding; for information ``training`` and ``batches``."""
         parts = self.config
         model = getattr(parts, "model", parts)
-        told = {"training": _json(parts.train)} if model is not parts else {}
+        told = {}
+        if model is not parts:
+            told = {"training": _json(parts.train), "coding": _json(parts.coding)}
         return {"paper": self.paper, "config": _json(model), **told, "batches": str(int(self.batches_seen))}
 
     def configure_optimizers(self) -> list[Optimizer]:
         groups = self.optimiser_groups()
         self.optimiser_names = list(groups)
-        return [torch.optim.Adam(list(parameters), lr=rate) for parameters, rate in groups.values()]
+        return [
+            torch.optim.Adam(list(parameters), lr=rate, fused=True) for parameters, rate in groups.values()
+        ]
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         # The noise of a batch depends on its number and rank alone: a resumed run repeats it.
@@ -93,7 +97,7 @@ class CompressionModule(pl.LightningModule):
         factor = self.learning_rate_factor(int(self.batches_seen))
         for optimiser, (_, rate) in zip(self._optimisers(), self.optimiser_groups().values(), strict=True):
             for group in optimiser.param_groups:
-                group["lr"] = rate * factor
+                group["lr"] = rate * factor * group.get("scale", 1.0)
         self.loss_step(batch)
         self.batches_seen += 1
 

@@ -17,7 +17,6 @@ import numpy as np
 import torch
 
 from datamodules import DataConfig, make_datamodule
-from datamodules.images import write_atomic
 from eval.provenance import provenance
 from eval.tables import number, table
 from experiments.paper_tables.files import Encoded, Row, measured
@@ -25,6 +24,7 @@ from experiments.paper_tables.ppgn_figure import draw
 from experiments.paper_tables.ppgn_regions import regions
 from lightning_modules.codec.contract import Codec, Image
 from lightning_modules.codec.errors import ConfigError, DataError
+from lightning_modules.codec.files import write_atomic
 from lightning_modules.codec.weights import find_weights
 from lightning_modules.registry import open_codec
 

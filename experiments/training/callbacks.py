@@ -19,7 +19,8 @@ from experiments.training.checkpoint import CONFIG_KEY, PROCESSES_KEY
 from experiments.training.folder import CHECKPOINT, CONFIG, WEIGHTS
 from experiments.training.panels import picture_grid
 from lightning_modules.base import CompressionModule
-from lightning_modules.codec.weights import atomic_file, save_weights
+from lightning_modules.codec.files import atomic_file
+from lightning_modules.codec.weights import save_weights
 from lightning_modules.config import TrainConfig
 
 FINISHED, OUT_OF_TIME = "finished", "out of time"
