@@ -67,6 +67,10 @@ class PpgnInpainting(CompressionModule):
             groups["feed_forward_discriminator"] = (self.D_f.parameters(), rate)
         return groups
 
+    def networks(self) -> list[nn.Module]:
+        s = self.system
+        return [s.restorer, s.filler, s.G, *(D for D in (self.D, self.D_f) if D is not None)]
+
     def loss_step(self, batch: Batch) -> None:
         for_restorer, for_filler, for_G = self._shared_out(batch.image)
         rng = np.random.default_rng(int(torch.randint(2**31, ())))
@@ -79,7 +83,7 @@ class PpgnInpainting(CompressionModule):
             "restorer": (x_r, self._pass(x_r, rng, (Thumbnail,))),
             "filler": (x_f, self._pass(x_f, rng, MASKED)),
         }
-        adversarial = self.D_f is not None and int(self.batches_seen) >= c.adversarial_from
+        adversarial = self.D_f is not None and self.batches_seen >= c.adversarial_from
 
         # Discriminator: pictures beside what they were made from.
         if adversarial:

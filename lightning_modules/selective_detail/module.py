@@ -47,7 +47,7 @@ class SelectiveDetail(CompressionModule):
     @property
     def detail(self) -> bool:
         """Whether G_s takes part at this batch."""
-        return self.config.model.detail_decoder and int(self.batches_seen) >= self.config.train.detail_from
+        return self.config.model.detail_decoder and self.batches_seen >= self.config.train.detail_from
 
     def optimiser_groups(self) -> dict[str, tuple[Iterable[nn.Parameter], float]]:
         rate, theirs, ours = self.config.train.learning_rate, [], []
@@ -78,7 +78,7 @@ class SelectiveDetail(CompressionModule):
     def loss_step(self, batch: Batch) -> None:
         c, x = self.config.train, batch.image.contiguous(memory_format=torch.channels_last)
         level = torch.rand(len(x), device=x.device) ** c.level_power * (self.config.model.levels - 1)
-        clock, detail = int(self.batches_seen), self.detail
+        clock, detail = self.batches_seen, self.detail
         adversarial = self.D is not None and clock >= c.adversarial_from
         if detail and clock == c.detail_from > 0 and self.config.model.transform == "attention":
             self.system.G_s.load_state_dict(self.system.detail_from_main())
@@ -156,12 +156,13 @@ class SelectiveDetail(CompressionModule):
             state |= {f"G_s.{name}": t for name, t in self.system.detail_from_main().items()}
         return state | build_tables().state()
 
-    def initialise_from(self, tensors: Mapping[str, Tensor]) -> None:
+    def initialise_from(self, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> tuple[int, int]:
         """As for every paper; where the file has no detail decoder, it starts as the main one's copy."""
-        super().initialise_from(tensors)
+        counts = super().initialise_from(tensors, metadata)
         alike = self.system.G_s is not None and self.config.model.transform == "attention"
         if alike and not any(name.startswith("G_s.") for name in tensors):
             self.system.G_s.load_state_dict(self.system.detail_from_main())
+        return counts
 
     def codec(self) -> SelectiveDetailCodec:
         return SelectiveDetailCodec(as_stored(self.export_weights()), self.metadata())
