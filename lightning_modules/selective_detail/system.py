@@ -23,7 +23,13 @@ from torch import Tensor, nn
 from lightning_modules.entropy.hyperprior import EntropyEstimator, Rate
 from lightning_modules.layers.gain_units import GainUnits
 from lightning_modules.selective_detail.config import SelectiveDetailModel
-from lightning_modules.selective_detail.networks import HyperEncoder, decoder, encoder
+from lightning_modules.selective_detail.networks import (
+    HyperEncoder,
+    PretrainedDecoder,
+    PretrainedEncoder,
+    decoder,
+    encoder,
+)
 
 
 class Reconstruction(NamedTuple):
@@ -51,7 +57,8 @@ class System(nn.Module):
 
     def __init__(self, config: SelectiveDetailModel) -> None:
         super().__init__()
-        self.E = encoder(config)
+        pretrained = config.transform == "pretrained"
+        self.E = PretrainedEncoder(config) if pretrained else encoder(config)
         self.gain = GainUnits(config.levels, config.latents)
         self.H_e = HyperEncoder(config)
         self.H = EntropyEstimator(
@@ -63,7 +70,11 @@ class System(nn.Module):
             config.skew,
             config.levels,
         )
-        self.G_m = decoder(config.latents, config.G_m, config.G_m_blocks)
+        self.G_m = (
+            PretrainedDecoder(config)
+            if pretrained
+            else decoder(config.latents, config.G_m, config.G_m_blocks)
+        )
         self.G_s = decoder(config.latents, config.G_s, config.G_s_blocks) if config.detail_decoder else None
 
     def latents(self, x: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
