@@ -69,5 +69,5 @@ def test_every_part_of_the_format_is_in_a_golden_file() -> None:
         for data, *_ in golden_files(name, bytes(4)).values()
         for section in Container.from_bytes(data).sections
     }
-    # Of classical codecs; tests/golden/escapes.gnc; and one that is written no more.
-    assert set(SECTIONS) - found <= {"payload", "palette", "escapes", "edges"}
+    # Of classical codecs; and `tests/golden/escapes.gnc` has escapes.
+    assert set(SECTIONS) - found <= {"payload", "palette", "escapes"}

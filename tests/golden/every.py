@@ -61,7 +61,8 @@ CASES: dict[str, dict[str, Case]] = {
     "ppgn_inpainting": {
         scheme: Case(64, 80, -1, {"scheme": scheme})
         for scheme in ("square", "pixels", "edges", "blocks", "blocks_random")
-    },
+    }
+    | {"assisted": Case(64, 80, -1, {"scheme": "square", "steps": 1, "assistants": ["edge"]})},
 }
 OPTIONS: dict[str, dict[str, Any]] = {"gan_reversal": {"steps": 2}}
 """What makes a codec's encoder quick."""
