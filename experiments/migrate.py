@@ -29,10 +29,17 @@ RENAMED: dict[str, dict[str, str]] = {
     "selective_detail": {},
     "gdae_sprc": {},
     "gan_reversal": {"guess": "encoder"},
+    "ppgn_inpainting": {
+        "rate": "step_size",
+        "lambda_edge": "edge_weight",
+        "lambda_style": "style_weight",
+        "lambda_content": "content_weight",
+        "lambda_boundary": "boundary_weight",
+    },
 }
 # The same of settings of encoding, which weights of such papers carry along.
 CODING: dict[str, dict[str, str]] = {
-    "gan_reversal": {"search_rate": "learning_rate", "mse": "mse_weight", "lambda_rate": "rate_weight"}
+    "gan_reversal": {"search_rate": "learning_rate", "mse": "mse_weight", "lambda_rate": "rate_weight"},
 }
 # Paper -> the setting that had a value for each rate level.
 LEVELS = {"selective_detail": "lambda_e", "gdae_sprc": "lambda_rate"}
