@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
-import importlib
+import pkgutil
 from typing import TYPE_CHECKING
 
 from datamodules.batch import Batch
 from datamodules.config import DataConfig
-from lightning_modules.codec.errors import ConfigError
+from lightning_modules.codec.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:  # Lightning takes seconds to import
     from datamodules.base import PhotoDataModule
+    from datamodules.files import EvaluationOnly
 
 __all__ = ["DATASETS", "Batch", "DataConfig", "make_datamodule"]
 
@@ -19,6 +19,11 @@ DATASETS = {
     "imagenet": "datamodules.photographs:ImageNet",
     "openimages": "datamodules.openimages:OpenImages",
     "kodak": "datamodules.kodak:Kodak",
+    "clic2020": "datamodules.test_sets:Clic2020",
+    "clic2021": "datamodules.test_sets:Clic2021",
+    "div2k": "datamodules.test_sets:Div2k",
+    "tecnick": "datamodules.test_sets:Tecnick",
+    "cityscapes": "datamodules.test_sets:Cityscapes",
     "camvid": "datamodules.camvid:CamVid",
     "bsds": "datamodules.photographs:Bsds",
     "photographs": "datamodules.photographs:Photographs",
@@ -27,15 +32,12 @@ DATASETS = {
 }
 
 
-def make_datamodule(config: DataConfig) -> PhotoDataModule:
-    """The datamodule that ``config.name`` stands for.
+def make_datamodule(config: DataConfig) -> PhotoDataModule | EvaluationOnly:
+    """The datamodule that ``config.name`` stands for; a set for evaluation alone is none of Lightning's.
 
     Raises:
         ConfigError: no such data set, or a value out of range.
     """
     if config.name not in DATASETS:
-        near = difflib.get_close_matches(config.name, DATASETS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(DATASETS)}"
-        raise ConfigError(f"no data set {config.name!r}: {hint}")
-    module, _, name = DATASETS[config.name].partition(":")
-    return getattr(importlib.import_module(module), name)(config)
+        raise ConfigError(f"no data set {config.name!r}: {did_you_mean(config.name, DATASETS)}")
+    return pkgutil.resolve_name(DATASETS[config.name])(config)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 import warnings
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +14,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from lightning_modules.codec.errors import DataError, ImageError
+from lightning_modules.codec.files import write_atomic
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm"})
 
@@ -89,21 +89,6 @@ def write_png(path: str | os.PathLike, image: np.ndarray) -> None:
     buffer = BytesIO()
     Image.fromarray(image).save(buffer, "PNG")
     write_atomic(path, buffer.getvalue())
-
-
-def write_atomic(path: str | os.PathLike, data: bytes) -> None:
-    """Write through a temporary file beside the target; parent folders are made."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def list_images(
@@ -183,9 +168,3 @@ def _to_rgb(picture: Image.Image) -> Image.Image:
 
 def _name(source: str | os.PathLike | bytes) -> str:
     return "a picture in memory" if isinstance(source, bytes) else str(source)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -8,9 +8,10 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from datamodules.base import EvaluationOnly
-from datamodules.images import ImageItem, list_images, write_atomic
+from datamodules.files import EvaluationOnly
+from datamodules.images import ImageItem, list_images
 from lightning_modules.codec.errors import DataError
+from lightning_modules.codec.files import write_atomic
 
 NAMES = tuple(f"kodim{k:02d}.png" for k in range(1, 25))
 URL = "https://r0k.us/graphics/kodak/kodak/"

@@ -19,9 +19,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from datamodules.base import Part, PhotoDataModule
-from datamodules.images import ImageItem, read_label, write_atomic
+from datamodules.base import PhotoDataModule
+from datamodules.files import Part
+from datamodules.images import ImageItem, read_label
 from lightning_modules.codec.errors import DataError
+from lightning_modules.codec.files import write_atomic
 
 FACE = "Human face"
 MAX_CLASSES = 255  # of an 8-bit map, besides background

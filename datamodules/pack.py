@@ -19,9 +19,9 @@ from rich.progress import track
 from datamodules import DATASETS, make_datamodule
 from datamodules.batch import LABELS
 from datamodules.config import DataConfig
-from datamodules.images import write_atomic
 from datamodules.shards import INDEX
 from lightning_modules.codec.errors import ConfigError, DataError, GenicError, ImageError
+from lightning_modules.codec.files import write_atomic
 
 
 def pack(config: DataConfig, out: Path, megabytes: float = 64) -> tuple[int, int]:

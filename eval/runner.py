@@ -31,6 +31,9 @@ import json
 import multiprocessing
 import queue
 import re
+import sys
+import threading
+import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -41,13 +44,14 @@ from typing import Any
 
 import numpy as np
 
-from datamodules.images import ImageItem, write_atomic, write_png
+from datamodules.images import ImageItem, write_png
 from eval import worker
 from eval.provenance import code_digest, gpus, machine, versions
 from eval.schema import SCHEMA, CodecResult, ImageResult, Means, Point, Provenance, from_plain, to_plain
 from lightning_modules.codec.container import NO_WEIGHTS, Container
 from lightning_modules.codec.contract import Codec, Image
 from lightning_modules.codec.errors import ConfigError, GenicError, ToolError
+from lightning_modules.codec.files import write_atomic
 from lightning_modules.registry import open_codec
 
 
@@ -162,15 +166,25 @@ class WorkerPairs:
 
     def _pair(self, k: int) -> tuple[ProcessPoolExecutor, ProcessPoolExecutor]:
         if k not in self._pairs:
-            context, gpu = multiprocessing.get_context("spawn"), k % gpus() if gpus() else None
-            encoder, decoder = (
-                ProcessPoolExecutor(1, context, worker.start, (gpu, self.threads)) for _ in range(2)
-            )
-            self._pairs[k] = encoder, decoder
+            gpu = k % gpus() if gpus() else None
+            self._pairs[k] = _process(gpu, self.threads), _process(gpu, self.threads)
         return self._pairs[k]
 
 
 _Call = Callable[..., Any]
+_starting = threading.Lock()
+
+
+def _process(gpu: int | None, threads: int) -> ProcessPoolExecutor:
+    """A process that has imported `eval.worker` and nothing of the program that started it, which may be heavy."""
+    executor = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+    with _starting:
+        program, sys.modules["__main__"] = sys.modules["__main__"], types.ModuleType("__main__")
+        try:
+            executor.submit(worker.start, gpu, threads)
+        finally:
+            sys.modules["__main__"] = program
+    return executor
 
 
 def measure_files(

@@ -18,9 +18,10 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from datamodules.images import list_images, read_image, write_atomic
+from datamodules.images import list_images, read_image
 from lightning_modules.codec.contract import Codec, Image, bits_per_pixel
 from lightning_modules.codec.errors import ConfigError, DataError, GenicError, ImageError, TargetError
+from lightning_modules.codec.files import write_atomic
 from lightning_modules.codec.rate_control import Found, budget, reaching
 from lightning_modules.registry import open_codec
 

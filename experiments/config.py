@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from datamodules.config import DataConfig
-from lightning_modules.codec.errors import ConfigError
+from lightning_modules.codec.errors import ConfigError, did_you_mean, nearest
 from lightning_modules.config import PaperConfig, TrainConfig
 from lightning_modules.registry import find_paper
 
@@ -100,9 +99,7 @@ def _preset_path(experiment: str, preset: str) -> Path:
     if path.is_file():
         return path
     there = sorted(p.stem for p in path.parent.glob("*.yaml"))
-    near = difflib.get_close_matches(preset, there, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(there)}"
-    raise ConfigError(f"{experiment} has no preset {preset!r}; {hint}")
+    raise ConfigError(f"{experiment} has no preset {preset!r}; {did_you_mean(preset, there)}")
 
 
 def _merge(config: Any, update: Any, where: str = "") -> Any:
@@ -132,14 +129,9 @@ def _merge(config: Any, update: Any, where: str = "") -> Any:
 
 def _nearest(key: str, known: list[str]) -> str:
     """A hint at what may have been meant: by the whole key, else by its last part."""
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.75)
-    if not near:
-        leaves = {name.rpartition(".")[2]: name for name in known}
-        near = [
-            leaves[leaf]
-            for leaf in difflib.get_close_matches(key.rpartition(".")[2], leaves, n=1, cutoff=0.6)
-        ]
-    return f"did you mean {near[0]!r}?" if near else f"the keys are {', '.join(known)}"
+    leaves = {name.rpartition(".")[2]: name for name in known}
+    near = nearest(key, known, 0.75) or leaves.get(nearest(key.rpartition(".")[2], leaves) or "")
+    return f"did you mean {near!r}?" if near else f"the keys are {', '.join(known)}"
 
 
 def _keys(config: Any, prefix: str = "") -> Iterable[str]:

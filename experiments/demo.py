@@ -18,7 +18,6 @@ import argparse
 import json
 import os
 import sys
-from bisect import bisect_right
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -31,8 +30,9 @@ from datamodules.images import read_image, write_png
 from eval.metrics import measure
 from experiments import decompress, evaluate, rd_curves
 from experiments.config import load_config
+from experiments.paper_tables.files import within
 from experiments.run import Run, quieten, train
-from lightning_modules.codec.contract import Codec, Image
+from lightning_modules.codec.contract import Image
 from lightning_modules.codec.errors import DataError, GenicError
 from lightning_modules.registry import open_codec
 
@@ -121,9 +121,8 @@ def _compare(image: Image, out: Path) -> list[tuple[str, int, float, float]]:
     folder = out / "pictures"
     folder.mkdir(parents=True, exist_ok=True)
     learned = open_codec(PAPER)
-    target = len(learned.encode(image))
     files = {PAPER: learned.encode(image)}
-    files |= {name: _at_most(open_codec(name), image, target) for name in ("jpeg", "webp")}
+    files |= {name: within(open_codec(name), image, len(files[PAPER])) for name in ("jpeg", "webp")}
     rows, panels = [], [("original", image)]
     for name, data in files.items():
         path = folder / f"{name}.gnc"
@@ -135,13 +134,6 @@ def _compare(image: Image, out: Path) -> list[tuple[str, int, float, float]]:
         panels.append((f"{name}, {len(data)} bytes", decoded))
     write_png(folder / "comparison.png", _strip(panels))
     return rows
-
-
-def _at_most(codec: Codec, image: Image, target: int) -> bytes:
-    """The file of the highest whole-numbered quality within ``target`` bytes, or of the lowest."""
-    lowest, highest = round(codec.qualities[0]), round(codec.qualities[-1])
-    fitting = bisect_right(range(lowest, highest + 1), target, key=lambda q: len(codec.encode(image, q)))
-    return codec.encode(image, lowest + max(fitting - 1, 0))
 
 
 def _strip(panels: Sequence[tuple[str, Image]]) -> Image:

@@ -11,7 +11,6 @@ Reads ``RESULTS/DATA/*.json`` (of `experiments.evaluate`, or in CompressAI's for
 from __future__ import annotations
 
 import argparse
-import difflib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ from pathlib import Path
 from eval.curves import Curve, curve_of, find_reference, load_reference, load_results
 from eval.plots import plot
 from eval.tables import report
-from lightning_modules.codec.errors import ConfigError, GenicError
+from lightning_modules.codec.errors import ConfigError, GenicError, did_you_mean
 
 # Of the published curves these are drawn; the table has them all.
 _DRAWN = (
@@ -96,9 +95,7 @@ def _choose(anchor: str | None, curves: Sequence[Curve]) -> Curve:
     if anchor is None:
         return curves[names.index("hevc") if "hevc" in names else 0]
     if anchor not in names:
-        near = difflib.get_close_matches(anchor, names, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names)}"
-        raise ConfigError(f"no curve {anchor!r} to compare with: {hint}")
+        raise ConfigError(f"no curve {anchor!r} to compare with: {did_you_mean(anchor, names)}")
     return curves[names.index(anchor)]
 
 

@@ -11,12 +11,11 @@ A paper whose evaluation has several parts runs the first where none is named. W
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
-from lightning_modules.codec.errors import ConfigError, GenicError
+from lightning_modules.codec.errors import ConfigError, GenicError, did_you_mean
 
 # Paper -> its parts, modules of the package `experiments.paper_tables.PAPER`; without any it is a module itself. Their
 # `main` takes the rest of the command line and returns the exit status.
@@ -47,20 +46,15 @@ def _find(arguments: list[str]) -> tuple[Callable[[Sequence[str]], int], list[st
     """The part's `main`, and the arguments after its name."""
     paper, rest = (arguments[0] if arguments else ""), arguments[1:]
     if paper not in PARTS:
-        raise ConfigError(f"no table of a paper {paper!r}; {_hint(paper, PARTS)}")
+        raise ConfigError(f"no table of a paper {paper!r}; {did_you_mean(paper, PARTS)}")
     module = f"experiments.paper_tables.{paper}"
     if parts := PARTS[paper]:
         named = bool(rest) and not rest[0].startswith("-")
         part = rest.pop(0) if named else parts[0]
         if part not in parts:
-            raise ConfigError(f"{paper} has no part {part!r}; {_hint(part, parts)}")
+            raise ConfigError(f"{paper} has no part {part!r}; {did_you_mean(part, parts)}")
         module = f"{module}.{part}"
     return importlib.import_module(module).main, rest
-
-
-def _hint(name: str, names: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, names, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names)}"
 
 
 if __name__ == "__main__":

@@ -10,14 +10,13 @@ line to `PAPERS` and follow ``docs/add_a_paper.md``.
 
 from __future__ import annotations
 
-import difflib
-import importlib
+import pkgutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from lightning_modules.codec.container import Container
 from lightning_modules.codec.contract import Codec
-from lightning_modules.codec.errors import ConfigError, ForeignFileError
+from lightning_modules.codec.errors import ConfigError, ForeignFileError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -38,11 +37,11 @@ class Paper:
 
     def module_class(self) -> type:
         """Its `lightning_modules.base.CompressionModule`; imported here and not before."""
-        return _load(f"lightning_modules.{self.name}.module:{self.stem}")
+        return pkgutil.resolve_name(f"lightning_modules.{self.name}.module:{self.stem}")
 
     def config_class(self) -> type:
         """Its configuration, in parts ``model``, ``train`` and ``coding``."""
-        return _load(f"lightning_modules.{self.name}.config:{self.stem}Config")
+        return pkgutil.resolve_name(f"lightning_modules.{self.name}.config:{self.stem}Config")
 
     def codecs(self) -> dict[str, tuple[str, str]]:
         """Name -> (id in files, "module:class") of each codec."""
@@ -85,7 +84,7 @@ def learned() -> dict[str, tuple[str, str]]:
 def find_paper(name: str) -> Paper:
     """The paper of that name; `ConfigError` names the nearest one otherwise."""
     if name not in PAPERS:
-        raise ConfigError(f"no experiment {name!r}; {_hint(name, list(PAPERS))}")
+        raise ConfigError(f"no experiment {name!r}; {did_you_mean(name, PAPERS)}")
     return PAPERS[name]
 
 
@@ -93,10 +92,10 @@ def open_codec(name: str) -> Codec:
     """The codec ``name`` or ``name:which``; `ConfigError` names the nearest known one otherwise."""
     base, _, which = name.partition(":")
     if base in CLASSICAL and not which:
-        return _load(CLASSICAL[base][1])()
+        return pkgutil.resolve_name(CLASSICAL[base][1])()
     if base in learned():
-        return _load(learned()[base][1]).load(which or "small")
-    raise ConfigError(f"no codec {name!r}: {_hint(base, [*CLASSICAL, *learned()])}")
+        return pkgutil.resolve_name(learned()[base][1]).load(which or "small")
+    raise ConfigError(f"no codec {name!r}: {did_you_mean(base, [*CLASSICAL, *learned()])}")
 
 
 def codec_for(data: bytes, weights: Path | None = None) -> Codec:
@@ -104,18 +103,8 @@ def codec_for(data: bytes, weights: Path | None = None) -> Codec:
     container = Container.from_bytes(data)
     for identifier, target in CLASSICAL.values():
         if identifier == container.codec:
-            return _load(target)()
+            return pkgutil.resolve_name(target)()
     for identifier, target in learned().values():
         if identifier == container.codec:
-            return _load(target).load(weights if weights is not None else container.weights)
+            return pkgutil.resolve_name(target).load(weights if weights is not None else container.weights)
     raise ForeignFileError(f"the file names codec {container.codec!r}, unknown to this genic: upgrade genic")
-
-
-def _hint(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
-
-
-def _load(target: str) -> type:
-    module, _, name = target.partition(":")
-    return getattr(importlib.import_module(module), name)

@@ -28,7 +28,7 @@ from lightning_modules.entropy.grid import exact_copy
 from lightning_modules.entropy.latents import LatentCoder, channels_last
 from lightning_modules.entropy.range_coder import TOTAL
 from lightning_modules.extreme_semantic.codec import ExtremeSemanticCodec
-from lightning_modules.extreme_semantic.config import ExtremeSemanticConfig
+from lightning_modules.extreme_semantic.config import ExtremeSemanticModel, ExtremeSemanticTraining
 from lightning_modules.extreme_semantic.map_coding import CODERS, decode_map, encode_map, map_sizes
 from lightning_modules.extreme_semantic.maps import (
     cells,
@@ -41,7 +41,7 @@ from lightning_modules.extreme_semantic.maps import (
     wanted_positions,
 )
 from lightning_modules.extreme_semantic.module import ExtremeSemantic, masked_mse, open_features
-from lightning_modules.extreme_semantic.networks import Discriminator
+from lightning_modules.extreme_semantic.networks import Discriminator, Residual
 from lightning_modules.extreme_semantic.networks import scores as d_scores
 from lightning_modules.extreme_semantic.system import Output, System, noise_of
 from lightning_modules.registry import open_codec
@@ -51,9 +51,11 @@ from tests.recorder import Recorder
 
 def nano(**changes: object) -> ExtremeSemantic:
     """A nano module with seeded random weights."""
-    config = load_config("extreme_semantic", ["preset=nano", *(f"model.{k}={v}" for k, v in changes.items())])
+    fields = {f.name for f in dataclasses.fields(ExtremeSemanticModel)}
+    settings = (f"{'model' if k in fields else 'train'}.{k}={v}" for k, v in changes.items())
+    config = load_config("extreme_semantic", ["preset=nano", *settings])
     torch.manual_seed(0)
-    return ExtremeSemantic(config.model)
+    return ExtremeSemantic(config.paper())
 
 
 def photograph(height: int = 96, width: int = 128) -> np.ndarray:
@@ -86,47 +88,81 @@ def codec() -> ExtremeSemanticCodec:
     optimiser = torch.optim.Adam(module.system.parameters(), lr=4e-3)
     for _ in range(40):
         output = module.system(x, torch.randint(3, (2,)), module.random_maps(t), module.noise(x), 0.1)
-        loss = 12 * masked_mse(x, output, 16) + output.bits.mean() / x[0, 0].numel()
+        loss = 12 * masked_mse(x, output, 16) + output.rate.mean() / x[0, 0].numel()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
     return module.codec()
 
 
+def conv(module: torch.nn.Module) -> bool:
+    return isinstance(module, torch.nn.Conv2d | torch.nn.ConvTranspose2d)
+
+
+def notation(network: torch.nn.Module) -> list[str]:
+    """The layers of a network on their way, as Johnson et al. write them."""
+    layers, within = [], set()
+    for module in network.modules():
+        if isinstance(module, Residual):
+            inner = [m for m in module.modules() if conv(m)]
+            within |= set(inner)
+            assert [(m.in_channels, m.kernel_size, m.stride) for m in inner] == 2 * [
+                (inner[0].out_channels, (3, 3), (1, 1))
+            ]
+            layers.append(f"R{inner[0].out_channels}")
+        elif conv(module) and module not in within:
+            (k, _), (s, _) = module.kernel_size, module.stride
+            up = isinstance(module, torch.nn.ConvTranspose2d)
+            assert s == 1 or (k, s) == (3, 2)
+            layers.append(("u" if up else "d" if s == 2 else f"c{k}s1-") + str(module.out_channels))
+    return layers
+
+
 class TestNetworks:
-    def test_the_published_widths(self):
-        config = load_config("extreme_semantic", ["preset=paper"]).model
+    def test_the_paper_preset_is_the_publication_s(self):
+        """Agustsson et al., appendix: the layers in the notation of Johnson et al., by name, size and count."""
+        config = load_config("extreme_semantic", ["preset=paper"]).paper()
         with torch.device("meta"):
-            system, D = System(config), Discriminator(config)
-        convolutions = [m for m in system.E.modules() if isinstance(m, torch.nn.Conv2d)]
-        found = [(m.out_channels, m.kernel_size[0], m.stride[0]) for m in convolutions]
-        assert found == [(60, 7, 1), (120, 3, 2), (240, 3, 2), (480, 3, 2), (960, 3, 2), (8, 3, 1)]
-        found = [
-            m.out_channels
-            for m in system.G.modules()
-            if isinstance(m, torch.nn.Conv2d | torch.nn.ConvTranspose2d)
-        ]
-        assert found == [960] + 18 * [960] + [480, 240, 120, 60] + [3]
-        assert system.F is None and len(D.scales) >= 2
-        assert config.latent_stride == config.stride == 16
+            system = System(config.model)
+            D = Discriminator(config.train.D, config.train.scales, len(config.model.classes))
+        encoder = ["c7s1-60", "d120", "d240", "d480", "d960", "c3s1-8"]
+        generator = ["c3s1-960", *9 * ["R960"], "u480", "u240", "u120", "u60", "c7s1-3"]
+        assert (notation(system.E), notation(system.G)) == (encoder, generator)
+        assert system.F is None and isinstance(system.after, torch.nn.Identity)
+        assert config.model.latent_stride == config.model.stride == 16
         assert [round(c * math.log2(5) / 256, 3) for c in (2, 4, 8)] == [0.018, 0.036, 0.073]
-        selective = load_config("extreme_semantic", ["preset=paper_selective"]).model
+        # pix2pixHD's multi-scale D.
+        one = [
+            (m.in_channels, m.out_channels, m.kernel_size, m.stride) for m in D.scales[0].modules() if conv(m)
+        ]
+        two, widths = (2, 2), [15, 64, 128, 256, 512, 1]
+        steps = [two, two, two, (1, 1), (1, 1)]
+        assert one == [(a, b, (4, 4), s) for a, b, s in zip(widths, widths[1:], steps, strict=False)]
+        assert len(D.scales) == 2
+        c = config.train
+        weights = (c.adversarial_weight, c.mse_weight, c.feature_weight, c.perceptual_weight, c.rate_weight)
+        assert weights == (1, 12, 12, 12, 0)
+
+    def test_the_selective_preset_is_the_publication_s(self):
+        config = load_config("extreme_semantic", ["preset=paper_selective"]).paper()
         with torch.device("meta"):
-            system = System(selective)
-        assert selective.latent_stride == 8 and selective.stride == 16
-        first = system.G.first.conv
-        assert (first.in_channels, first.out_channels) == (960 + 960, 960)
+            system = System(config.model)
+        assert notation(system.E) == ["c7s1-60", "d120", "d240", "d480", "c3s1-8"]
+        assert notation(system.after) == ["c3s1-480", "d960"]
+        assert notation(system.F) == ["c7s1-60", "d120", "d240", "d480", "d960"]
+        assert notation(system.G)[:2] == ["c3s1-960", "R960"] and system.G.first.conv.in_channels == 960 + 960
+        assert config.model.latent_stride == 8 and config.model.stride == 16
 
     def test_nothing_between_the_last_convolution_and_the_quantiser_is_non_negative(self):
         module = nano()
         kinds = [type(m).__name__ for m in (module.system.E.last.conv, module.system.E.norm)]
         assert kinds == ["Conv2d", "BatchNorm2d"]
-        w = module.system.latents(2 * batch().image - 1)
+        w = module.system.latents(2 * batch().image - 1, torch.tensor([2, 2]))
         assert w.min() < -1.5 and w.max() > 1.5
 
     def test_every_centre_is_reached(self):
         module = nano()
-        index = module.system.Q.index(module.system.latents(2 * batch(4).image - 1))
+        index = module.system.Q.index(module.system.latents(2 * batch(4).image - 1, torch.tensor([2] * 4)))
         shares = torch.tensor([(index == c).float().mean() for c in folded.CENTRES])
         assert (shares > 0.02).all() and shares.sum() == pytest.approx(1)
 
@@ -135,15 +171,32 @@ class TestNetworks:
         system = nano(norm=norm).system.eval()
         for height, width in ((16, 16), (64, 112)):
             x = torch.zeros(1, 3, height, width)
-            w = system.latents(x)
+            w = system.latents(x, torch.tensor([2]))
             assert w.shape == (1, 4, height // 16, width // 16)
             noise = torch.zeros(1, 1, *w.shape[2:])
             assert system.reconstruct(w, torch.tensor([2]), None, noise).shape == x.shape
 
     def test_what_does_not_fit_is_an_error(self):
-        for change in ("C=[8,4]", "norm=batch", "E=[8,8]", "F=[]", "map_stride=5", "layer_weights=[1.0]"):
-            with pytest.raises(ConfigError):
-                load_config("extreme_semantic", ["preset=nano", f"model.{change}"])
+        for change in (
+            "model.C=[8,4]",
+            "model.C=[]",
+            "model.norm=batch",
+            "model.fold_out=2",
+            "model.F=[8]",
+            "model.map_stride=5",
+            "model.classes=[]",
+            "model.skew=3",
+            "train.layer_weights=[1.0]",
+            "train.selective=0",
+            "train.selective=1.5",
+            "train.D=[]",
+            "train.rate_weight=-1",
+            "train.sigma=0",
+        ):
+            field = change.partition("=")[0]
+            field = "model.F" if field == "model.map_stride" else "model.G" if "fold" in field else field
+            with pytest.raises(ConfigError, match=field.replace(".", r"\.")):
+                load_config("extreme_semantic", ["preset=nano", change])
 
 
 class TestFoldedGaussians:
@@ -180,7 +233,7 @@ class TestFoldedGaussians:
         sent = []
         for share in (0.0, 0.4, 1.0):
             wanted = torch.rand((4, *size), generator=generator) < share
-            symbols, at = channels_last(w * wanted), channels_last(wanted).bool()
+            symbols, at = channels_last(w * wanted), channels_last(wanted)
             stream = coder.encode(symbols, psi, level, bytearray(), at)
             assert torch.equal(coder.decode(stream, psi, level, EscapeReader(b""), at), symbols)
             sent.append(len(stream))
@@ -191,11 +244,11 @@ class TestFoldedGaussians:
         system, x = module.system.eval(), 2 * batch(1, 256).image - 1
         level = torch.tensor([2])
         output = system(x, level, None, module.noise(x))
-        w, coder = system.latents(x), coder_of(system)
+        w, coder = system.latents(x, level), coder_of(system)
         symbols = channels_last(system.hard(w, level, output.heat)[0])
-        wanted = channels_last(system.wanted(level, output.heat)[0]).bool()
+        wanted = channels_last(system.wanted(level, output.heat)[0])
         stream = coder.encode(symbols, coder.activations(system.psi(None, w)), level, bytearray(), wanted)
-        assert 8 * len(stream) == pytest.approx(float(output.bits.detach()), rel=0.02, abs=40)
+        assert 8 * len(stream) == pytest.approx(float(output.rate.detach()), rel=0.02, abs=40)
 
 
 def coder_of(system: System) -> LatentCoder:
@@ -216,7 +269,7 @@ class TestMaps:
         assert heat_of(merged, 4, 2).tolist() == [[[True, False]]]
 
     def test_class_names(self):
-        assert class_numbers("car, pedestrian", ExtremeSemanticConfig().classes) == [8, 9]
+        assert class_numbers("car, pedestrian", ExtremeSemanticModel().classes) == [8, 9]
         assert class_numbers("", ["a"]) == []
         with pytest.raises(ConfigError, match="there are"):
             class_numbers("cat", ["dog"])
@@ -301,12 +354,12 @@ class TestTraining:
         found = dict(recorder.logged)
         # The same draws, one step at a time.
         torch.manual_seed(3)
-        c, x, t = module.config, 2 * batch().image - 1, batch().semantic
+        c, x, t = module.config.train, 2 * batch().image - 1, batch().semantic
         level = (torch.rand(2) * 3).long()
-        output = module.system(x, level, module.random_maps(t), module.noise(x), c.beta)
+        output = module.system(x, level, module.random_maps(t), module.noise(x), c.rate_weight)
         mask = output.heat.repeat_interleave(16, 1).repeat_interleave(16, 2)[:, None].expand_as(x)
-        mse = ((x - output.x_hat) ** 2)[mask].mean() if mask.any() else torch.tensor(0.0)
-        real, fake = module.D(x, t), module.D(output.x_hat, t)
+        mse = ((x - output.picture) ** 2)[mask].mean() if mask.any() else torch.tensor(0.0)
+        real, fake = module.D(x, t), module.D(output.picture, t)
         lsgan_d = (
             sum(((r[-1] - 1) ** 2).mean() + (f[-1] ** 2).mean() for r, f in zip(real, fake, strict=True)) / 2
         )
@@ -319,20 +372,22 @@ class TestTraining:
             )
             / 2
         )
-        phi_x, phi = (module.features(p / 2 + 0.5) for p in (x, output.x_hat))
+        phi_x, phi = (module.features(p / 2 + 0.5) for p in (x, output.picture))
         perceptual = sum(w * (a - b).abs().mean() for w, a, b in zip((0.5, 1.0), phi_x, phi, strict=True))
-        bpp = output.bits.mean() / 64**2
+        bpp = output.rate.mean() / 64**2
         expected = {
             "loss/mse": mse,
             "loss/discriminator": lsgan_d,
-            "loss/generator": lsgan_g,
+            "loss/adversarial": lsgan_g,
             "loss/features": matching,
             "loss/perceptual": perceptual,
             "rate/bpp_estimated": bpp,
-            "loss/total": lsgan_g + 12 * mse + 12 * matching + 12 * perceptual + 0.5 * bpp,
+            "loss/total": lsgan_g + 12 * mse + 12 * matching + 12 * perceptual + bpp,
         }
         for name, value in expected.items():
-            assert found[name] == pytest.approx(float(value), rel=1e-4, abs=1e-6), name
+            assert found[name] == pytest.approx(float(torch.as_tensor(value).detach()), rel=1e-4, abs=1e-6), (
+                name
+            )
 
     def test_every_scale_counts_in_the_generator_s_loss(self):
         module = nano()
@@ -342,8 +397,8 @@ class TestTraining:
         loss = least_squares_generator(d_scores(outputs))
         gradients = torch.autograd.grad(loss, [o[-1] for o in outputs], retain_graph=True)
         assert all((g != 0).any() for g in gradients)
-        by_hand = [float(((o[-1] - 1) ** 2).mean()) for o in outputs]
-        assert float(loss) == pytest.approx(sum(by_hand) / 2)
+        by_hand = [float(((o[-1].detach() - 1) ** 2).mean()) for o in outputs]
+        assert float(loss.detach()) == pytest.approx(sum(by_hand) / 2)
         assert float(feature_matching([o[:-1] for o in outputs], [o[:-1] for o in outputs])) == 0
 
     def test_least_squares_by_hand(self):
@@ -387,7 +442,7 @@ class TestTraining:
 
         def perfect(*arguments: object) -> Output:
             output = decode(*arguments)
-            return output._replace(x_hat=x + 0 * output.x_hat)
+            return output._replace(picture=x + 0 * output.picture)
 
         module.system.forward = perfect
         module.loss_step(batch())
@@ -400,7 +455,7 @@ class TestTraining:
         x = 2 * batch().image - 1
         last, learns = module.system.E.last.conv.weight, module.system.H.out.weight
         for beta in (0.0, 1.0):
-            bits = module.system(x, torch.tensor([2, 2]), None, module.noise(x), beta).bits.sum()
+            bits = module.system(x, torch.tensor([2, 2]), None, module.noise(x), beta).rate.sum()
             encoder, model = torch.autograd.grad(bits, [last, learns])
             assert (encoder.abs().max() > 0) == (beta > 0)
             assert model.abs().max() > 0
@@ -426,7 +481,7 @@ class TestTraining:
     def test_backbone_weights(self, monkeypatch):
         monkeypatch.delenv("GENIC_DATA", raising=False)
         with pytest.raises(WeightsError, match="GENIC_DATA"):
-            open_features(nano().config.__class__(perceptual="mobilenetv2_100", perceptual_weights="shared"))
+            open_features(ExtremeSemanticTraining(backbone="mobilenetv2_100", backbone_weights="shared"))
 
 
 class TestCodec:

@@ -14,10 +14,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as PillowImage
 
-from datamodules.images import read_image, write_atomic
+from datamodules.images import read_image
 from eval.metrics import measure
 from lightning_modules.codec.contract import Codec, Image
-from lightning_modules.codec.errors import ToolError
+from lightning_modules.codec.errors import TargetError, ToolError
+from lightning_modules.codec.files import write_atomic
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -128,14 +129,9 @@ def _row(entry: Encoded, paths: Sequence[Path]) -> Row:
     return Row(entry.scheme, len(figures), *means, entry.seconds, max(sizes), tuple(files))
 
 
-def within(codec: Codec, image: Image, limit: int, qualities: Sequence[float]) -> bytes:
-    """The finest of ``qualities`` (ascending) that fits ``limit`` bytes; the coarsest where none does."""
-    low, high, best = 0, len(qualities) - 1, None
-    while low <= high:
-        middle = (low + high) // 2
-        data = codec.encode(image, qualities[middle])
-        if len(data) <= limit:
-            best, low = data, middle + 1
-        else:
-            high = middle - 1
-    return best if best is not None else codec.encode(image, qualities[0])
+def within(codec: Codec, image: Image, limit: int) -> bytes:
+    """The best file of at most ``limit`` bytes; the smallest there is where none fits."""
+    try:
+        return codec.encode(image, target_bytes=limit)
+    except TargetError as error:
+        return codec.encode(image, target_bytes=int(error.best))

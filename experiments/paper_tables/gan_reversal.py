@@ -142,7 +142,7 @@ def _entries(
         entries.append(Encoded(scheme, images, files))
     for scheme, name in (("WebP", "webp"), ("AVIF", "avif")):
         classical = open_codec(name)
-        files = {key: within(classical, image, options.bytes, range(0, 64)) for key, image in images.items()}
+        files = {key: within(classical, image, options.bytes) for key, image in images.items()}
         fit = sum(len(data) <= options.bytes for data in files.values())
         note = f"≤ {options.bytes} B" if fit == len(files) else f"≤ {options.bytes} B or its smallest file"
         entries.append(Encoded(f"{scheme}, {note}", images, files))

@@ -12,11 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from datamodules import DataConfig, make_datamodule
-from datamodules.images import read_label, write_atomic
+from datamodules.images import read_label
 from eval.provenance import versions
 from experiments.paper_tables.files import Encoded
 from lightning_modules.codec.contract import Codec, Image
 from lightning_modules.codec.errors import DataError
+from lightning_modules.codec.files import write_atomic
+from lightning_modules.codec.rate_control import largest_within
 from lightning_modules.registry import open_codec
 
 # Ascending in rate; what a classical codec may be asked for at these rates.
@@ -52,20 +54,16 @@ class Pictures:
         )
 
     def within(self, codec: str, limits: Mapping[str, int], scheme: str) -> Encoded:
-        """The finest quality, picture by picture, within ``limits`` bytes; the coarsest where none is."""
-        return self.encoded(scheme, lambda name, _: self._within(codec, name, limits[name]))
+        """The best quality, picture by picture, within ``limits`` bytes; the smallest file where none is."""
+        steps = QUALITIES[codec]
 
-    def _within(self, codec: str, name: str, limit: int) -> bytes:
-        # From the coarsest up: at these rates it is among the first few.
-        best = self._classical(codec, QUALITIES[codec][0], name)
-        for quality in QUALITIES[codec][1:]:
-            if len(best) > limit:
-                break
-            data = self._classical(codec, quality, name)
-            if len(data) > limit:
-                break
-            best = data
-        return best
+        def fitted(name: str, _: Image) -> bytes:
+            # From near the coarsest: at these rates it is among the first few.
+            return largest_within(
+                lambda q: self._classical(codec, q, name), steps, limits[name], steps[2]
+            ).data
+
+        return self.encoded(scheme, fitted)
 
     def _classical(self, codec: str, quality: int, name: str) -> bytes:
         image = self.images[name]

@@ -18,7 +18,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from experiments.training.folder import METRICS
 from lightning_modules.codec.errors import ToolError
-from lightning_modules.codec.weights import atomic_file
+from lightning_modules.codec.files import atomic_file
 
 PROJECT = "genic"
 

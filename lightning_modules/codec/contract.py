@@ -178,7 +178,8 @@ class Codec(ABC):
     def _encode_within(self, image: Image, limit: int, **options: object) -> rate_control.Found:
         """The best file within ``limit`` bytes, or the least one. A codec that aims at a size by itself replaces the
         search."""
-        return rate_control.within(self, image, limit, **options)
+        write = self.encoder(image, **options)
+        return rate_control.largest_within(write, self.quality_steps, limit, self.default_quality)
 
     @abstractmethod
     def _decode(self, container: Container) -> Image:

@@ -57,24 +57,29 @@ def budget(height: int, width: int, target_bytes: int | None, target_bpp: float 
     return math.floor(target_bytes if target_bpp is None else target_bpp * height * width / 8 + 1e-6)
 
 
-def within(codec: Codec, image: Image, limit: int, **options: object) -> Found:
-    """The largest file that a search over ``codec.quality_steps`` finds within ``limit`` bytes; where none fits, the
-    least that it wrote.
+def largest_within(
+    write: Callable[[float], bytes], steps: Sequence[float], limit: int, start: float
+) -> Found:
+    """The largest output of ``write`` that a search finds within ``limit`` bytes; where none fits, the least it saw.
 
-    Files that use 99 % of the budget end it.
+    Args:
+        write: quality to bytes: a file, or a part of one; called once a quality.
+        steps: the qualities there are, in ascending order of bytes.
+        limit: outputs that use 99 % of it end the search.
+        start: the quality to try first.
     """
-    steps, files = codec.quality_steps, _Files(codec, image, options)
+    written = _Written(write, steps)
     chosen = last_within(
         len(steps),
-        lambda at: math.log(len(files[at])),
-        math.log(limit),
-        start=_place(steps, codec.default_quality),
+        lambda at: math.log(max(len(written[at]), 1)),
+        math.log(limit) if limit > 0 else -1.0,
+        start=_place(steps, start),
         near=_NEAR_BYTES,
         span=_RANGE_BYTES,
     )
     if chosen < 0:
-        chosen = min(files, key=lambda at: len(files[at]))
-    return Found(files[chosen], steps[chosen])
+        chosen = min(written, key=lambda at: len(written[at]))
+    return Found(written[chosen], steps[chosen])
 
 
 def reaching(
@@ -88,7 +93,8 @@ def reaching(
     Raises:
         TargetError: no file reaches it; ``best`` is what the best one has.
     """
-    steps, files = codec.quality_steps, _Files(codec, image, options)
+    steps = codec.quality_steps
+    files = _Written(codec.encoder(image, **options), steps)
     measured: dict[int, float] = {}
 
     def missing(back: int) -> float:
@@ -167,12 +173,11 @@ def _place(steps: Sequence[float], quality: float) -> int:
     return min(range(len(steps)), key=lambda at: abs(steps[at] - quality))
 
 
-class _Files(dict[int, bytes]):
-    """A picture's files by step, each written once."""
+class _Written(dict[int, bytes]):
+    """Outputs by step, each written once."""
 
-    def __init__(self, codec: Codec, image: Image, options: dict[str, object]) -> None:
-        self.write = codec.encoder(image, **options)
-        self.steps = codec.quality_steps
+    def __init__(self, write: Callable[[float], bytes], steps: Sequence[float]) -> None:
+        self.write, self.steps = write, steps
 
     def __missing__(self, at: int) -> bytes:
         self[at] = data = self.write(self.steps[at])

@@ -12,10 +12,8 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import IO
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -23,6 +21,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from lightning_modules.codec.errors import WeightsError
+from lightning_modules.codec.files import write_atomic
 
 MODULES = Path(__file__).resolve().parent.parent
 MAX_FILE_BYTES = 10_000_000
@@ -47,8 +46,7 @@ def save_weights(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapp
     """
     _check_metadata(metadata, Path(path))
     stored, _ = round_trip(tensors, metadata)
-    with atomic_file(path) as file:
-        file.write(_sorted_header(save(stored, dict(metadata))))
+    write_atomic(path, _sorted_header(save(stored, dict(metadata))))
     return weights_identity(stored, metadata)
 
 
@@ -140,22 +138,6 @@ def find_weights(paper: str, which: str | bytes | Path) -> Path:
 def shipped_weights() -> list[Path]:
     """Every weights file in the repository, sorted."""
     return sorted(MODULES.glob("*/weights/*.safetensors"))
-
-
-@contextmanager
-def atomic_file(path: str | Path) -> Iterator[IO[bytes]]:
-    """A file to write; ``path`` keeps its old content until the block ends well, then has all of the new."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(temporary, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _sorted_header(data: bytes) -> bytes:

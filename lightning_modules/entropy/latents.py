@@ -100,5 +100,6 @@ class LatentCoder:
 
 
 def channels_last(x: Tensor) -> Tensor:
-    """[ch, H, W] -> int64 [1, H, W, ch] on the CPU."""
-    return x.detach().cpu().to(torch.int64).permute(1, 2, 0)[None].contiguous()
+    """[ch, H, W] -> [1, H, W, ch] on the CPU, int64, or bool as it is."""
+    x = x.detach().cpu() if x.dtype == torch.bool else x.detach().cpu().to(torch.int64)
+    return x.permute(1, 2, 0)[None].contiguous()

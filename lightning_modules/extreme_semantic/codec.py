@@ -16,7 +16,7 @@ from lightning_modules.entropy.coder import EscapeReader, symbol_check
 from lightning_modules.entropy.folded import FoldedModels
 from lightning_modules.entropy.grid import exact_copy
 from lightning_modules.entropy.latents import LatentCoder, channels_last
-from lightning_modules.extreme_semantic.config import ExtremeSemanticConfig
+from lightning_modules.extreme_semantic.config import ExtremeSemanticModel
 from lightning_modules.extreme_semantic.map_coding import decode_map, encode_map
 from lightning_modules.extreme_semantic.maps import (
     class_numbers,
@@ -42,7 +42,7 @@ class ExtremeSemanticCodec(LearnedCodec):
 
     id = "es"
     paper = "extreme_semantic"
-    config_class = ExtremeSemanticConfig
+    config_class = ExtremeSemanticModel
     quality_meaning = "the number of channels C"
 
     def _open(self, tensors: Mapping[str, Tensor]) -> None:
@@ -68,9 +68,10 @@ class ExtremeSemanticCodec(LearnedCodec):
         return self._read_map(Container.from_bytes(data))
 
     @torch.inference_mode()
-    def analyse(self, image: Image) -> Tensor:
+    def analyse(self, image: Image, level: int) -> Tensor:
         """w [1, C, h, w] before the quantiser."""
-        return self.system.latents(2 * to_tensor(padded(image, self.config.stride), self.device) - 1)
+        x = 2 * to_tensor(padded(image, self.config.stride), self.device) - 1
+        return self.system.latents(x, torch.tensor([level], device=self.device))
 
     def _encode(
         self,
@@ -100,17 +101,16 @@ class ExtremeSemanticCodec(LearnedCodec):
             raise ConfigError(f"seed {seed} is out of range: it is one byte, 0 to 255")
         level = self.qualities.index(quality)
         preserved = self._preserved(image, labels, preserve, synthesise)
-        w = self.analyse(image)
+        w = self.analyse(image, level)
         found = None if preserved is None else self._merged(image, labels, preserved, w, level, seed)
         at, indexed, heat = self._side(level, found, w)
-        symbols, wanted = (
-            channels_last(x[0]) for x in (self.system.hard(w, at, heat), self.system.wanted(at, heat))
-        )
+        symbols = channels_last(self.system.hard(w, at, heat)[0])
+        wanted = channels_last(self.system.wanted(at, heat)[0])
         psi = self.coder.activations(self.system.psi(indexed, w))
         parameters = bytes([level]) + (bytes([seed]) if self.config.noise else b"")
         sections = {
             "parameters": parameters + _check(symbols, parameters, found, *image.shape[:2]),
-            "latents": self.coder.encode(symbols, psi, at, bytearray(), wanted.bool()),
+            "latents": self.coder.encode(symbols, psi, at, bytearray(), wanted),
         }
         if found is None:
             return sections
@@ -127,7 +127,7 @@ class ExtremeSemanticCodec(LearnedCodec):
             1, c.C[-1], *(-(-side // c.stride) * (c.stride // c.latent_stride) for side in size)
         )
         at, indexed, heat = self._side(parameters[0], found, like)
-        wanted = channels_last(self.system.wanted(at, heat)[0]).bool()
+        wanted = channels_last(self.system.wanted(at, heat)[0])
         psi = self.coder.activations(self.system.psi(indexed, like))
         symbols = self.coder.decode(stream, psi, at, EscapeReader(b""), wanted)
         if parameters[-2:] != _check(symbols, parameters[:-2], found, *size):

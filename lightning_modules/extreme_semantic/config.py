@@ -1,29 +1,27 @@
-"""Configuration of extreme semantic compression; the defaults are the published values of GC."""
+"""Configuration of extreme semantic compression; the defaults are the published values of GC.
+
+Mohit, Saxena, Singh, which describes the system of Agustsson et al. 2019 without its numbers; those here are
+Agustsson's.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
 from datamodules.camvid import CLASSES
-from lightning_modules.codec.errors import ConfigError
-from lightning_modules.schedule import Schedule
+from lightning_modules.config import CodingConfig, PaperConfig, TrainConfig, require
 
 NORMS = ("instance", "channel")
 
 
 @dataclass
-class ExtremeSemanticConfig(Schedule):
-    """Mohit, Saxena, Singh, which describes the system of Agustsson et al. 2019 without its numbers; those here are
-    Agustsson's.
-
-    Published weights conflict between sources: MSE 10 or 12, feature matching 10 or 12, the perceptual loss absent, 10
-    or 12. Here 12, 12 and 12. The ranges behind them are pinned: pictures in [−1, 1], the adversarial and the feature
-    losses a mean over scales.
+class ExtremeSemanticModel:
+    """All that decoding needs.
 
     Attributes:
         classes: names of the label map's classes; labels beyond count as the last.
-        C: channels of ŵ, ascending; more than one is nested: a file at C = 2 holds the first two channels of eight,
-            and G is told by a bias at its first layer. One a network is the publication.
+        C: channels of ŵ, one number a rate level, ascending; more than one is nested: a file at C = 2 holds the first
+            two channels of eight, and G is told by a bias at its first layer. One a network is the publication.
         E: widths of the encoder: c7s1-E[0], then d's. after: widths of what follows the quantiser in SC, c3s1-after[0],
             then d's; none in GC.
         F: widths of the semantic encoder, c7s1-F[0], then d's; none in GC.
@@ -34,24 +32,8 @@ class ExtremeSemanticConfig(Schedule):
         map_stride: side in pixels of the label map's cells, as G and the file have it; 1 is the publication.
         norm: ``instance``, or ``channel`` (over the channels at each position, Mentzer et al. 2020), by which what is
             preserved does not depend on statistics of the whole picture.
-        freeze_from: batch from which the norm in front of the quantiser keeps its statistics. Until then each batch is
-            normalised by its own, which costs G the absolute brightness.
         noise: channels of r, uniform noise of variance 1 concatenated to ŵ; 0 for none.
-        sigma: of the soft assignment softmax(−σ·(w − c)²) behind the quantiser's gradient.
-        conditional: D sees the label map. scales: of D, each at half the resolution of the one before. D: widths.
-        selective: share of the training crops with a heat map; the others keep everything. 0 is GC, 1 is SC.
-        keep: chance of an instance to be preserved. boxes: share of heat maps that are random boxes.
-        lambda_gan, lambda_mse, lambda_features, lambda_perceptual: weights of the losses; 0 leaves one out.
-        beta: weight of the entropy of ŵ in bits per pixel for the encoder; with 0 the rate is capped by dim·log2 L
-            alone. The entropy model is trained in either case. beta_from: batch from which β counts; an encoder that
-            saves bits before G can use them ends at no bits.
-        perceptual: timm's name of the backbone; perceptual_weights: ``shared`` (mobilenetv2_100 below GENIC_DATA),
-            ``hub``, a safetensors file, or ``random``. perceptual_layers: which features; layer_weights: of each, by
-            default as pix2pixHD has them for VGG. perceptual_from: batch from which this loss counts.
-        level_power: a crop's C is number ⌊u^level_power · len(C)⌋, u uniform; below 1 the last C comes oftener.
-        adversarial_from: batch from which D takes part.
         context, heads, radius, skew: of the entropy model (`lightning_modules.entropy.context`).
-        clip: bound on the norm of each network's gradient.
     """
 
     classes: list[str] = field(default_factory=lambda: list(CLASSES))
@@ -65,64 +47,16 @@ class ExtremeSemanticConfig(Schedule):
     fold_out: int = 1
     map_stride: int = 1
     norm: str = "instance"
-    freeze_from: int = 1000
     noise: int = 0
-    sigma: float = 1.0
-    conditional: bool = True
-    D: list[int] = field(default_factory=lambda: [64, 128, 256, 512])
-    scales: int = 2
-    selective: float = 0.0
-    keep: float = 0.25
-    boxes: float = 0.5
-    lambda_gan: float = 1.0
-    lambda_mse: float = 12.0
-    lambda_features: float = 12.0
-    lambda_perceptual: float = 12.0
-    beta: float = 0.0
-    beta_from: int = 0
-    perceptual: str = "vgg16"
-    perceptual_weights: str = "hub"
-    perceptual_layers: list[int] = field(default_factory=lambda: [0, 1, 2, 3, 4])
-    layer_weights: list[float] = field(default_factory=lambda: [1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0])
-    perceptual_from: int = 0
-    level_power: float = 1.0
-    adversarial_from: int = 0
     context: int = 64
     heads: int = 2
     radius: int = 3
     skew: int = 1
-    learning_rate: float = 2e-4
-    clip: float = 10.0
 
-    def check(self) -> None:
-        """Raise `ConfigError` on values that do not go together."""
-        if not self.C or sorted(set(self.C)) != list(self.C) or self.C[0] < 1:
-            raise ConfigError(f"model.C is {self.C}: channels from 1 on, ascending, are needed")
-        if self.norm not in NORMS:
-            raise ConfigError(f"model.norm is {self.norm!r}: there are {' and '.join(NORMS)}")
-        if not self.E or not self.G or self.scales < 1:
-            raise ConfigError("model.E and model.G need a width or more, model.scales is 1 or more")
-        if self.stride != self.latent_stride * 2 ** max(len(self.after) - 1, 0):
-            raise ConfigError(
-                f"model.E and model.after give a stride of {self.latent_stride} and that of G is {self.stride}: "
-                "the lists' lengths do not fit"
-            )
-        if not 0 <= self.selective <= 1 or (self.selective > 0) != bool(self.F):
-            raise ConfigError(
-                "model.selective is 0 without and more than 0 (to 1) with a semantic encoder model.F"
-            )
-        if self.F and self.map_stride * 2 ** (len(self.F) - 1) != self.stride:
-            raise ConfigError(
-                f"model.F reaches a stride of {self.map_stride * 2 ** (len(self.F) - 1)}, not G's"
-            )
-        if self.F and self.latent_stride % self.map_stride:
-            raise ConfigError(f"model.map_stride is {self.map_stride}: it divides {self.latent_stride}")
-        if len(self.perceptual_layers) != len(self.layer_weights):
-            raise ConfigError(
-                "model.perceptual_layers and model.layer_weights need one number for each other's"
-            )
-        if len(self.classes) > 250:
-            raise ConfigError("model.classes has more than 250 names")
+    @property
+    def levels(self) -> int:
+        """Number of rate levels."""
+        return len(self.C)
 
     @property
     def latent_stride(self) -> int:
@@ -133,3 +67,110 @@ class ExtremeSemanticConfig(Schedule):
     def stride(self) -> int:
         """Pixels a side of one position at G's start; pictures are padded to multiples of it."""
         return self.fold_out * 2 ** (len(self.G) - 1)
+
+
+@dataclass
+class ExtremeSemanticTraining(TrainConfig):
+    """Losses and schedule.
+
+    Published weights conflict between sources: MSE 10 or 12, feature matching 10 or 12, the perceptual loss absent, 10
+    or 12. Here 12, 12 and 12. The ranges behind them are pinned: pictures in [−1, 1], the adversarial and the feature
+    losses a mean over scales.
+
+    Attributes:
+        freeze_from: batch from which the norm in front of the quantiser keeps its statistics. Until then each batch is
+            normalised by its own, which costs G the absolute brightness.
+        sigma: of the soft assignment softmax(−σ·(w − c)²) behind the quantiser's gradient.
+        conditional: D sees the label map. scales: of D, each at half the resolution of the one before. D: widths.
+        selective: share of the training crops with a heat map; the others keep everything. 0 is GC, 1 is SC.
+        keep: chance of an instance to be preserved. boxes: share of heat maps that are random boxes.
+        adversarial_weight, mse_weight, feature_weight, perceptual_weight: of the losses; 0 leaves one out.
+        rate_weight: β, of the entropy of ŵ in bits per pixel for the encoder; with 0 the rate is capped by dim·log2 L
+            alone. The entropy model is trained in either case. rate_from: batch from which β counts; an encoder that
+            saves bits before G can use them ends at no bits.
+        backbone: timm's name of the perceptual loss's; backbone_weights: ``shared`` (mobilenetv2_100 below GENIC_DATA),
+            ``hub``, a safetensors file, or ``random``. backbone_layers: which features; layer_weights: of each, by
+            default as pix2pixHD has them for VGG. perceptual_from: batch from which this loss counts.
+        level_power: a crop's C is number ⌊u^level_power · levels⌋, u uniform; below 1 the last C comes oftener.
+        adversarial_from: batch from which D takes part.
+    """
+
+    freeze_from: int = 1000
+    sigma: float = 1.0
+    conditional: bool = True
+    D: list[int] = field(default_factory=lambda: [64, 128, 256, 512])
+    scales: int = 2
+    selective: float = 0.0
+    keep: float = 0.25
+    boxes: float = 0.5
+    adversarial_weight: float = 1.0
+    mse_weight: float = 12.0
+    feature_weight: float = 12.0
+    perceptual_weight: float = 12.0
+    rate_weight: float = 0.0
+    rate_from: int = 0
+    backbone: str = "vgg16"
+    backbone_weights: str = "hub"
+    backbone_layers: list[int] = field(default_factory=lambda: [0, 1, 2, 3, 4])
+    layer_weights: list[float] = field(default_factory=lambda: [1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0])
+    perceptual_from: int = 0
+    level_power: float = 1.0
+    adversarial_from: int = 0
+    learning_rate: float = 2e-4
+    clip: float = 10.0
+
+    @property
+    def discriminates(self) -> bool:
+        """Whether there is a D."""
+        return self.adversarial_weight > 0 or self.feature_weight > 0
+
+
+@dataclass
+class ExtremeSemanticConfig(PaperConfig):
+    """The paper's configuration in its parts."""
+
+    model: ExtremeSemanticModel = field(default_factory=ExtremeSemanticModel)
+    train: ExtremeSemanticTraining = field(default_factory=ExtremeSemanticTraining)
+    coding: CodingConfig = field(default_factory=CodingConfig)
+
+    def check(self) -> None:
+        """Raise `ConfigError` on a network that cannot be built or decoded, or losses that do not fit it."""
+        super().check()
+        m, t = self.model, self.train
+        require(1 <= len(m.classes) <= 250, "model.classes", m.classes, "a list of 1 to 250 names")
+        ascending = sorted(set(m.C)) == list(m.C) and m.C
+        require(ascending and m.C[0] >= 1, "model.C", m.C, "an ascending list of numbers from 1 on")
+        require(m.norm in NORMS, "model.norm", repr(m.norm), " or ".join(NORMS))
+        for name in ("blocks", "noise"):
+            require(getattr(m, name) >= 0, f"model.{name}", getattr(m, name), "0 or more")
+        for name in ("fold_in", "fold_out", "map_stride", "context", "heads", "radius"):
+            require(getattr(m, name) >= 1, f"model.{name}", getattr(m, name), "1 or more")
+        require(m.skew in (1, 2), "model.skew", m.skew, "1 or 2")
+        require(len(m.E) >= 1, "model.E", m.E, "a width or more")
+        require(len(m.G) >= 1, "model.G", m.G, "a width or more")
+        found = m.latent_stride * 2 ** max(len(m.after) - 1, 0)
+        require(found == m.stride, "model.G", m.G, f"the stride of E and after, {found}, not {m.stride},")
+        if m.F:
+            found = m.map_stride * 2 ** (len(m.F) - 1)
+            require(found == m.stride, "model.F", m.F, f"G's stride, {m.stride}, not {found},")
+            divides = m.latent_stride % m.map_stride == 0
+            require(divides, "model.map_stride", m.map_stride, f"a divisor of {m.latent_stride}")
+        selective = "above 0 to 1 (there is a model.F)" if m.F else "0 (there is no model.F)"
+        fits = 0 <= t.selective <= 1 and (t.selective > 0) == bool(m.F)
+        require(fits, "train.selective", t.selective, selective)
+        for name in ("keep", "boxes"):
+            require(0 <= getattr(t, name) <= 1, f"train.{name}", getattr(t, name), "0 to 1")
+        for name in (
+            "adversarial_weight",
+            "mse_weight",
+            "feature_weight",
+            "perceptual_weight",
+            "rate_weight",
+        ):
+            require(getattr(t, name) >= 0, f"train.{name}", getattr(t, name), "0 or more")
+        for name in ("sigma", "level_power"):
+            require(getattr(t, name) > 0, f"train.{name}", getattr(t, name), "more than 0")
+        require(t.scales >= 1, "train.scales", t.scales, "1 or more")
+        require(len(t.D) >= 1, "train.D", t.D, "a width or more")
+        layers = len(t.backbone_layers)
+        require(len(t.layer_weights) == layers, "train.layer_weights", t.layer_weights, f"{layers} numbers")

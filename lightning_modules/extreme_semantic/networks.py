@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_modules.extreme_semantic.config import ExtremeSemanticConfig
+from lightning_modules.extreme_semantic.config import ExtremeSemanticModel
 
 
 class ChannelNorm(nn.Module):
@@ -105,7 +105,7 @@ class Encoder(nn.Module):
     an instance norm would lose.
     """
 
-    def __init__(self, config: ExtremeSemanticConfig) -> None:
+    def __init__(self, config: ExtremeSemanticModel) -> None:
         super().__init__()
         fold = config.fold_in
         layers: list[nn.Module] = [nn.PixelUnshuffle(fold)] if fold > 1 else []
@@ -126,7 +126,7 @@ class Generator(nn.Module):
         in_channels: of ŵ (or of what follows it), of F's features and of the noise together.
     """
 
-    def __init__(self, config: ExtremeSemanticConfig, in_channels: int) -> None:
+    def __init__(self, config: ExtremeSemanticModel, in_channels: int) -> None:
         super().__init__()
         norm, fold, widths = config.norm, config.fold_out, config.G
         self.first = Conv(in_channels, widths[0], 3)
@@ -167,15 +167,14 @@ class Discriminator(nn.Module):
     """Multi-scale D: a `ScaleDiscriminator` for the picture and for each halving of it; high means real.
 
     Args:
-        config: ``conditional`` decides whether the one-hot label map is concatenated to the picture.
+        widths: of each scale. scales: their number.
+        classes: of the label map, whose one-hot is concatenated to the picture; 0 for an unconditional D.
     """
 
-    def __init__(self, config: ExtremeSemanticConfig) -> None:
+    def __init__(self, widths: list[int], scales: int, classes: int) -> None:
         super().__init__()
-        self.classes = len(config.classes) if config.conditional else 0
-        self.scales = nn.ModuleList(
-            ScaleDiscriminator(3 + self.classes, config.D) for _ in range(config.scales)
-        )
+        self.classes = classes
+        self.scales = nn.ModuleList(ScaleDiscriminator(3 + classes, widths) for _ in range(scales))
 
     def forward(self, x: Tensor, labels: Tensor | None) -> list[list[Tensor]]:
         """x [B, 3, H, W] in [−1, 1], labels int64 [B, H, W] -> outputs of the layers, a list a scale.

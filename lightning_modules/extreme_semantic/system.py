@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from lightning_modules.codec.random_words import random_bytes
 from lightning_modules.entropy.context import ContextModel
 from lightning_modules.entropy.folded import CENTRES, folded_bits
-from lightning_modules.extreme_semantic.config import ExtremeSemanticConfig
+from lightning_modules.extreme_semantic.config import ExtremeSemanticModel
 from lightning_modules.extreme_semantic.maps import heat_of
 from lightning_modules.extreme_semantic.networks import Encoder, Generator, downwards, one_hot
 from lightning_modules.layers.soft_quantiser import SoftToHardQuantiser
@@ -32,8 +32,8 @@ from lightning_modules.layers.soft_quantiser import SoftToHardQuantiser
 class Output(NamedTuple):
     """x̂ [B, 3, H, W] about [−1, 1], not clamped; the estimated bits of ŵ, [B]; the heat map, bool [B, h, w]."""
 
-    x_hat: Tensor
-    bits: Tensor
+    picture: Tensor
+    rate: Tensor
     heat: Tensor
 
 
@@ -44,9 +44,8 @@ class System(nn.Module):
         classes: number of the map's classes; this number itself stands for "preserved".
     """
 
-    def __init__(self, config: ExtremeSemanticConfig) -> None:
+    def __init__(self, config: ExtremeSemanticModel) -> None:
         super().__init__()
-        config.check()
         self.config, self.classes = config, len(config.classes)
         self.E = Encoder(config)
         self.Q = SoftToHardQuantiser(len(CENTRES), learned=False)
@@ -58,20 +57,26 @@ class System(nn.Module):
         self.F = nn.Sequential(*downwards(norm, self.classes + 1, config.F, kernel)) if config.F else None
         width = (config.after or [channels])[-1] + (config.F[-1] if config.F else 0) + config.noise
         self.G = Generator(config, width)
-        levels = len(config.C)
-        self.level_bias = nn.Parameter(torch.zeros(levels, config.G[0])) if levels > 1 else None
+        nested = config.levels > 1
+        self.level_bias = nn.Parameter(torch.zeros(config.levels, config.G[0])) if nested else None
         psi = self.classes + 1 if config.F else 1
-        self.H = ContextModel(channels, psi, config.context, config.heads, config.radius, config.skew, levels)
+        self.H = ContextModel(
+            channels, psi, config.context, config.heads, config.radius, config.skew, config.levels
+        )
 
-    def latents(self, x: Tensor) -> Tensor:
-        """x [B, 3, H, W] in [−1, 1], sides multiples of the stride -> w [B, C, h, w] before the quantiser."""
-        return self.E(x)
+    def latents(self, x: Tensor, level: Tensor) -> Tensor:
+        """x [B, 3, H, W] in [−1, 1], sides multiples of the stride -> w before the quantiser, [B, C, h, w], where C is
+        the largest; zeros in the channels that ``level`` [B] (which C) leaves out."""
+        return self.E(x) * self._channels(level)
 
     def wanted(self, level: Tensor, heat: Tensor) -> Tensor:
-        """What is coded: bool [B, C, h, w] for ``level`` [B] (which C) and ``heat`` bool [B, h, w]."""
+        """What is coded: bool [B, C, h, w] for ``level`` [B] and ``heat`` bool [B, h, w]."""
+        return self._channels(level) & heat[:, None]
+
+    def _channels(self, level: Tensor) -> Tensor:
         counts = torch.tensor(self.config.C, device=level.device)[level]
         channels = torch.arange(self.config.C[-1], device=level.device) < counts[:, None]
-        return channels[:, :, None, None] & heat[:, None]
+        return channels[:, :, None, None]
 
     def heat(self, labels: Tensor | None, like: Tensor) -> Tensor:
         """The heat map bool [B, h, w] of a file's map; ``like`` is w. Everything is preserved where there is none."""
@@ -118,20 +123,22 @@ class System(nn.Module):
         level: Tensor,
         labels: Tensor | None,
         noise: Tensor | None,
-        beta: float = 1.0,
+        rate_weight: float = 1.0,
+        sigma: float = 1.0,
     ) -> Output:
         """Training: hard centres with soft gradients, and the entropy of the centres under the model.
 
         Args:
             x: [B, 3, H, W] in [−1, 1]. level: int64 [B], which of the configured C.
             labels, noise: see `reconstruct`.
-            beta: the gradient of the bits reaches the encoder multiplied by this, the entropy model as it is. So one
-                loss trains both, and with 0 the encoder knows nothing of the rate.
+            rate_weight: β; the gradient of the bits reaches the encoder multiplied by this, the entropy model as it
+                is. So one loss trains both, and with 0 the encoder knows nothing of the rate.
+            sigma: of the soft assignment.
         """
-        w = self.latents(x)
+        w = self.latents(x, level)
         heat = self.heat(labels, w)
         wanted = self.wanted(level, heat)
-        quantised = self.Q(w, self.config.sigma)
+        quantised = self.Q(w, sigma)
         w_hat = quantised.z_hat * wanted
         x_hat = self.reconstruct(w_hat, level, labels, noise)
         # Contexts steer every later symbol: they are estimated in float32, near the exact arithmetic of coding.
@@ -139,7 +146,7 @@ class System(nn.Module):
             contexts = w_hat.detach().permute(0, 2, 3, 1)
             mu, s = self.H(contexts, self.psi(labels, w), level.float())
             centre = quantised.one_hot()
-            centre = centre.detach() + beta * (centre - centre.detach())
+            centre = centre.detach() + rate_weight * (centre - centre.detach())
             bits = (folded_bits(mu, s) * centre.permute(0, 2, 3, 1, 4)).sum(-1)
             bits = (bits * wanted.permute(0, 2, 3, 1)).sum((1, 2, 3))
         return Output(x_hat, bits, heat)

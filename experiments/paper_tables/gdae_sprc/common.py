@@ -10,7 +10,7 @@ from concurrent.futures import Executor
 from dataclasses import asdict
 from pathlib import Path
 
-from datamodules.images import ImageItem, write_atomic
+from datamodules.images import ImageItem
 from eval import worker
 from eval.metrics import measure
 from eval.provenance import provenance
@@ -18,6 +18,7 @@ from eval.schema import ImageResult
 from lightning_modules.codec.container import Container
 from lightning_modules.codec.contract import bits_per_pixel
 from lightning_modules.codec.errors import ConfigError
+from lightning_modules.codec.files import write_atomic
 from lightning_modules.gdae_sprc.codec import GdaeSprcCodec
 from lightning_modules.registry import open_codec
 
