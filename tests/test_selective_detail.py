@@ -258,3 +258,16 @@ def test_the_paper_preset_s_layers_are_those_of_section_3_1() -> None:
     for network in (system.E, system.G_m, system.G_s, D.bodies):
         groups = [m for m in network.modules() if isinstance(m, ResidualGroup)]
         assert [len(group.body) - 1 for group in groups] == [6] * 4
+
+
+def test_a_discriminator_given_latents_sees_both_and_trains_alone() -> None:
+    module = nano(condition="latents", D="[8,8,16]", adversarial_weight=0.5, D_blocks="[]")
+    x, y = batch().image, torch.randn(2, 8, 11, 11)
+    scores = module.D(x, y)
+    assert scores.shape == (2, 1, 11, 11)
+    with torch.no_grad():
+        assert not torch.equal(scores, module.D(x, -y)) and not torch.equal(scores, module.D(1 - x, y))
+    recorder = Recorder(module)
+    module.loss_step(batch())
+    logged = recorder.logged
+    assert logged["loss/total"] > 0.5 * logged["loss/adversarial"] > 0
