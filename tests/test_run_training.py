@@ -21,7 +21,6 @@ from lightning_modules.codec.errors import WeightsError
 from lightning_modules.codec.weights import load_weights, save_weights
 from tests.toy_fixtures import run_toy
 
-pytest_plugins = ["tests.toy_fixtures"]
 pytestmark = pytest.mark.usefixtures("toy")
 
 
