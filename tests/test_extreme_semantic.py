@@ -19,6 +19,7 @@ from eval.distances import frechet, kernel_distance, patches
 from eval.segmentation import Segmenter, scores
 from experiments import tables
 from experiments.config import load_config
+from experiments.paper_tables.extreme_semantic import _rate_text
 from experiments.paper_tables.scenes import same_quality_rate
 from lightning_modules.codec.container import Container
 from lightning_modules.codec.errors import ConfigError, DamagedFileError, SymbolMismatchError, WeightsError
@@ -638,9 +639,14 @@ class TestTables:
         assert found["miou"] == pytest.approx((3 / 5 + 5 / 7) / 2) and found["accuracy"] == pytest.approx(0.8)
 
     def test_the_same_quality(self):
-        assert same_quality_rate([0.1, 0.4], [10.0, 5.0], 7.5) == pytest.approx(0.2)
+        assert same_quality_rate([0.1, 0.4], [10.0, 5.0], 7.5) == (pytest.approx(0.2), False)
         assert same_quality_rate([0.1, 0.4], [10.0, 5.0], 4.0) is None
-        assert same_quality_rate([0.1, 0.4], [10.0, 5.0], 11.0) == 0.1
+
+    def test_a_rate_below_the_coarsest_file_s_is_not_claimed(self):
+        found = same_quality_rate([0.1, 0.4], [10.0, 5.0], 11.0)
+        assert found == (0.1, True)
+        assert _rate_text(found, 0.05) == "at most 0.1000 bpp, at most 2.00 times"
+        assert _rate_text(found._replace(at_most=False), 0.05) == "0.1000 bpp, 2.00 times"
 
     def test_the_command(self, tmp_path, capsys):
         timm = pytest.importorskip("timm")

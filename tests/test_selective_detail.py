@@ -8,13 +8,16 @@ import numpy as np
 import pytest
 import torch
 from skimage import data
+from torch import nn
 
 from datamodules.batch import Batch
 from lightning_modules.codec.container import Container
 from lightning_modules.codec.errors import ConfigError, WeightsError
 from lightning_modules.layers import taef
+from lightning_modules.layers.attention_blocks import ResidualGroup
 from lightning_modules.selective_detail.codec import SelectiveDetailCodec
-from lightning_modules.selective_detail.networks import start_as_klt
+from lightning_modules.selective_detail.networks import Discriminator, start_as_klt
+from lightning_modules.selective_detail.system import System
 from losses.gan import softplus_discriminator, softplus_generator
 from losses.pretrained import load_taef, shared_file
 from losses.ssim import ms_ssim, weighted_ms_ssim
@@ -216,3 +219,46 @@ def test_frozen_layers_have_no_optimiser_and_taef2_s_own_learn_slowly() -> None:
 def shared_weights() -> None:
     if shared_file("weights/taef2/encoder.safetensors") is None:
         pytest.skip("TAEF2's weights are not below GENIC_DATA")
+
+
+def test_the_paper_preset_s_layers_are_those_of_section_3_1() -> None:
+    """Name, input and output channels, and side of every convolution outside the attention blocks; how many blocks."""
+    config = load_config("selective_detail", ["preset=paper"]).paper()
+    with torch.device("meta"):
+        system, D = System(config.model), Discriminator(config.train)
+
+    def bodies(network: nn.Sequential) -> list[tuple[int, int, int]]:
+        convolutions = (m for m in network.children() for m in (m if isinstance(m, nn.Sequential) else [m]))
+        return [
+            (m.in_channels, m.out_channels, m.kernel_size[0])
+            for m in convolutions
+            if isinstance(m, nn.Conv2d)
+        ]
+
+    # An encoder body: inverse pixel shuffle (4 times the channels), residual group, 3×3.
+    assert bodies(system.E) == [(12, 32, 3), (128, 64, 3), (256, 128, 3), (512, 192, 3), (192, 64, 3)]
+    # A decoder body: 3×3 to 4 times the channels, residual group, pixel shuffle.
+    assert bodies(system.G_m) == [(64, 192, 3), (192, 512, 3), (128, 256, 3), (64, 128, 3), (32, 12, 3)]
+    assert bodies(system.G_s) == [(64, 192, 3), (192, 384, 3), (96, 256, 3), (64, 128, 3), (32, 16, 3)]
+    assert bodies(D.bodies) == [(32, 32, 3), (128, 64, 3), (256, 128, 3), (512, 192, 3), (192, 1, 3)]
+    assert (D.reduce.in_channels, D.reduce.out_channels) == (config.train.semantic_classes, 5)
+    assert bodies(system.H_e.bodies) == [(128, 32, 3), (128, 32, 3)] and system.H_e.first.out_channels == 32
+    H_d = system.H.H_d
+    assert [b.conv.weight.shape for b in H_d.bodies] == [(9 * 32, 4 * 32)] * 2
+    assert H_d.last.weight.shape == (9 * 32, 128)
+    for network in (system.E, system.G_m, system.G_s, D.bodies):
+        groups = [m for m in network.modules() if isinstance(m, ResidualGroup)]
+        assert [len(group.body) - 1 for group in groups] == [6] * 4
+
+
+def test_a_discriminator_given_latents_sees_both_and_trains_alone() -> None:
+    module = nano(condition="latents", D="[8,8,16]", adversarial_weight=0.5, D_blocks="[]")
+    x, y = batch().image, torch.randn(2, 8, 11, 11)
+    scores = module.D(x, y)
+    assert scores.shape == (2, 1, 11, 11)
+    with torch.no_grad():
+        assert not torch.equal(scores, module.D(x, -y)) and not torch.equal(scores, module.D(1 - x, y))
+    recorder = Recorder(module)
+    module.loss_step(batch())
+    logged = recorder.logged
+    assert logged["loss/total"] > 0.5 * logged["loss/adversarial"] > 0

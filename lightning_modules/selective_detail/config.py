@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from lightning_modules.config import CodingConfig, PaperConfig, TrainConfig, require
 
 TRANSFORMS = ("attention", "pretrained")
+CONDITIONS = ("labels", "latents")
 
 
 @dataclass
@@ -76,7 +77,9 @@ class SelectiveDetailTraining(TrainConfig):
         perceptual_weight: of LPIPS (SqueezeNet) of x̂_m; not in the paper (0).
         background: weight of unlabelled pixels in the weighted MS-SSIM, 0 to 1; the paper is silent.
         level_power: a training crop's level is (levels − 1)·u^level_power, u uniform; below 1 high rates come oftener.
-        D: widths of the discriminator, picture and reduced labels together first. D_blocks: attention blocks.
+        condition: of the discriminator: ``labels``, the publication's, or ``latents`` (`networks.LatentDiscriminator`).
+        D: widths of the discriminator, for labels with its input's, picture and reduced labels, first.
+        D_blocks: attention blocks in its bodies, for labels.
         semantic_classes: number of classes in t_s. semantic_features: channels it is reduced to by 1×1 for D.
         detail_from: batch from which G_s is trained, starting as G_m's copy where their widths agree; until then
             x̂ = x̂_m. The paper trains all from the start (0).
@@ -96,6 +99,7 @@ class SelectiveDetailTraining(TrainConfig):
     perceptual_weight: float = 0.0
     background: float = 0.1
     level_power: float = 1.0
+    condition: str = "labels"
     D: list[int] = field(default_factory=lambda: [8, 32, 64, 128, 192])
     D_blocks: list[int] = field(default_factory=lambda: [6, 6, 6, 6])
     semantic_classes: int = 21
@@ -145,7 +149,12 @@ class SelectiveDetailConfig(PaperConfig):
             require(m.G_m[-1] == 3, "model.G_m", m.G_m, "3 channels, the picture's, at the end")
         if m.detail_decoder:
             require(m.G_s[-1] == 4, "model.G_s", m.G_s, "4 channels, picture and mask, at the end")
-        if t.adversarial_weight > 0:
+        require(
+            t.condition in CONDITIONS, "train.condition", repr(t.condition), f"one of {', '.join(CONDITIONS)}"
+        )
+        if t.adversarial_weight > 0 and t.condition == "latents":
+            require(2 <= len(t.D) <= 5, "train.D", t.D, "2 to 5 widths")
+        if t.adversarial_weight > 0 and t.condition == "labels":
             inputs = 3 + t.semantic_features
             require(t.D[0] == inputs, "train.D", t.D, f"{inputs} channels, picture and labels, at the start")
             require(

@@ -19,7 +19,7 @@ from lightning_modules.entropy.gaussian import build_tables
 from lightning_modules.layers.taef import TAIL
 from lightning_modules.selective_detail.codec import SelectiveDetailCodec
 from lightning_modules.selective_detail.config import SelectiveDetailConfig
-from lightning_modules.selective_detail.networks import Discriminator, start_as_klt
+from lightning_modules.selective_detail.networks import discriminator, start_as_klt
 from lightning_modules.selective_detail.system import Reconstruction, System
 from losses.gan import softplus_discriminator, softplus_generator
 from losses.perceptual import Lpips
@@ -38,7 +38,7 @@ class SelectiveDetail(CompressionModule):
     def __init__(self, config: SelectiveDetailConfig, seed: int = 0) -> None:
         super().__init__(config, seed)
         self.system = System(config.model)
-        self.D = Discriminator(config.train) if config.train.adversarial_weight > 0 else None
+        self.D = discriminator(config) if config.train.adversarial_weight > 0 else None
         self.lpips = Lpips("squeeze") if config.train.perceptual_weight > 0 else None
         for name, parameter in self.system.named_parameters():
             parameter.requires_grad_(not name.startswith(tuple(config.train.frozen)))
@@ -85,12 +85,11 @@ class SelectiveDetail(CompressionModule):
         output = self.system(x, level, detail)
         picture = output.picture
 
-        # Discriminator: real and decoded pictures under the same labels.
+        # Discriminator: real and decoded pictures under the same condition.
         if adversarial:
-            t_s = self._semantic(batch)
-            loss_d = softplus_discriminator(
-                self.D(x, t_s).float(), self.D(picture.x_hat_m.detach(), t_s).float()
-            )
+            told = picture.y.detach() if c.condition == "latents" else self._semantic(batch)
+            real, fake = self.D(x, told).float(), self.D(picture.x_hat_m.detach(), told).float()
+            loss_d = softplus_discriminator(real, fake)
             self.update("discriminator", loss_d, c.clip)
             self.log("loss/discriminator", loss_d)
 
@@ -108,7 +107,7 @@ class SelectiveDetail(CompressionModule):
             loss = loss + c.perceptual_weight * perceptual
             self.log("loss/perceptual", perceptual)
         if adversarial:
-            loss_g = softplus_generator(self.D(picture.x_hat_m, t_s).float())  # equation 4
+            loss_g = softplus_generator(self.D(picture.x_hat_m, told).float())  # equation 4
             loss = loss + c.adversarial_weight * loss_g
             self.log("loss/adversarial", loss_g)
         norm = self.update("generator", loss, c.clip)

@@ -16,10 +16,16 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 from lightning_modules.layers import taef
 from lightning_modules.layers.attention_blocks import decoder_body, encoder_body, residual_group
-from lightning_modules.selective_detail.config import SelectiveDetailModel, SelectiveDetailTraining
+from lightning_modules.layers.patch_discriminator import patch_layers
+from lightning_modules.selective_detail.config import (
+    SelectiveDetailConfig,
+    SelectiveDetailModel,
+    SelectiveDetailTraining,
+)
 
 
 def encoder(config: SelectiveDetailModel) -> nn.Sequential:
@@ -137,3 +143,34 @@ class Discriminator(nn.Module):
         one_hot = F.one_hot(t_s.where(known, 0), self.classes) * known[..., None]
         labels = self.reduce(one_hot.permute(0, 3, 1, 2).to(x.dtype))
         return self.bodies(torch.cat((x, labels), 1))
+
+
+def discriminator(config: SelectiveDetailConfig) -> nn.Module:
+    """D as ``train.condition`` says."""
+    if config.train.condition == "labels":
+        return Discriminator(config.train)
+    return LatentDiscriminator(config.model.latents, config.train.D)
+
+
+class LatentDiscriminator(nn.Module):
+    """D given what the file says: (x, ŷ) -> scores [B, 1, H/16, W/16]; high means real.
+
+    Ours, beside the publication's D given labels: as in HiFiC (Mentzer et al. 2020) the condition is the decoded
+    latents, so that D asks whether these details can belong to them. Starts with an inverse pixel shuffle.
+    """
+
+    def __init__(self, latents: int, widths: list[int]) -> None:
+        super().__init__()
+        self.fold = 16 // 2 ** (len(widths) - 1)
+        inner = patch_layers(3 * self.fold**2, widths[:-1])
+        self.picture = nn.Sequential(nn.PixelUnshuffle(self.fold), *inner)
+        self.latents = nn.Conv2d(latents, 16, 1)
+        self.head = nn.Sequential(
+            spectral_norm(nn.Conv2d(widths[-2] + 16, widths[-1], 3, padding=1)),
+            nn.LeakyReLU(0.2),
+            spectral_norm(nn.Conv2d(widths[-1], 1, 3, padding=1)),
+        )
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """x in [0, 1]; ŷ [B, latents, H/16, W/16], the latents behind the inverse gain."""
+        return self.head(torch.cat((self.picture(2 * x - 1), self.latents(y).to(x.dtype)), 1))

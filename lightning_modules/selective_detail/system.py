@@ -37,12 +37,14 @@ class Reconstruction(NamedTuple):
 
     Attributes:
         x_hat: equation 1. x_hat_m: main decoder. x_hat_s: detail decoder. m: mask, [B, 1, H, W] in (0, 1).
+        y: what the decoders are given, gain⁻¹(ẑ), [B, latents, H/16, W/16].
     """
 
     x_hat: Tensor
     x_hat_m: Tensor
     x_hat_s: Tensor
     m: Tensor
+    y: Tensor
 
 
 class Output(NamedTuple):
@@ -87,10 +89,10 @@ class System(nn.Module):
         y = self.gain.inverse(z_hat, level)
         x_hat_m = self.G_m(y).float() + 0.5
         if self.G_s is None or not detail:
-            return Reconstruction(x_hat_m, x_hat_m, x_hat_m, torch.zeros_like(x_hat_m[:, :1]))
+            return Reconstruction(x_hat_m, x_hat_m, x_hat_m, torch.zeros_like(x_hat_m[:, :1]), y)
         out = self.G_s(y).float()
         x_hat_s, m = out[:, :3] + 0.5, torch.sigmoid(out[:, 3:])
-        return Reconstruction(x_hat_s * m + x_hat_m * (1 - m), x_hat_m, x_hat_s, m)
+        return Reconstruction(x_hat_s * m + x_hat_m * (1 - m), x_hat_m, x_hat_s, m, y)
 
     def detail_from_main(self) -> dict[str, Tensor]:
         """A state of G_s that copies G_m where their widths agree, with the mask at ½.
