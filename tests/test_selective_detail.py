@@ -11,6 +11,7 @@ from skimage import data
 from torch import nn
 
 from datamodules.batch import Batch
+from experiments.config import load_config
 from lightning_modules.codec.container import Container
 from lightning_modules.codec.errors import ConfigError, WeightsError
 from lightning_modules.layers import taef
