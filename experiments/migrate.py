@@ -25,7 +25,9 @@ from lightning_modules.codec.weights import load_weights, save_weights
 from lightning_modules.registry import find_paper
 
 # Paper -> old name -> present name, of settings of the model that have another name now. (Equal names need no line.)
-RENAMED: dict[str, dict[str, str]] = {"selective_detail": {}}
+RENAMED: dict[str, dict[str, str]] = {"selective_detail": {}, "gdae_sprc": {}}
+# Paper -> the setting that had a value for each rate level.
+LEVELS = {"selective_detail": "lambda_e", "gdae_sprc": "lambda_rate"}
 # Paper -> old prefix -> present prefix of tensors' names.
 TENSORS: dict[str, dict[str, str]] = {}
 
@@ -45,7 +47,7 @@ def migrate(
         return dict(tensors), dict(metadata)
     renamed = {RENAMED.get(paper, {}).get(name, name): value for name, value in old.items()}
     if "levels" in known and "levels" not in renamed:
-        renamed["levels"] = len(old["lambda_e"])
+        renamed["levels"] = len(old[LEVELS[paper]])
     missing = known - set(renamed)
     if missing:
         raise WeightsError(

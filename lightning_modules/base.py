@@ -74,10 +74,12 @@ class CompressionModule(pl.LightningModule):
 
     def metadata(self) -> dict[str, str]:
         """What a weights file says of itself: the paper and its configuration's part ``model``, enough to rebuild the
-        codec; for information ``training`` and ``batches``."""
+        codec; ``coding``, the defaults of encoding; for information ``training`` and ``batches``."""
         parts = self.config
         model = getattr(parts, "model", parts)
-        told = {"training": _json(parts.train)} if model is not parts else {}
+        told = {}
+        if model is not parts:
+            told = {"training": _json(parts.train), "coding": _json(parts.coding)}
         return {"paper": self.paper, "config": _json(model), **told, "batches": str(int(self.batches_seen))}
 
     def configure_optimizers(self) -> list[Optimizer]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from lightning_modules.codec.errors import ConfigError, DamagedFileError, Symbol
 from lightning_modules.codec.weights import save_weights
 from lightning_modules.gdae_sprc.autoencoder_codec import GdaeCodec
 from lightning_modules.gdae_sprc.codec import GdaeSprcCodec
+from lightning_modules.gdae_sprc.config import GdaeSprcModel
 from lightning_modules.gdae_sprc.grad_cam import GradCam, open_classifier
 from lightning_modules.gdae_sprc.klt_initialisation import stage_bases
 from lightning_modules.gdae_sprc.latents_jpeg_xl import decode_latents, encode_latents
@@ -45,10 +47,12 @@ from tests.recorder import Recorder
 
 
 def nano(**changes: object) -> GdaeSprc:
-    """A nano module with seeded random weights."""
-    config = load_config("gdae_sprc", ["preset=nano", *(f"model.{k}={v}" for k, v in changes.items())])
+    """A nano module with seeded random weights; ``changes`` are of the model or of its training."""
+    known = {field.name for field in fields(GdaeSprcModel)}
+    changed = (f"{'model' if k in known else 'train'}.{k}={v}" for k, v in changes.items())
+    config = load_config("gdae_sprc", ["preset=nano", *changed])
     torch.manual_seed(0)
-    return GdaeSprc(config.model)
+    return GdaeSprc(config.paper())
 
 
 def photograph(height: int = 128, width: int = 160) -> np.ndarray:
@@ -181,7 +185,7 @@ class TestKltInitialisation:
 
 class TestTraining:
     def test_a_step_s_losses_are_the_slides(self):
-        module = nano(sigma_to=1.0, lambda_rate="[0.0]")
+        module = nano(sigma_to=1.0, levels=1, rate_weight="[0.0]")
         recorder = Recorder(module)
         x = torch.from_numpy(np.stack([photograph(64, 64)] * 2)).permute(0, 3, 1, 2).float() / 255
         torch.manual_seed(5)
@@ -190,22 +194,25 @@ class TestTraining:
         level = torch.rand(2) * 0
         x_hat, rate = module.system(x, level, 1.0, 0.0)
         real, fake = module.D(x), module.D(x_hat)
+        bpp = (rate.latents + rate.hyper_latents).mean() / 64**2
         expected = (
-            10 * F.mse_loss(x_hat, x) + 5 * softplus_generator(fake) - 2 * ssim(x, x_hat, reduction="mean")
+            10 * F.mse_loss(x_hat, x)
+            + 5 * softplus_generator(fake)
+            + 2 * (1 - ssim(x, x_hat, reduction="mean"))
+            + bpp
         )
         assert recorder.logged["loss/total"] == pytest.approx(expected.item(), rel=1e-5)
         assert recorder.logged["loss/discriminator"] == pytest.approx(
             softplus_discriminator(real, fake).item(), rel=1e-5
         )
-        bpp = (rate.latents + rate.hyper_latents).mean().item() / 64**2
-        assert recorder.logged["rate/bpp_estimated"] == pytest.approx(bpp, rel=1e-4)
+        assert recorder.logged["rate/bpp_estimated"] == pytest.approx(bpp.item(), rel=1e-4)
         assert all(p.grad is not None for p in [*module.system.parameters(), *module.D.parameters()])
 
     def test_the_printed_saturating_loss_is_selectable(self):
         module = nano(gan_loss="saturating")
         assert module.gan_loss.generator is saturating_generator
         with pytest.raises(ConfigError, match="softplus"):
-            load_config("gdae_sprc", ["preset=nano", "model.gan_loss=printed"])
+            load_config("gdae_sprc", ["preset=nano", "train.gan_loss=printed"])
 
     @pytest.mark.parametrize("weight", [0.0, 3.0])
     def test_the_rate_s_weight_is_the_encoder_s_alone(self, weight):
@@ -225,7 +232,7 @@ class TestTraining:
         assert encoder.abs().max() > 0
 
     def test_without_a_gan_there_is_no_discriminator(self):
-        module = nano(lambda_gan=0)
+        module = nano(adversarial_weight=0)
         assert module.D is None and list(module.optimiser_groups()) == ["generator"]
 
 
@@ -492,7 +499,7 @@ class TestCodec:
         found = [sprc.coding_options(classifier=name)["heat"] for name in names]
         assert all("resnet10t" in text for text in found) and found[0] != found[1]
         assert sprc.coding_options(classifier=names[0], top_k=2)["heat"] not in found
-        assert sprc.coding_options() == {"heat": "none: uniform quality"}
+        assert sprc.coding_options()["heat"] == "none: uniform quality"
         monkeypatch.setenv("GENIC_DATA", str(shared))
         assert "mobilenetv2_100" in sprc.coding_options()["heat"]
 
@@ -553,7 +560,7 @@ class TestCommands:
         save_weights(path, module.export_weights(), module.metadata())
         for command in (figure, timing):
             monkeypatch.setattr(command, "pictures", _pictures(tmp_path))
-        monkeypatch.setattr(GdaeSprcCodec, "heat", lambda self, image, *_: ramp(*image.shape[:2]))
+        monkeypatch.setattr(GdaeSprcCodec, "heat", lambda self, image, **_: ramp(*image.shape[:2]))
         codec, out = ("--codec", f"gdae_sprc:{path}"), ("--out", str(tmp_path))
         assert tables.main(["gdae_sprc", "figure", *codec, "--bpp", "1.5", *out]) == 0
         text = (tmp_path / "gdae_sprc/tiny/figure.md").read_text()

@@ -28,6 +28,8 @@ class LearnedCodec(Codec):
     Attributes:
         paper: the package under ``lightning_modules``, where shipped weights are found.
         config: the paper's dataclass, a ``config_class``, as the weights' metadata has it.
+        coding: defaults of `encode`'s options, a ``coding_class`` where a paper has one, as the weights' preset had
+            them; not part of the identity, since nothing that decodes depends on them.
         identity: of the weights, from `weights_identity`.
 
     Raises:
@@ -36,6 +38,7 @@ class LearnedCodec(Codec):
 
     paper: ClassVar[str]
     config_class: ClassVar[type]
+    coding_class: ClassVar[type | None] = None
 
     def __init__(
         self, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], device: str = "cpu"
@@ -45,6 +48,8 @@ class LearnedCodec(Codec):
                 f"these are weights of {metadata['paper']}, not of {self.paper}: give {metadata['paper']}:WEIGHTS"
             )
         self.config: Any = self.config_class(**json.loads(metadata["config"]))
+        if self.coding_class is not None:
+            self.coding: Any = self.coding_class(**json.loads(metadata.get("coding", "{}")))
         self.device, self.identity = device, weights_identity(tensors, metadata)
         try:
             self._open(tensors)

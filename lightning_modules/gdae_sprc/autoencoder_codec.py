@@ -17,11 +17,9 @@ from lightning_modules.codec.learned import LearnedCodec, padded, ready, to_imag
 from lightning_modules.codec.rate_control import eighths
 from lightning_modules.entropy.gaussian import GaussianTables
 from lightning_modules.entropy.hyperprior import HyperpriorCoder
-from lightning_modules.gdae_sprc.config import GdaeSprcConfig
+from lightning_modules.gdae_sprc.config import LATENT_CODERS, GdaeSprcModel
 from lightning_modules.gdae_sprc.latents_jpeg_xl import decode_latents, encode_latents
 from lightning_modules.gdae_sprc.system import System
-
-LATENT_CODERS = ("best", "jpeg_xl", "learned")
 
 
 class Latents(NamedTuple):
@@ -42,7 +40,7 @@ class GdaeCodec(LearnedCodec):
     id = "gdae"
     quality_meaning = "the latents' level"
     paper = "gdae_sprc"
-    config_class = GdaeSprcConfig
+    config_class = GdaeSprcModel
 
     def _open(self, tensors: Mapping[str, Tensor]) -> None:
         system = System(self.config)
@@ -50,7 +48,7 @@ class GdaeCodec(LearnedCodec):
         self.coder = HyperpriorCoder(system.H, GaussianTables.from_state(tensors), self.device)
         del system.H
         self.system = ready(system, self.device)
-        self.levels = len(self.config.lambda_rate)
+        self.stride, self.levels = self.config.stride, self.config.levels
         self.qualities = tuple(float(level) for level in range(self.levels))
         self.quality_steps = eighths(self.levels - 1)
         self.default_quality = float((self.levels - 1) // 2)
@@ -65,7 +63,7 @@ class GdaeCodec(LearnedCodec):
         level = round(8 * level) / 8
         if not 0 <= level <= self.levels - 1:
             raise ConfigError(f"latent level {level} is out of range: it goes from 0 to {self.levels - 1}")
-        x = to_tensor(padded(image, self.config.stride), self.device)
+        x = to_tensor(padded(image, self.stride), self.device)
         z = self.system.latents(x, torch.tensor([level], device=self.device))
         return Latents(self.system.Q.index(z)[0], level)
 
@@ -100,7 +98,7 @@ class GdaeCodec(LearnedCodec):
 
     def read_latents(self, container: Container) -> Latents:
         """The inverse of `latent_sections`; `DamagedFileError` where they are not such sections."""
-        stride, middle = self.config.stride, self.system.Q.middle
+        stride, middle = self.stride, self.system.Q.middle
         h, w = -(-container.height // stride), -(-container.width // stride)
         if "hyper_latents" in container.sections:
             index, level = self.coder.decode(container, h, w)
@@ -122,7 +120,7 @@ class GdaeCodec(LearnedCodec):
     def _encode(self, image: Image, quality: float, *, latents: str = "best") -> dict[str, bytes]:
         """
         Args:
-            latents: the lossless coder, one of `LATENT_CODERS`.
+            latents: the lossless coder, one of `config.LATENT_CODERS`.
         """
         return self.latent_sections(self.analyse(image, quality), latents)
 

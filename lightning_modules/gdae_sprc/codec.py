@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from typing import Literal
+from dataclasses import asdict, fields, replace
 
 import numpy as np
 from torch import Tensor
@@ -14,7 +14,9 @@ from lightning_modules.codec.container import Container
 from lightning_modules.codec.contract import Image
 from lightning_modules.codec.errors import ConfigError
 from lightning_modules.codec.rate_control import Found, eighths
+from lightning_modules.config import require
 from lightning_modules.gdae_sprc.autoencoder_codec import GdaeCodec
+from lightning_modules.gdae_sprc.config import GdaeSprcCoding
 from lightning_modules.gdae_sprc.grad_cam import SHARED_CLASSIFIER, GradCam, open_classifier
 from lightning_modules.gdae_sprc.rate_allocation import Attempt, Base, Choices, least_cost, least_error
 from lightning_modules.gdae_sprc.residual import (
@@ -25,10 +27,6 @@ from lightning_modules.gdae_sprc.residual import (
     qp_map,
 )
 from losses.pretrained import SHARED_WEIGHTS, shared_weights
-
-STRENGTH = 4.0
-"""QP between the coldest and the hottest place. On Kodak the heat's standard deviation is about a quarter, so this is
-one QP of deviation, which costs about 0.1 dB of the whole picture's PSNR."""
 
 
 class GdaeSprcCodec(GdaeCodec):
@@ -43,6 +41,7 @@ class GdaeSprcCodec(GdaeCodec):
     """
 
     id = "sprc"
+    coding_class = GdaeSprcCoding
     quality_meaning = "51 − QP of the residual"
 
     def _open(self, tensors: Mapping[str, Tensor]) -> None:
@@ -51,15 +50,17 @@ class GdaeSprcCodec(GdaeCodec):
         self.quality_steps = eighths(MAX_QP)
         self.default_quality = 16.0
 
-    def heat(self, image: Image, classifier: str | None = None, top_k: int = 1) -> np.ndarray | None:
-        """The heat map, float32 H×W in [0, 1], or None where no classifier is at hand; see `encode`."""
-        grad_cam = self._grad_cam(classifier, top_k)
+    def heat(self, image: Image, **options: object) -> np.ndarray | None:
+        """The heat map that `encode` makes with these options, float32 H×W in [0, 1]; None without a classifier."""
+        grad_cam = self._grad_cam(self._coding(options))
         return None if grad_cam is None else grad_cam(image)
 
-    def coding_options(self, classifier: str | None = None, top_k: int = 1, **_: object) -> dict[str, str]:
-        """What makes the heat map where `encode` has these options, and is not in the file: it belongs to a result."""
-        grad_cam = self._grad_cam(classifier, top_k)
-        return {"heat": "none: uniform quality" if grad_cam is None else grad_cam.description}
+    def coding_options(self, **options: object) -> dict[str, str | float]:
+        """The options of `encode` in use, and ``heat``: what makes the heat map, the classifier's weights included."""
+        coding = self._coding(options)
+        grad_cam = self._grad_cam(coding)
+        told = {name: value for name, value in asdict(coding).items() if value is not None}
+        return told | {"heat": "none: uniform quality" if grad_cam is None else grad_cam.description}
 
     def _encode(self, image: Image, quality: float, **options: object) -> dict[str, bytes]:
         """See `_choices` for the options."""
@@ -74,42 +75,32 @@ class GdaeSprcCodec(GdaeCodec):
         best = least_error(self._choices(image, **options), limit)
         return Found(self._container(best.sections, *image.shape[:2]).to_bytes(), best.quality)
 
-    def _choices(
-        self,
-        image: Image,
-        *,
-        level: float | Literal["best", "none"] = "best",
-        heat: np.ndarray | None = None,
-        strength: float = STRENGTH,
-        classifier: str | None = None,
-        top_k: int = 1,
-        latents: str = "best",
-        effort: str = "veryslow",
-    ) -> Choices:
+    def _choices(self, image: Image, heat: np.ndarray | None = None, **options: object) -> Choices:
         """What a file can be made of.
 
         Args:
-            level: of the latents, or ``none`` for no latents; ``best`` tries all of these.
             heat: H×W, 0 to 1, instead of the classifier's.
-            strength: QP between the coldest and the hottest place; 0 is uniform quality and needs no heat map.
-            classifier: makes the heat map, NAME or NAME:FILE, see `grad_cam.open_classifier`; ``vgg16`` is the slides'
-                own. The default is ``mobilenetv2_100`` if its weights are at hand.
-            top_k: classes that the heat map shows.
-            latents: the lossless coder, one of `autoencoder_codec.LATENT_CODERS`.
-            effort: x265's preset.
+            **options: of `GdaeSprcCoding`, in place of the weights' own.
 
         Raises:
-            ConfigError: the level is out of range, or the heat is not of the picture's size.
+            ConfigError: an option is out of range, or the heat is not of the picture's size.
             WeightsError: there is no such classifier.
         """
-        if strength == 0 and heat is None:
-            heat = np.zeros(image.shape[:2], np.float32)
-        elif heat is None:
-            heat = self._found_heat(image, classifier, top_k)
-        cells = cell_means(_checked(heat, image))
+        coding = self._coding(options)
+        if heat is None:
+            heat = np.zeros(image.shape[:2]) if coding.strength == 0 else self._found_heat(image, coding)
+        if heat.shape != image.shape[:2] or not (heat.min() >= 0 and heat.max() <= 1):
+            raise ConfigError(
+                f"heat is {image.shape[0]}×{image.shape[1]} numbers from 0 to 1, not {heat.shape}"
+            )
+        cells = cell_means(heat)
+
+        def attempt(base: Base, quality: float) -> Attempt:
+            return self._attempt(image, base, quality, qp_map(quality, cells, coding.strength), coding.effort)
+
         return Choices(
-            bases=self._bases(image, latents, level),
-            attempt=lambda base, q: self._attempt(image, base, q, qp_map(q, cells, strength), effort),
+            bases=self._bases(image, coding),
+            attempt=attempt,
             file_size=lambda sections: self.file_size(sections, *image.shape[:2]),
         )
 
@@ -123,30 +114,39 @@ class GdaeSprcCodec(GdaeCodec):
         x_hat = self.synthesise(self.read_latents(container), height, width)
         return x_hat if residual is None else _add(x_hat, residual)
 
-    def _grad_cam(self, classifier: str | None, top_k: int) -> GradCam | None:
-        if classifier is None and shared_weights() is None:
-            return None
-        return open_classifier(classifier or SHARED_CLASSIFIER, top_k)
+    def _coding(self, options: Mapping[str, object]) -> GdaeSprcCoding:
+        """The weights' own options with others in place, checked."""
+        known = [field.name for field in fields(GdaeSprcCoding)]
+        for name in options:
+            require(name in known, "an option", repr(name), f"one of {', '.join((*known, 'heat'))}")
+        coding = replace(self.coding, **options)
+        coding.check(self.levels)
+        return coding
 
-    def _found_heat(self, image: Image, classifier: str | None, top_k: int) -> np.ndarray:
-        heat = self.heat(image, classifier, top_k)
+    def _grad_cam(self, coding: GdaeSprcCoding) -> GradCam | None:
+        if coding.classifier is None and shared_weights() is None:
+            return None
+        return open_classifier(coding.classifier or SHARED_CLASSIFIER, coding.top_k)
+
+    def _found_heat(self, image: Image, coding: GdaeSprcCoding) -> np.ndarray:
+        heat = self.heat(image, **asdict(coding))
         if heat is None:
             warnings.warn(
                 "no classifier for the heat map, so the residual's quality is uniform: set GENIC_DATA to a folder "
                 f"with {SHARED_WEIGHTS}, or give classifier='vgg16'",
                 stacklevel=6,
             )
-            return np.zeros(image.shape[:2], np.float32)
+            return np.zeros(image.shape[:2])
         return heat
 
-    def _bases(self, image: Image, coder: str, level: float | Literal["best", "none"]) -> Iterator[Base]:
+    def _bases(self, image: Image, coding: GdaeSprcCoding) -> Iterator[Base]:
         """No latents, then every level, ascending; or the given one of these."""
         height, width = image.shape[:2]
-        if level in ("best", "none"):
+        if coding.level in ("best", "none"):
             yield Base({}, _grey(height, width))
-        for at in {"best": range(self.levels), "none": ()}.get(level, (level,)):
-            latents = self.analyse(image, at)
-            yield Base(self.latent_sections(latents, coder), self.synthesise(latents, height, width))
+        for level in {"best": range(self.levels), "none": ()}.get(coding.level, (coding.level,)):
+            latents = self.analyse(image, level)
+            yield Base(self.latent_sections(latents, coding.latents), self.synthesise(latents, height, width))
 
     def _attempt(self, image: Image, base: Base, quality: float, qp: np.ndarray, effort: str) -> Attempt:
         height, width = image.shape[:2]
@@ -157,12 +157,6 @@ class GdaeSprcCodec(GdaeCodec):
         error = image.astype(np.int32) - decoded
         size = self.file_size(sections, height, width)
         return Attempt(sections, size, float(np.sum(error * error, dtype=np.int64)), quality)
-
-
-def _checked(heat: np.ndarray, image: Image) -> np.ndarray:
-    if heat.shape != image.shape[:2] or not (heat.min() >= 0 and heat.max() <= 1):
-        raise ConfigError(f"heat is {image.shape[0]}×{image.shape[1]} numbers from 0 to 1, not {heat.shape}")
-    return heat
 
 
 def _grey(height: int, width: int) -> Image:

@@ -1,82 +1,177 @@
-"""Configuration of GDAE; the defaults are the slides' where they say anything."""
+"""Configuration of GDAE + SPRC; the defaults are the slides' where they say anything."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from lightning_modules.codec.errors import ConfigError
-from lightning_modules.schedule import Schedule
+from lightning_modules.config import CodingConfig, PaperConfig, TrainConfig, require
 from losses.gan import GAN_LOSSES
+
+LATENT_CODERS = ("best", "jpeg_xl", "learned")
+EFFORTS = (
+    "ultrafast",
+    "superfast",
+    "veryfast",
+    "faster",
+    "fast",
+    "medium",
+    "slow",
+    "slower",
+    "veryslow",
+    "placebo",
+)
 
 
 @dataclass
-class GdaeSprcConfig(Schedule):
-    """Wang, Waseda: only slides exist. Published are the three losses' weights, 10 : 5 : 2, and the drawing of dense
-    connections; widths, depth, number of centres, temperature and learning rate are ours.
-
-    The ranges that the losses' weights refer to are pinned here: pictures in [0, 1], so that the mean squared error
-    is about 0.001, GAN losses in nats, SSIM from −1 to 1.
+class GdaeSprcModel:
+    """Wang, Waseda: all that decoding needs. Only slides exist; published is the drawing of dense connections, and
+    widths, depth and number of centres are ours.
 
     Attributes:
+        levels: number of rate levels. One is the slides'; more make one network serve several rates with gain units
+            (Cui et al. 2021).
         E: widths of the encoder's stages, each at half the resolution of the one before; the first at 1/2.
         G: widths of the decoder's stages, from the coarsest.
         latents: channels of ẑ, at the encoder's coarsest resolution.
         dense: connections from every stage to every later one, inside the encoder and inside the decoder.
         growth: channels that a stage receives from each earlier one.
         centres: number of quantiser centres, shared by all channels; odd, so that one lies at 0.
-        sigma: of the soft assignment softmax(−σ·(z − c)²). From batch 0 to ``anneal_batches`` it grows linearly to
-            ``sigma_to``; equal values are a fixed temperature.
-        lambda_mse, lambda_gan, lambda_ssim: λ1, λ2, λ3. lambda_gan = 0 leaves out the discriminator.
-        gan_loss: ``softplus`` (non-saturating), or ``saturating`` as the slides print it; see `losses.gan`.
-        lambda_rate: weight of the estimated bits per pixel for the encoder, one value a rate level, in descending
-            order. The slides have no rate term: 0 with one level is the paper. More levels make one network serve
-            several rates with gain units (Cui et al. 2021). The entropy model is trained in either case.
-        D: widths of the discriminator's stages.
-        adversarial_from: batch from which the discriminator takes part.
         hyper, psi, context, heads, radius, skew: of the entropy model (`lightning_modules.entropy`).
-        clip: bound on the norm of each network's gradient.
     """
 
+    levels: int = 1
     E: list[int] = field(default_factory=lambda: [64, 96, 128, 192])
     G: list[int] = field(default_factory=lambda: [192, 128, 96, 64])
     latents: int = 64
     dense: bool = True
     growth: int = 32
     centres: int = 7
-    sigma: float = 1.0
-    sigma_to: float = 1.0
-    anneal_batches: int = 1
-    lambda_mse: float = 10.0
-    lambda_gan: float = 5.0
-    lambda_ssim: float = 2.0
-    gan_loss: str = "softplus"
-    lambda_rate: list[float] = field(default_factory=lambda: [0.0])
-    D: list[int] = field(default_factory=lambda: [64, 128, 256, 512])
-    adversarial_from: int = 0
     hyper: int = 16
     psi: int = 64
     context: int = 64
     heads: int = 2
     radius: int = 3
     skew: int = 1
-    clip: float = 1.0
-
-    def check(self) -> None:
-        """Raise `ConfigError` on a value out of range."""
-        if not (3 <= self.centres <= 255 and self.centres % 2):
-            raise ConfigError(f"model.centres is {self.centres}: an odd number from 3 to 255 is needed")
-        if len(self.E) != len(self.G):
-            raise ConfigError(
-                f"model.E has {len(self.E)} stages, model.G {len(self.G)}: give as many of each"
-            )
-        if self.gan_loss not in GAN_LOSSES:
-            raise ConfigError(f"model.gan_loss is {self.gan_loss!r}: there are {', '.join(GAN_LOSSES)}")
-        if not self.lambda_rate or sorted(self.lambda_rate, reverse=True) != list(self.lambda_rate):
-            raise ConfigError(
-                f"model.lambda_rate is {self.lambda_rate}: at least one value, in descending order"
-            )
 
     @property
     def stride(self) -> int:
         """Pixels a side of one latent position."""
         return 2 ** len(self.E)
+
+
+@dataclass
+class GdaeSprcTraining(TrainConfig):
+    """Losses and schedule. Published are the three losses' weights, 10 : 5 : 2; temperature and learning rate are ours.
+
+    The ranges that the losses' weights refer to are pinned here: pictures in [0, 1], so that the mean squared error
+    is about 0.001, GAN losses in nats, SSIM from −1 to 1.
+
+    Attributes:
+        mse_weight, adversarial_weight, ssim_weight: λ1, λ2, λ3. adversarial_weight = 0 leaves out the discriminator.
+        gan_loss: ``softplus`` (non-saturating), or ``saturating`` as the slides print it; see `losses.gan`.
+        rate_weight: of the estimated bits per pixel for the encoder, one value a rate level, in descending order. The
+            slides have no rate term: 0 with one level is the paper. The entropy model is trained in either case.
+        sigma: of the soft assignment softmax(−σ·(z − c)²). From batch 0 to ``anneal_batches`` it grows linearly to
+            ``sigma_to``; equal values are a fixed temperature.
+        D: widths of the discriminator's stages.
+        adversarial_from: batch from which the discriminator takes part.
+    """
+
+    mse_weight: float = 10.0
+    adversarial_weight: float = 5.0
+    ssim_weight: float = 2.0
+    gan_loss: str = "softplus"
+    rate_weight: list[float] = field(default_factory=lambda: [0.0])
+    sigma: float = 1.0
+    sigma_to: float = 1.0
+    anneal_batches: int = 1
+    D: list[int] = field(default_factory=lambda: [64, 128, 256, 512])
+    adversarial_from: int = 0
+
+
+@dataclass
+class GdaeSprcCoding(CodingConfig):
+    """Options of `GdaeSprcCodec.encode`.
+
+    Attributes:
+        level: of the latents, or ``none`` for no latents; ``best`` tries all of these. The slides fix it.
+        latents: the latents' lossless coder: ``jpeg_xl`` (the slides have FLIF, its forerunner), ``learned``, the
+            entropy model, or the ``best`` of the two.
+        classifier: makes the heat map, NAME or NAME:FILE, see `grad_cam.open_classifier`; ``vgg16`` is the slides'
+            own. None is ``mobilenetv2_100`` if its weights are at hand, and uniform quality otherwise.
+        top_k: classes that the heat map shows; the slides' one.
+        strength: QP between the coldest and the hottest place; 0 is uniform quality and needs no heat map. On Kodak the
+            heat's standard deviation is about a quarter, so 4 is one QP of deviation, which costs about 0.1 dB of the
+            whole picture's PSNR.
+        effort: x265's preset.
+    """
+
+    level: str | float = "best"
+    latents: str = "best"
+    classifier: str | None = None
+    top_k: int = 1
+    strength: float = 4.0
+    effort: str = "veryslow"
+
+    def check(self, levels: int) -> None:
+        """Raise `ConfigError` on a value out of range; ``levels`` is the model's."""
+        numbered = not isinstance(self.level, str) and 0 <= self.level <= levels - 1
+        require(
+            self.level in ("best", "none") or numbered,
+            "coding.level",
+            self.level,
+            f"best, none, or a number from 0 to {levels - 1}",
+        )
+        require(
+            self.latents in LATENT_CODERS,
+            "coding.latents",
+            self.latents,
+            f"one of {', '.join(LATENT_CODERS)}",
+        )
+        require(self.top_k >= 1, "coding.top_k", self.top_k, "at least 1")
+        require(0 <= self.strength <= 51, "coding.strength", self.strength, "0 to 51")
+        require(self.effort in EFFORTS, "coding.effort", self.effort, f"one of {', '.join(EFFORTS)}")
+
+
+@dataclass
+class GdaeSprcConfig(PaperConfig):
+    """The paper's configuration in its parts."""
+
+    model: GdaeSprcModel = field(default_factory=GdaeSprcModel)
+    train: GdaeSprcTraining = field(default_factory=GdaeSprcTraining)
+    coding: GdaeSprcCoding = field(default_factory=GdaeSprcCoding)
+
+    def check(self) -> None:
+        """Raise `ConfigError` on a network that cannot be built or decoded, or losses that do not fit it."""
+        super().check()
+        m, t = self.model, self.train
+        require(m.levels >= 1, "model.levels", m.levels, "at least 1")
+        odd = 3 <= m.centres <= 255 and m.centres % 2 == 1
+        require(odd, "model.centres", m.centres, "an odd number from 3 to 255")
+        require(len(m.E) >= 1 and min(m.E) >= 1, "model.E", m.E, "at least one width")
+        require(len(m.G) == len(m.E), "model.G", m.G, f"{len(m.E)} stages, as many as model.E has,")
+        require(min(m.G) >= 1, "model.G", m.G, "widths of at least 1")
+        for key in ("latents", "growth", "hyper", "psi", "heads", "radius"):
+            require(getattr(m, key) >= 1, f"model.{key}", getattr(m, key), "at least 1")
+        require(
+            m.context % m.heads == 0 < m.context, "model.context", m.context, f"a multiple of {m.heads} heads"
+        )
+        require(m.skew in (1, 2), "model.skew", m.skew, "1 or 2")
+        require(
+            len(t.rate_weight) == m.levels,
+            "train.rate_weight",
+            t.rate_weight,
+            f"one value for each of {m.levels} levels",
+        )
+        descending = sorted(t.rate_weight, reverse=True) == list(t.rate_weight) and min(t.rate_weight) >= 0
+        require(descending, "train.rate_weight", t.rate_weight, "values of 0 or more in descending order")
+        for key in ("mse_weight", "adversarial_weight", "ssim_weight"):
+            require(getattr(t, key) >= 0, f"train.{key}", getattr(t, key), "0 or more")
+        require(
+            t.gan_loss in GAN_LOSSES, "train.gan_loss", repr(t.gan_loss), f"one of {', '.join(GAN_LOSSES)}"
+        )
+        for key in ("sigma", "sigma_to"):
+            require(getattr(t, key) > 0, f"train.{key}", getattr(t, key), "more than 0")
+        require(t.anneal_batches >= 1, "train.anneal_batches", t.anneal_batches, "at least 1")
+        require(len(t.D) >= 1 and min(t.D) >= 1, "train.D", t.D, "at least one width")
+        self.coding.check(m.levels)

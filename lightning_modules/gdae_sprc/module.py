@@ -20,37 +20,41 @@ from losses.ssim import ssim
 
 
 class GdaeSprc(CompressionModule):
-    """λ1·MSE + λ2·GAN + λ3·SSIM (slide "Loss function"), pictures in [0, 1], L_SSIM = −I·C·S."""
+    """λ1·MSE + λ2·GAN + λ3·SSIM (slide "Loss function"), pictures in [0, 1].
+
+    The slides' L_SSIM is −SSIM; 1 − SSIM differs by a constant only.
+    """
 
     paper = "gdae_sprc"
 
     def __init__(self, config: GdaeSprcConfig, seed: int = 0) -> None:
         super().__init__(config, seed)
-        self.system = System(config)
-        self.D = Discriminator(config) if config.lambda_gan > 0 else None
-        self.gan_loss = gan_loss(config.gan_loss)
-        self.register_buffer("lambda_rate", torch.tensor(config.lambda_rate), persistent=False)
+        self.system = System(config.model)
+        self.D = Discriminator(config.train.D) if config.train.adversarial_weight > 0 else None
+        self.gan_loss = gan_loss(config.train.gan_loss)
+        self.register_buffer("rate_weight", torch.tensor(config.train.rate_weight), persistent=False)
 
     @property
     def sigma(self) -> float:
         """Of the soft assignment, at this batch."""
-        c = self.config
+        c = self.config.train
         done = min(int(self.batches_seen) / c.anneal_batches, 1.0)
         return c.sigma + (c.sigma_to - c.sigma) * done
 
     def optimiser_groups(self) -> dict[str, tuple[Iterable[nn.Parameter], float]]:
-        groups = {"generator": (self.system.parameters(), self.config.learning_rate)}
+        rate = self.config.train.learning_rate
+        groups = {"generator": (self.system.parameters(), rate)}
         if self.D is not None:
-            groups["discriminator"] = (self.D.parameters(), self.config.learning_rate)
+            groups["discriminator"] = (self.D.parameters(), rate)
         return groups
 
     def loss_step(self, batch: Batch) -> None:
-        c, x = self.config, batch.image.contiguous(memory_format=torch.channels_last)
-        level = torch.rand(len(x), device=x.device) * (len(c.lambda_rate) - 1)
+        c, x = self.config.train, batch.image.contiguous(memory_format=torch.channels_last)
+        level = torch.rand(len(x), device=x.device) * (self.config.model.levels - 1)
         adversarial = self.D is not None and int(self.batches_seen) >= c.adversarial_from
-        lambda_rate = self._lambda_rate(level)
-        scale = torch.where(lambda_rate > 0, lambda_rate, 1.0).sqrt()
-        x_hat, rate = self.system(x, level, self.sigma, lambda_rate / scale)
+        rate_weight = self._rate_weight(level)
+        scale = torch.where(rate_weight > 0, rate_weight, 1.0).sqrt()
+        x_hat, rate = self.system(x, level, self.sigma, rate_weight / scale)
 
         # Discriminator: scores of originals up, of reconstructions down.
         if adversarial:
@@ -59,21 +63,21 @@ class GdaeSprc(CompressionModule):
             self.log("loss/discriminator", loss_d)
 
         # Auto-encoder and entropy model. The rate's weight for the encoder is in its gradient (`System.forward`).
-        mse, similarity = (x_hat - x).square().mean((1, 2, 3)), -ssim(x, x_hat)  # −I·C·S
+        mse, dissimilarity = (x_hat - x).square().mean((1, 2, 3)), 1 - ssim(x, x_hat)
         bpp = (rate.latents + rate.hyper_latents) / (x.shape[2] * x.shape[3])
         # Levels' weights differ a hundredfold; divided by their roots, all levels have about an equal say.
-        distortion = ((c.lambda_mse * mse + c.lambda_ssim * similarity) / scale).mean()
+        loss = ((c.mse_weight * mse + c.ssim_weight * dissimilarity) / scale).mean() + bpp.mean()
         if adversarial:
             loss_g = self.gan_loss.generator(self.D(x_hat).float())
-            distortion = distortion + c.lambda_gan * loss_g
-            self.log("loss/generator", loss_g)
-        norm = self.update("generator", distortion + bpp.mean(), c.clip)
+            loss = loss + c.adversarial_weight * loss_g
+            self.log("loss/adversarial", loss_g)
+        norm = self.update("generator", loss, c.clip)
 
         self.log_dict(
             {
-                "loss/total": distortion,
+                "loss/total": loss,
                 "loss/mse": mse.mean(),
-                "loss/ssim": similarity.mean(),
+                "loss/ssim": dissimilarity.mean(),
                 "rate/bpp_estimated": bpp.mean(),
                 "gradient/generator": norm,
             }
@@ -81,7 +85,7 @@ class GdaeSprc(CompressionModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         x = batch.image.contiguous(memory_format=torch.channels_last)
-        for k in range(len(self.config.lambda_rate)):
+        for k in range(self.config.model.levels):
             level = torch.full((len(x),), float(k), device=x.device)
             x_hat, rate = self.system(x, level, self.sigma, 0.0)
             bpp = (rate.latents + rate.hyper_latents) / (x.shape[2] * x.shape[3])
@@ -91,8 +95,8 @@ class GdaeSprc(CompressionModule):
 
     def panels(self, batch: Batch) -> dict[str, Tensor]:
         x = batch.image.contiguous(memory_format=torch.channels_last)
-        level = torch.full((len(x),), (len(self.config.lambda_rate) - 1) / 2, device=x.device)
-        x_hat = self.system(x, level, self.sigma, 0.0).x_hat.float().clamp(0, 1)
+        level = torch.full((len(x),), (self.config.model.levels - 1) / 2, device=x.device)
+        x_hat = self.system(x, level, self.sigma, 0.0).picture.float().clamp(0, 1)
         return {"x": x, "x_hat": x_hat, "residual": (x - x_hat + 0.5).clamp(0, 1)}
 
     def export_weights(self) -> dict[str, Tensor]:
@@ -101,10 +105,10 @@ class GdaeSprc(CompressionModule):
     def codec(self) -> GdaeSprcCodec:
         return GdaeSprcCodec(as_stored(self.export_weights()), self.metadata())
 
-    def _lambda_rate(self, level: Tensor) -> Tensor:
-        """λ_rate [B] of ``level`` [B]: geometric between whole levels, as the gains are; linear where one is 0."""
-        low = level.floor().long().clamp(0, len(self.lambda_rate) - 1)
-        high = (low + 1).clamp(max=len(self.lambda_rate) - 1)
-        a, b, fraction = self.lambda_rate[low], self.lambda_rate[high], level - low
+    def _rate_weight(self, level: Tensor) -> Tensor:
+        """The weight [B] at ``level`` [B]: geometric between whole levels, as the gains are; linear where one is 0."""
+        low = level.floor().long().clamp(0, len(self.rate_weight) - 1)
+        high = (low + 1).clamp(max=len(self.rate_weight) - 1)
+        a, b, fraction = self.rate_weight[low], self.rate_weight[high], level - low
         geometric = torch.exp(torch.lerp(a.clamp_min(1e-30).log(), b.clamp_min(1e-30).log(), fraction))
         return torch.where((a > 0) & (b > 0), geometric, torch.lerp(a, b, fraction))

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_modules.gdae_sprc.config import GdaeSprcConfig
+from lightning_modules.gdae_sprc.config import GdaeSprcModel
 
 
 class Stage(nn.Module):
@@ -44,7 +44,7 @@ class Stage(nn.Module):
 class DenseEncoder(nn.Module):
     """x [B, 3, H, W] about 0, sides multiples of the stride -> z [B, latents, H/stride, W/stride]."""
 
-    def __init__(self, config: GdaeSprcConfig) -> None:
+    def __init__(self, config: GdaeSprcModel) -> None:
         super().__init__()
         widths, growth = config.E, config.growth if config.dense else 0
         inputs = [4 * w for w in (3, *widths[:-1])]
@@ -70,7 +70,7 @@ class DenseEncoder(nn.Module):
 class DenseDecoder(nn.Module):
     """ẑ [B, latents, h, w] -> x̂ [B, 3, h·stride, w·stride] about 0; the encoder's mirror."""
 
-    def __init__(self, config: GdaeSprcConfig) -> None:
+    def __init__(self, config: GdaeSprcModel) -> None:
         super().__init__()
         widths, growth = config.G, config.growth if config.dense else 0
         self.first = Stage(config.latents, widths[0])
@@ -96,7 +96,7 @@ class DenseDecoder(nn.Module):
 class HyperEncoder(nn.Module):
     """H_e: latents [B, latents, h, w] -> z_h [B, hyper, ⌈h/4⌉, ⌈w/4⌉]."""
 
-    def __init__(self, config: GdaeSprcConfig) -> None:
+    def __init__(self, config: GdaeSprcModel) -> None:
         super().__init__()
         self.body = nn.Sequential(
             nn.Conv2d(config.latents, config.psi, 3, stride=2, padding=1),
@@ -116,12 +116,12 @@ class Discriminator(nn.Module):
     convolutional.
     """
 
-    def __init__(self, config: GdaeSprcConfig) -> None:
+    def __init__(self, widths: list[int]) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        for a, b in zip((3, *config.D[:-1]), config.D, strict=True):
+        for a, b in pairwise((3, *widths)):
             layers += [nn.Conv2d(a, b, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
-        self.body = nn.Sequential(*layers, nn.Conv2d(config.D[-1], 1, 3, padding=1))
+        self.body = nn.Sequential(*layers, nn.Conv2d(widths[-1], 1, 3, padding=1))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.body(2 * x - 1)

@@ -6,7 +6,7 @@ Compensation' (Wang, Waseda University), the only source::
                                    ┌─ JPEG XL, or H with H_e ──> bits (exact)
     x ── E ── gain ── z ── Q ── index
                                    └─> ẑ ── gain⁻¹ ── G ──> x̂ ─────── D (training)
-                                                             x − x̂ ── SPRC ──> bits (`residual`, `heat`)
+                                                             x − x̂ ── SPRC ──> bits (`residual`, `grad_cam`)
 
 Published: an auto-encoder with dense connections, soft quantisation, lossless coding of the quantised latents (FLIF),
 a discriminator on x̂, the three losses, the residual coded by BPG with a quality that follows a Grad-CAM heat map
@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_modules.entropy.hyperprior import EntropyEstimator, Rate
-from lightning_modules.gdae_sprc.config import GdaeSprcConfig
+from lightning_modules.gdae_sprc.config import GdaeSprcModel
 from lightning_modules.gdae_sprc.klt_initialisation import initialise_gains, initialise_with_klt
 from lightning_modules.gdae_sprc.networks import DenseDecoder, DenseEncoder, HyperEncoder
 from lightning_modules.layers.gain_units import GainUnits
@@ -32,20 +32,19 @@ MAX_HYPER = 511
 
 
 class Output(NamedTuple):
-    """x̂ [B, 3, H, W], about [0, 1] and not clamped, and the estimated rate."""
+    """A pass through the whole system: x̂ [B, 3, H, W], about [0, 1] and not clamped, and the estimated rate."""
 
-    x_hat: Tensor
+    picture: Tensor
     rate: Rate
 
 
 class System(nn.Module):
     """E, Q, G and the entropy model H with its encoder H_e."""
 
-    def __init__(self, config: GdaeSprcConfig) -> None:
+    def __init__(self, config: GdaeSprcModel) -> None:
         super().__init__()
-        levels = len(config.lambda_rate)
         self.E = DenseEncoder(config)
-        self.gain = GainUnits(levels, config.latents)
+        self.gain = GainUnits(config.levels, config.latents)
         self.Q = SoftToHardQuantiser(config.centres)
         self.G = DenseDecoder(config)
         if config.G[::-1] == config.E:
@@ -59,7 +58,7 @@ class System(nn.Module):
             config.heads,
             config.radius,
             config.skew,
-            levels,
+            config.levels,
         )
 
     def latents(self, x: Tensor, level: Tensor) -> Tensor:

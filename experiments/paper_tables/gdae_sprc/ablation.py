@@ -65,7 +65,7 @@ def train_variant(
     dense: bool, gan: bool, settings: Sequence[str], runs: Path, max_time: timedelta | None = None
 ) -> Path:
     """The run's folder of one network; trained to its end unless it is already, or out of time."""
-    off = [] if gan else ["model.lambda_gan=0"]
+    off = [] if gan else ["train.adversarial_weight=0"]
     config = load_config(
         "gdae_sprc", [*settings, f"model.dense={str(dense).lower()}", "train.evaluate=null", *off]
     )

@@ -27,7 +27,8 @@ from experiments.evaluate import pictures
 from experiments.paper_tables.gdae_sprc.common import folder, opened, parser, save
 from lightning_modules.codec.contract import Image, bits_per_pixel
 from lightning_modules.codec.errors import ConfigError
-from lightning_modules.gdae_sprc.codec import STRENGTH, GdaeSprcCodec
+from lightning_modules.gdae_sprc.codec import GdaeSprcCodec
+from lightning_modules.gdae_sprc.config import GdaeSprcCoding
 from lightning_modules.registry import open_codec
 
 HOT = 0.5
@@ -67,7 +68,7 @@ def compare_regions(
         ConfigError: there is no classifier, so no hot region.
     """
     image = item.read()
-    heat = codec.heat(image, classifier, top_k)
+    heat = codec.heat(image, classifier=classifier, top_k=top_k)
     if heat is None:
         raise ConfigError("a classifier is needed: set GENIC_DATA, or give --classifier vgg16")
     uniform = codec.encode(image, target_bpp=bpp, strength=0.0, level=level)
@@ -200,7 +201,9 @@ def _parser() -> argparse.ArgumentParser:
     found.add_argument("--picture", metavar="NAME", help="the one to draw (default: the first)")
     found.add_argument("--bpp", type=float, default=0.5, help="the budget (default: 0.5)")
     found.add_argument("--level", type=_level, default="best", help="of the latents, or none (default: best)")
-    found.add_argument("--strength", type=float, default=STRENGTH, metavar="QP", help="coldest to hottest")
+    found.add_argument(
+        "--strength", type=float, default=GdaeSprcCoding.strength, metavar="QP", help="coldest to hottest"
+    )
     found.add_argument("--classifier", metavar="NAME[:FILE]", help="e.g. vgg16, with weights from timm's hub")
     found.add_argument("--top-k", type=int, default=1, metavar="K", help="classes of the heat map")
     return found

@@ -25,7 +25,7 @@ from experiments.paper_tables.gdae_sprc.common import opened, parser, save
 from lightning_modules.classical import ycbcr
 from lightning_modules.codec.container import Container
 from lightning_modules.codec.contract import Image
-from lightning_modules.gdae_sprc.codec import STRENGTH, GdaeSprcCodec
+from lightning_modules.gdae_sprc.codec import GdaeSprcCodec
 from lightning_modules.gdae_sprc.residual import cell_means, decode_residual, encode_residual, qp_map
 
 T = TypeVar("T")
@@ -62,7 +62,7 @@ def part_seconds(codec: GdaeSprcCodec, image: Image, level: float, quality: floa
     if heat is None:
         del seconds["heat map"]
         heat = np.zeros((height, width), np.float32)
-    qp = qp_map(quality, cell_means(heat), STRENGTH)
+    qp = qp_map(quality, cell_means(heat), codec.coding.strength)
     difference = ycbcr.from_rgb(image).astype(np.int16) - ycbcr.from_rgb(x_hat)
     stream = timed("residual to HEVC", lambda: encode_residual(difference, qp))
     timed("residual from HEVC", lambda: decode_residual(stream, height, width))
