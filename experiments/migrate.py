@@ -25,7 +25,17 @@ from lightning_modules.codec.weights import load_weights, save_weights
 from lightning_modules.registry import find_paper
 
 # Paper -> old name -> present name, of settings of the model that have another name now. (Equal names need no line.)
-RENAMED: dict[str, dict[str, str]] = {"selective_detail": {}, "gdae_sprc": {}}
+RENAMED: dict[str, dict[str, str]] = {
+    "selective_detail": {},
+    "gdae_sprc": {},
+    "ppgn_inpainting": {
+        "rate": "step_size",
+        "lambda_edge": "edge_weight",
+        "lambda_style": "style_weight",
+        "lambda_content": "content_weight",
+        "lambda_boundary": "boundary_weight",
+    },
+}
 # Paper -> the setting that had a value for each rate level.
 LEVELS = {"selective_detail": "lambda_e", "gdae_sprc": "lambda_rate"}
 # Paper -> old prefix -> present prefix of tensors' names.

@@ -172,6 +172,28 @@ def test_folder_needs_a_root() -> None:
         make_datamodule(DataConfig("folder")).evaluation_images()
 
 
+@pytest.mark.parametrize(
+    ("name", "wanted", "other"),
+    [
+        ("clic2020", "test/a.png", "train/b.png"),
+        ("clic2020", "professional/a.png", None),
+        ("clic2021", "test/a.png", "train/b.png"),
+        ("div2k", "DIV2K_valid_HR/0801.png", "DIV2K_train_HR/0001.png"),
+        ("tecnick", "RGB/RGB_OR_1200x1200/a.png", "RGB/RGB_OR_0600x0600/a.png"),
+        ("tecnick", "a.png", None),
+        ("cityscapes", "leftImg8bit/val/ulm/a_leftImg8bit.png", "leftImg8bit/train/ulm/b_leftImg8bit.png"),
+    ],
+)
+def test_test_sets_by_folder(name: str, wanted: str, other: str | None, tmp_path: Path) -> None:
+    for path in (wanted, other):
+        if path is not None:
+            _picture(tmp_path / name / path)
+    datamodule = make_datamodule(DataConfig(name, str(tmp_path)))
+    assert [item.name for item in datamodule.evaluation_images()] == [wanted]
+    with pytest.raises(ConfigError, match="evaluation set"):
+        datamodule.items("train")
+
+
 def test_kodak_is_not_for_training() -> None:
     with pytest.raises(ConfigError, match="evaluation set"):
         make_datamodule(DataConfig("kodak")).train_dataloader()

@@ -9,7 +9,7 @@ import numpy as np
 from eval.metrics import measure
 from lightning_modules.codec.container import Container
 from lightning_modules.codec.contract import Codec, Image
-from lightning_modules.ppgn_inpainting.parameters import Parameters
+from lightning_modules.ppgn_inpainting.schemes import Parameters
 from lightning_modules.registry import open_codec
 
 _ROWS = (
@@ -58,9 +58,9 @@ def _kept(codec: Codec, data: bytes) -> Image:
     size, sections = (container.height, container.width), container.sections
     p = Parameters.from_bytes(sections["parameters"], *size)
     if p.scheme == "thumbnail":
-        small = codec.decoder.thumbnail(p, sections, *size)
+        small = codec.decoded_thumbnail(p, sections, *size)
         out = np.zeros((*size, 3), np.uint8)
         out[: small.shape[0], : small.shape[1]] = small
         return out
-    mask, image = codec.decoder.kept(p, sections, *size)
+    mask, image = codec.kept_pixels(p, sections, *size)
     return np.where(mask[..., None], image, np.uint8(0))

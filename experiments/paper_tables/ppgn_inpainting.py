@@ -167,24 +167,19 @@ def _entries(codec: Codec, images: Mapping[str, Image], steps: int, quick: bool)
             if not steps:
                 if chosen["assistants"]:
                     continue  # these losses are of sampling
+                chosen.pop("refine", None)
                 name = f"{name} (not sampled)"
         files = {key: codec.encode(x, _bpp(budget[key], x), **chosen) for key, x in images.items()}
         entries.append(Encoded(name, images, files))
         print(f"{name}: {np.mean([len(f) for f in files.values()]):.0f} bytes", flush=True)
     avif = open_codec("avif")
-    files = {key: _within(avif, x, budget[key]) for key, x in images.items()}
+    files = {key: avif.encode(x, target_bytes=budget[key]) for key, x in images.items()}
     return [*entries, Encoded("AVIF (4:4:4, tuned for PSNR)", images, files)]
 
 
 def _bpp(size: int, image: Image) -> float:
     """The quality whose budget is ``size`` bytes."""
     return (8 * size + 0.5) / (image.shape[0] * image.shape[1])
-
-
-def _within(codec: Codec, image: Image, limit: int) -> bytes:
-    from lightning_modules.ppgn_inpainting.stills import fit
-
-    return fit(limit, lambda quality: codec.encode(image, quality), start=10)[0]
 
 
 def _write(options: argparse.Namespace, found: Mapping[str, list[Row]], part: str) -> None:

@@ -52,8 +52,12 @@ class GanReversal(CompressionModule):
             groups["discriminator"] = (self.D.parameters(), self.config.learning_rate)
         return groups
 
+    def networks(self) -> list[nn.Module]:
+        every = (self.system.G, self.system.E, self.system.prior, self.D)
+        return [n for n in every if n is not None and any(p.requires_grad for p in n.parameters())]
+
     def loss_step(self, batch: Batch) -> None:
-        c, x, clock = self.config, batch.image, int(self.batches_seen)
+        c, x, clock = self.config, batch.image, self.batches_seen
         adversarial = self.D is not None and clock >= c.adversarial_from
         drawn = self._drawn(x) if adversarial else None
 
@@ -102,10 +106,13 @@ class GanReversal(CompressionModule):
     def export_weights(self) -> dict[str, Tensor]:
         return self._exported().exported() | build_tables().state()
 
-    def initialise_from(self, tensors: Mapping[str, Tensor]) -> None:
-        for system in filter(None, (self.system, self.average)):
-            own = {n: t for n, t in tensors.items() if not n.startswith("gaussian_tables.")}
-            system.restore({n: t if n == "prior.index" else t.float() for n, t in own.items()})
+    def initialise_from(self, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> tuple[int, int]:
+        if "prior.index" in tensors:
+            tensors = dict(tensors) | {"prior.offset": self.system.prior.offset_of(tensors["prior.index"])}
+        counts = super().initialise_from(tensors, metadata)
+        if self.average is not None:
+            self.average.load_state_dict(self.system.state_dict())
+        return counts
 
     def codec(self) -> GanReversalCodec:
         return GanReversalCodec(as_stored(self.export_weights()), self.metadata())
@@ -132,7 +139,7 @@ class GanReversal(CompressionModule):
         """
         with torch.autocast(x.device.type, enabled=torch.is_autocast_enabled(x.device.type)):
             z = system.E(x)
-        index = shifted(system.prior.index(), shift)
+        index = shifted(system.prior(), shift)
         delta = step_of(index)
         y = z.float() / delta
         rounded = y.round()
@@ -164,7 +171,7 @@ class GanReversal(CompressionModule):
         """One step of the moving average; its decay rises to the configured one."""
         if self.average is None:
             return
-        clock = int(self.batches_seen)
+        clock = self.batches_seen
         decay = min(self.config.average, (1 + clock) / (10 + clock))
         own: dict[str, Any] = self.system.state_dict()
         for name, tensor in self.average.state_dict().items():

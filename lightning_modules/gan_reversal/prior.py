@@ -48,18 +48,18 @@ class Prior(nn.Module):
         self.start = float(scale_index)
         self.offset = nn.Parameter(torch.zeros(latents), requires_grad=trained)
 
-    def index(self) -> Tensor:
+    def forward(self) -> Tensor:
         """s as real numbers, [latents]."""
         return self.start + _PACE * self.offset
 
+    @torch.no_grad()
     def exported(self) -> Tensor:
         """s as a file has it: int32 within the tables."""
-        return self.index().detach().round().clamp(0, SCALES - 1).to(torch.int32)
+        return self().round().clamp(0, SCALES - 1).to(torch.int32)
 
-    def restore(self, exported: Tensor) -> None:
-        """Start from an exported s."""
-        with torch.no_grad():
-            self.offset.copy_((exported.float() - self.start) / _PACE)
+    def offset_of(self, exported: Tensor) -> Tensor:
+        """The parameter's value of an exported s."""
+        return (exported.float() - self.start) / _PACE
 
 
 def shifted(index: Tensor, shift: Tensor) -> Tensor:

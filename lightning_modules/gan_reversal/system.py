@@ -35,9 +35,8 @@ class System(nn.Module):
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """The inverse of `exported`; RuntimeError or KeyError where the tensors do not fit."""
-        self.prior.restore(tensors["prior.index"])
         state = {name: t for name, t in tensors.items() if name != "prior.index"}
-        self.load_state_dict(state | {"prior.offset": self.prior.offset})
+        self.load_state_dict(state | {"prior.offset": self.prior.offset_of(tensors["prior.index"])})
 
 
 def discriminator(config: GanReversalConfig) -> nn.Module:
