@@ -10,7 +10,7 @@ import dataclasses
 import json
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +18,14 @@ import torch
 from PIL import Image as PillowImage
 
 from datamodules import DataConfig, make_datamodule
-from datamodules.images import ImageItem, write_png
 from eval.provenance import provenance
+from eval.runner import Loaded, Task, WorkerPairs, measure_files
+from eval.schema import ImageResult
 from eval.tables import number, table
-from experiments.paper_tables.files import Encoded, Row, measured, png_row, within
+from experiments.paper_tables.files import Row, png_row, png_size
 from lightning_modules.codec.contract import Codec, Image
-from lightning_modules.codec.errors import ConfigError, DataError
-from lightning_modules.codec.weights import find_weights
+from lightning_modules.codec.errors import ConfigError, DataError, GenicError, TargetError
+from lightning_modules.codec.files import write_atomic
 from lightning_modules.registry import open_codec
 
 # 'Summary of the metrics': bpp, compression ratio, PSNR, MSE, SSIM, on pictures that the publication does not name.
@@ -54,22 +55,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status. Raises `GenicError` as what it uses does."""
     options = _parser().parse_args(arguments)
     codec = open_codec(f"gan_reversal:{options.weights}")
-    weights = find_weights("gan_reversal", options.weights).resolve()
     parts = _pictures(options.data, options.root, options.limit)
-    for part, images in parts.items():
-        for name, image in images.items():
-            write_png(options.out / "pictures" / part / f"{name}.png", image)
-    entries = {part: _entries(codec, images, options, part) for part, images in parts.items()}
-    chosen = _first(parts["unseen"], options.effort_pictures)
-    entries["effort"] = [
-        _encoded(codec, chosen, options, steps, "ssim", f"{steps} steps") for steps in options.effort
-    ]
-    found = iter(measured([e for part in entries.values() for e in part], options.out / "files", weights))
-    rows = {part: [next(found) for _ in those] for part, those in entries.items()}
-    effort = rows.pop("effort")
-    rows = {part: [png_row(parts[part]), *those] for part, those in rows.items()}
-    speed = _speed(codec, _first(parts["unseen"], SPEED_PICTURES), options)
-    _write(options, rows, effort, speed)
+    chosen = _spaced(parts["unseen"], min(options.effort_pictures, len(parts["unseen"])))
+    with WorkerPairs(options.devices, options.threads) as workers:
+        rows = {
+            part: [png_row({item.name: item.image for item in items})]
+            + [_row(scheme, tasks, options, workers) for scheme, tasks in _schemes(items, options, part)]
+            for part, items in parts.items()
+        }
+        effort = [
+            _row(f"effort {level}", [_ours(item, options, effort=level) for item in chosen], options, workers)
+            for level in options.efforts
+        ]
+    few = _spaced(parts["unseen"], min(SPEED_PICTURES, len(parts["unseen"])))
+    _write(options, rows, effort, _speed(codec, [item.image for item in few], options))
     print((options.out / "table.md").read_text())
     return 0
 
@@ -86,13 +85,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--limit", type=int, metavar="K", help="at most K pictures of each part")
     parser.add_argument("--bytes", type=int, default=LIMIT, metavar="N", help=f"of a file (default: {LIMIT})")
     parser.add_argument(
-        "--steps", type=int, metavar="N", help="of the table's search (default: the preset's)"
+        "--effort", type=int, metavar="0…9", help="of the table's search (default: the preset's)"
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of every search")
-    parser.add_argument("--effort", type=_integers, default=(0, 30, 100, 300, 1000), metavar="A,B,…")
     parser.add_argument(
-        "--effort-pictures", type=int, default=16, metavar="K", help="unseen ones, for effort"
+        "--efforts", type=_integers, default=(0, 3, 5, 7, 9), metavar="A,B,…", help="of the curve"
     )
+    parser.add_argument(
+        "--effort-pictures", type=int, default=16, metavar="K", help="unseen ones, for the curve"
+    )
+    parser.add_argument("--devices", type=int, default=1, metavar="N", help="worker pairs (default: 1)")
+    parser.add_argument("--threads", type=int, default=1, metavar="T", help="of each process (default: 1)")
     parser.add_argument("--out", type=Path, default=Path("results/tables/gan_reversal"), metavar="DIR")
     return parser
 
@@ -101,8 +104,8 @@ def _integers(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(",") if part)
 
 
-def _pictures(data: str, root: str | None, limit: int | None) -> dict[str, dict[str, Image]]:
-    """128×128 pictures by part and name: unseen ones, and as many of those trained on, evenly spaced."""
+def _pictures(data: str, root: str | None, limit: int | None) -> dict[str, list[Loaded]]:
+    """128×128 pictures: unseen ones, and as many of those trained on, evenly spaced."""
     module = make_datamodule(DataConfig(name=data, root=root))
     unseen, seen = module.evaluation_images(), module.items("train")
     if not unseen or not seen:
@@ -110,79 +113,88 @@ def _pictures(data: str, root: str | None, limit: int | None) -> dict[str, dict[
     if limit is not None and limit < 1:
         raise ConfigError(f"--limit {limit}: at least 1")
     count = min(len(unseen), len(seen), limit or len(unseen))
-    chosen = {"unseen": _spaced(unseen, count), "seen": _spaced(seen, count)}
     return {
-        part: {item.name.replace("/", "-").rpartition(".")[0]: square(item.read()) for item in items}
-        for part, items in chosen.items()
+        part: [Loaded(item.name, square(item.read())) for item in _spaced(items, count)]
+        for part, items in (("unseen", unseen), ("seen", seen))
     }
 
 
-def _spaced(items: Sequence[ImageItem], count: int) -> list[ImageItem]:
+def _spaced(items: Sequence, count: int) -> list:
     return [items[k * len(items) // count] for k in range(count)]
 
 
-def _first(images: Mapping[str, Image], count: int) -> dict[str, Image]:
-    names = list(images)
-    count = min(count, len(names))
-    return {names[k * len(names) // count]: images[names[k * len(names) // count]] for k in range(count)}
-
-
-def _entries(
-    codec: Codec, images: Mapping[str, Image], options: argparse.Namespace, part: str
-) -> list[Encoded]:
+def _schemes(items: Sequence[Loaded], options: argparse.Namespace, part: str) -> list[tuple[str, list[Task]]]:
     """All rows but PNG's."""
-    entries = []
-    for scheme, name, quality in (
-        ("K-means (K = 4)", "kmeans", 4),
-        ("JPEG 10", "jpeg", 10),
-        ("JPEG 1", "jpeg", 1),
-    ):
-        classical = open_codec(name)
-        files = {key: classical.encode(image, quality) for key, image in images.items()}
-        entries.append(Encoded(scheme, images, files))
-    for scheme, name in (("WebP", "webp"), ("AVIF", "avif")):
-        classical = open_codec(name)
-        files = {key: within(classical, image, options.bytes) for key, image in images.items()}
-        fit = sum(len(data) <= options.bytes for data in files.values())
-        note = f"≤ {options.bytes} B" if fit == len(files) else f"≤ {options.bytes} B or its smallest file"
-        entries.append(Encoded(f"{scheme}, {note}", images, files))
-    loss = "mse" if part == "seen" else "ssim"
-    return [*entries, _encoded(codec, images, options, options.steps, loss)]
+    fixed = (("K-means (K = 4)", "kmeans", 4), ("JPEG 10", "jpeg", 10), ("JPEG 1", "jpeg", 1))
+    fitted = (("WebP", "webp"), ("AVIF", "avif"))
+    return [
+        *((scheme, [Task(item, codec, quality) for item in items]) for scheme, codec, quality in fixed),
+        *(
+            (
+                f"{scheme}, ≤ {options.bytes} B",
+                [Task(item, codec, target_bytes=options.bytes) for item in items],
+            )
+            for scheme, codec in fitted
+        ),
+        ("GAN reversal", [_ours(item, options, loss="mse" if part == "seen" else "ssim") for item in items]),
+    ]
 
 
-def _encoded(
-    codec: Codec,
-    images: Mapping[str, Image],
-    options: argparse.Namespace,
-    steps: int | None,
-    loss: str,
-    scheme: str = "GAN reversal",
-) -> Encoded:
-    begin = time.perf_counter()
-    search = {"steps": codec.config.steps if steps is None else steps, "loss": loss, "seed": options.seed}
-    files = codec.encode_batch(list(images.values()), target_bytes=options.bytes, **search)
-    seconds = (time.perf_counter() - begin) / len(images)
-    record = {"seconds": seconds, "restarts": codec.config.restarts, **search}
-    return Encoded(scheme, images, dict(zip(images, files, strict=True)), seconds, record)
+def _ours(item: Loaded, options: argparse.Namespace, **search: object) -> Task:
+    chosen = {} if options.effort is None else {"effort": options.effort}
+    search = chosen | {"seed": options.seed} | search
+    return Task(item, f"gan_reversal:{options.weights}", target_bytes=options.bytes, options=search)
 
 
-def _speed(codec: Codec, images: Mapping[str, Image], options: argparse.Namespace) -> dict[str, float]:
+def _row(scheme: str, tasks: Sequence[Task], options: argparse.Namespace, workers: WorkerPairs) -> Row:
+    """Means over the files of a scheme, the smallest there is where none keeps to the bytes; the name says so."""
+    smallest: dict[str, Task] = {}
+
+    def note(task: Task, error: GenicError) -> None:
+        if not isinstance(error, TargetError):
+            raise error
+        smallest[task.item.name] = dataclasses.replace(task, target_bytes=int(error.best))
+
+    how = {"store": options.out / "measured", "save_decoded": options.out / "files"}
+    results = measure_files(tasks, workers, on_error=note, **how)
+    if smallest:
+        scheme = f"{scheme} or its smallest file"
+        rest = iter(measure_files(list(smallest.values()), workers, **how))
+        results = [next(rest) if found is None else found for found in results]
+    return _means(scheme, tasks, results)
+
+
+def _means(scheme: str, tasks: Sequence[Task], results: Sequence[ImageResult]) -> Row:
+    files, figures = [], []
+    for task, found in zip(tasks, results, strict=True):
+        mse = 255**2 / 10 ** (found.psnr_rgb / 10)
+        ratio = png_size(task.item.image) / found.bytes
+        figures.append((found.bpp, ratio, found.psnr_rgb, mse, found.ssim, found.encode_seconds))
+        own = {"name": found.name, "bytes": found.bytes, "psnr": found.psnr_rgb, "ssim": found.ssim}
+        files.append(own | {"seconds": found.encode_seconds} | dict(task.options))
+    means = (float(value) for value in np.mean(figures, 0))
+    return Row(scheme, len(figures), *means, max(found.bytes for found in results), tuple(files))
+
+
+def _speed(codec: Codec, images: Sequence[Image], options: argparse.Namespace) -> dict[str, float]:
     """Seconds a picture, one at a time and in a batch."""
-    few = dict(list(images.items())[:4])
-    _encoded(codec, _first(few, 1), options, 2, "ssim")  # first calls allocate and choose kernels
-    batch = _encoded(codec, images, options, SPEED_STEPS, "ssim").seconds
+    search = {"target_bytes": options.bytes, "seed": options.seed}
+    codec.encode(images[0], steps=2, **search)  # first calls allocate and choose kernels
     begin = time.perf_counter()
-    for image in few.values():
-        codec.encode(image, target_bytes=options.bytes, steps=SPEED_STEPS, seed=options.seed)
-    alone = (time.perf_counter() - begin) / len(few)
+    codec.encode_batch(images, steps=SPEED_STEPS, **search)
+    batch = (time.perf_counter() - begin) / len(images)
+    begin = time.perf_counter()
+    for image in images[:4]:
+        codec.encode(image, steps=SPEED_STEPS, **search)
+    alone = (time.perf_counter() - begin) / len(images[:4])
     return {"pictures": len(images), "alone": alone, "batch": batch, "ratio": alone / batch}
 
 
 def _write(
-    options: argparse.Namespace, rows: Mapping[str, list[Row]], effort: list[Row], speed: dict[str, float]
+    options: argparse.Namespace, rows: dict[str, list[Row]], effort: list[Row], speed: dict[str, float]
 ) -> None:
     """``table.md``, ``table.json`` and ``effort.png`` below the output folder."""
-    where = provenance(torch.get_num_threads(), 1)
+    where = provenance(options.threads, options.devices)
     lines = [
         "# GAN reversal",
         f"Files of at most {options.bytes} bytes at {SIDE}×{SIDE}, whole, decoded in a fresh "
@@ -200,17 +212,16 @@ def _write(
     if effort:
         _plot(effort, options.out / "effort.png")
         lines += [
-            f"## Effort ({effort[0].pictures} unseen pictures, one batch)",
+            f"## Effort ({effort[0].pictures} unseen pictures)",
             _table(effort),
             "![](effort.png)",
         ]
     lines.append(
         f"Encoding at {SPEED_STEPS} steps: {speed['alone']:.2f} s a picture one at a time, "
         f"{speed['batch']:.2f} s in a batch of {speed['pictures']}: {speed['ratio']:.1f} times faster. "
-        f"{where.machine}, {where.threads} threads."
+        f"{where.machine}, {torch.get_num_threads()} threads."
     )
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "table.md").write_text("\n\n".join(lines) + "\n")
+    write_atomic(options.out / "table.md", ("\n\n".join(lines) + "\n").encode())
     content = {
         "limit_bytes": options.bytes,
         "weights": options.weights,
@@ -219,7 +230,7 @@ def _write(
         "speed": speed,
         "provenance": dataclasses.asdict(where),
     }
-    (options.out / "table.json").write_text(json.dumps(content, indent=1) + "\n")
+    write_atomic(options.out / "table.json", (json.dumps(content, indent=1) + "\n").encode())
 
 
 def _table(rows: Sequence[Row]) -> str:
@@ -259,7 +270,7 @@ def _plot(rows: Sequence[Row], path: Path) -> None:
             row.scheme, (row.seconds, row.ssim), xytext=(4, -12), textcoords="offset points", fontsize=8
         )
     axes.set_xscale("log")
-    axes.set_xlabel("encoding, seconds a picture in a batch")
+    axes.set_xlabel("encoding, seconds a picture")
     axes.set_ylabel("SSIM")
     axes.set_title(f"Effort at {rows[0].bpp:.3f} bpp or less")
     axes.grid(alpha=0.3)

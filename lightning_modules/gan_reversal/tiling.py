@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
-CORE = 512
-"""Pixels a side of a tile, roughly; pictures up to this size are one tile."""
+TILE = 512
+"""Pixels a side of a tile, roughly; pictures up to this size are one tile. Part of the format: a tile's size decides
+how its pixels are rounded."""
 
 
 class Tile(NamedTuple):
@@ -24,12 +24,16 @@ class Tile(NamedTuple):
         return slice(a - top, b - top), slice(c - left, d - left)
 
 
-def tiles(h: int, w: int, stride: int, margin: int) -> Iterator[Tile]:
-    """Cut a grid h×w of cells of ``stride`` pixels into tiles; ``margin`` cells around belong to the whole."""
-    size = max(1, CORE // stride)
-    for a in range(0, h, size):
-        for c in range(0, w, size):
-            b, d = min(a + size, h), min(c + size, w)
+def tiles(h: int, w: int, stride: int, margin: int, even: bool = False) -> Iterator[Tile]:
+    """Cut a grid h×w of cells of ``stride`` pixels into tiles; ``margin`` cells around belong to the whole.
+
+    ``even``: tiles about as large as one another, in place of full ones and a rest.
+    """
+    most = max(1, TILE // stride)
+    rows, columns = (-(-side // -(-side // most)) if even else most for side in (h, w))
+    for a in range(0, h, rows):
+        for c in range(0, w, columns):
+            b, d = min(a + rows, h), min(c + columns, w)
             around = max(0, a - margin), min(h, b + margin), max(0, c - margin), min(w, d + margin)
             yield Tile((a, b, c, d), around)
 
@@ -48,13 +52,13 @@ def tiled(
         up: True for G.
     """
     into, out = (1, stride) if up else (stride, 1)
-    result = None
+    result = x.new_empty(0)
     for tile in tiles(*grid, stride, margin):
         top, bottom, left, right = (into * side for side in tile.whole)
         piece = network(x[..., top:bottom, left:right])
-        if result is None:
+        if not result.numel():
             result = piece.new_empty(*piece.shape[:2], out * grid[0], out * grid[1])
         rows, columns = (slice(out * s.start, out * s.stop) for s in tile.inner())
         a, b, c, d = (out * side for side in tile.core)
         result[..., a:b, c:d] = piece[..., rows, columns]
-    return torch.empty(0) if result is None else result
+    return result
