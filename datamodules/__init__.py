@@ -11,6 +11,7 @@ from lightning_modules.codec.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:  # Lightning takes seconds to import
     from datamodules.base import PhotoDataModule
+    from datamodules.files import EvaluationOnly
 
 __all__ = ["DATASETS", "Batch", "DataConfig", "make_datamodule"]
 
@@ -18,6 +19,11 @@ DATASETS = {
     "imagenet": "datamodules.photographs:ImageNet",
     "openimages": "datamodules.openimages:OpenImages",
     "kodak": "datamodules.kodak:Kodak",
+    "clic2020": "datamodules.test_sets:Clic2020",
+    "clic2021": "datamodules.test_sets:Clic2021",
+    "div2k": "datamodules.test_sets:Div2k",
+    "tecnick": "datamodules.test_sets:Tecnick",
+    "cityscapes": "datamodules.test_sets:Cityscapes",
     "camvid": "datamodules.camvid:CamVid",
     "bsds": "datamodules.photographs:Bsds",
     "photographs": "datamodules.photographs:Photographs",
@@ -26,8 +32,8 @@ DATASETS = {
 }
 
 
-def make_datamodule(config: DataConfig) -> PhotoDataModule:
-    """The datamodule that ``config.name`` stands for.
+def make_datamodule(config: DataConfig) -> PhotoDataModule | EvaluationOnly:
+    """The datamodule that ``config.name`` stands for; a set for evaluation alone is none of Lightning's.
 
     Raises:
         ConfigError: no such data set, or a value out of range.

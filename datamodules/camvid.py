@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from datamodules.base import Part, PhotoDataModule
+from datamodules.base import PhotoDataModule
+from datamodules.files import Part
 from datamodules.images import ImageItem
 
 CLASSES = (

@@ -8,7 +8,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from datamodules.base import EvaluationOnly
+from datamodules.files import EvaluationOnly
 from datamodules.images import ImageItem, list_images
 from lightning_modules.codec.errors import DataError
 from lightning_modules.codec.files import write_atomic

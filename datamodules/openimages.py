@@ -19,7 +19,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from datamodules.base import Part, PhotoDataModule
+from datamodules.base import PhotoDataModule
+from datamodules.files import Part
 from datamodules.images import ImageItem, read_label
 from lightning_modules.codec.errors import DataError
 from lightning_modules.codec.files import write_atomic

@@ -5,7 +5,8 @@ from __future__ import annotations
 import zlib
 from pathlib import Path
 
-from datamodules.base import Part, PhotoDataModule
+from datamodules.base import PhotoDataModule
+from datamodules.files import Part
 from datamodules.images import ImageItem, list_images
 from lightning_modules.codec.errors import DataError
 

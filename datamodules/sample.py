@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from datamodules.base import Part, PhotoDataModule
+from datamodules.base import PhotoDataModule
 from datamodules.batch import Sample
 from datamodules.dataset import LabelledItem, checked
+from datamodules.files import Part
 from datamodules.images import ImageItem, read_image
 from datamodules.sample_outlines import DETAIL, SEMANTIC, Outline
 from lightning_modules.codec.errors import DataError

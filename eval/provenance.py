@@ -35,6 +35,7 @@ _CODE = (
     "lightning_modules/codec",
     "lightning_modules/entropy",
     "lightning_modules/layers",
+    "lightning_modules/classical",
     "losses",
     "eval/metrics.py",
 )

@@ -31,6 +31,9 @@ import json
 import multiprocessing
 import queue
 import re
+import sys
+import threading
+import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -163,15 +166,25 @@ class WorkerPairs:
 
     def _pair(self, k: int) -> tuple[ProcessPoolExecutor, ProcessPoolExecutor]:
         if k not in self._pairs:
-            context, gpu = multiprocessing.get_context("spawn"), k % gpus() if gpus() else None
-            encoder, decoder = (
-                ProcessPoolExecutor(1, context, worker.start, (gpu, self.threads)) for _ in range(2)
-            )
-            self._pairs[k] = encoder, decoder
+            gpu = k % gpus() if gpus() else None
+            self._pairs[k] = _process(gpu, self.threads), _process(gpu, self.threads)
         return self._pairs[k]
 
 
 _Call = Callable[..., Any]
+_starting = threading.Lock()
+
+
+def _process(gpu: int | None, threads: int) -> ProcessPoolExecutor:
+    """A process that has imported `eval.worker` and nothing of the program that started it, which may be heavy."""
+    executor = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+    with _starting:
+        program, sys.modules["__main__"] = sys.modules["__main__"], types.ModuleType("__main__")
+        try:
+            executor.submit(worker.start, gpu, threads)
+        finally:
+            sys.modules["__main__"] = program
+    return executor
 
 
 def measure_files(

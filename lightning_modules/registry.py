@@ -58,6 +58,7 @@ PAPERS = {
         Paper("gan_reversal", "GanReversal", "gr"),
         Paper("ppgn_inpainting", "PpgnInpainting", "ppgn"),
         Paper("extreme_semantic", "ExtremeSemantic", "es"),
+        Paper("hyperprior", "Hyperprior", "hp"),
     )
 }
 

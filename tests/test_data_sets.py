@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
-import os
 import urllib.error
 from pathlib import Path
 
@@ -18,8 +17,8 @@ from datamodules import DataConfig, kodak, make_datamodule
 from datamodules.annotate import annotate
 from datamodules.images import write_png
 from lightning_modules.codec.errors import ConfigError, DataError
+from tests.helpers import SHARED
 
-SHARED = Path(os.environ.get("GENIC_DATA", Path(__file__).parents[2] / "shared"))
 needs_shared = pytest.mark.skipif(
     not SHARED.is_dir(), reason="no reference data: set GENIC_DATA to a folder with kodak/, imagenet/, …"
 )
@@ -170,6 +169,28 @@ def test_missing_data_says_what_to_put_where(name: str, tmp_path: Path) -> None:
 def test_folder_needs_a_root() -> None:
     with pytest.raises(DataError, match=r"data\.root"):
         make_datamodule(DataConfig("folder")).evaluation_images()
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted", "other"),
+    [
+        ("clic2020", "test/a.png", "train/b.png"),
+        ("clic2020", "professional/a.png", None),
+        ("clic2021", "test/a.png", "train/b.png"),
+        ("div2k", "DIV2K_valid_HR/0801.png", "DIV2K_train_HR/0001.png"),
+        ("tecnick", "RGB/RGB_OR_1200x1200/a.png", "RGB/RGB_OR_0600x0600/a.png"),
+        ("tecnick", "a.png", None),
+        ("cityscapes", "leftImg8bit/val/ulm/a_leftImg8bit.png", "leftImg8bit/train/ulm/b_leftImg8bit.png"),
+    ],
+)
+def test_test_sets_by_folder(name: str, wanted: str, other: str | None, tmp_path: Path) -> None:
+    for path in (wanted, other):
+        if path is not None:
+            _picture(tmp_path / name / path)
+    datamodule = make_datamodule(DataConfig(name, str(tmp_path)))
+    assert [item.name for item in datamodule.evaluation_images()] == [wanted]
+    with pytest.raises(ConfigError, match="evaluation set"):
+        datamodule.items("train")
 
 
 def test_kodak_is_not_for_training() -> None:

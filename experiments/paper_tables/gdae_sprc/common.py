@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
-from eval.provenance import provenance
 from eval.runner import Task, WorkerPairs, measure_files
 from eval.schema import ImageResult
+from experiments.paper_tables import output
 from lightning_modules.codec.errors import ConfigError, GenicError, TargetError
-from lightning_modules.codec.files import write_atomic
 from lightning_modules.gdae_sprc.codec import GdaeSprcCodec
 from lightning_modules.registry import open_codec
 
@@ -67,8 +64,4 @@ def folder(options: argparse.Namespace, data: str) -> Path:
 
 def save(options: argparse.Namespace, data: str, part: str, text: str, record: Mapping[str, object]) -> None:
     """``part``.md and ``part``.json in the `folder`; the text is printed."""
-    path = folder(options, data) / part
-    record = {"data": data, **record, "provenance": asdict(provenance(options.threads, options.devices))}
-    write_atomic(path.with_suffix(".md"), text.encode() + b"\n")
-    write_atomic(path.with_suffix(".json"), json.dumps(record, indent=1).encode() + b"\n")
-    print(f"{text}\n\n{path}.md")
+    output.save(folder(options, data), part, text, {"data": data, **record}, options.threads)
