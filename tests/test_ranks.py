@@ -39,20 +39,9 @@ HALVES = {
 # Its batch is shared out among three networks by number, so that other samples meet.
 NO_HALVES = {"ppgn_inpainting"}
 DCGAN = [
-    *(
-        "model.generator=dcgan",
-        "model.widths=[8,8,8,8,4]",
-        "model.blocks=[]",
-        "model.guess=false",
-        "data.crop=128",
-    ),
-    *(
-        "train.guess_weight=0",
-        "train.rate_weight=0",
-        "train.r1=0",
-        "train.augment=false",
-        "train.D=[4,4,4,4,4]",
-    ),
+    *("model.generator=dcgan", "model.widths=[8,8,8,8,4]", "model.blocks=[]", "model.encoder=false"),
+    *("train.ssim_weight=0", "train.mse_weight=0", "train.rate_weight=0", "train.r1_weight=0"),
+    *("train.augment=false", "train.D=[4,4,4,4,4]", "data.crop=128"),
 ]
 
 
