@@ -23,7 +23,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "extreme_semantic": ("gc",),
     "gan_reversal": ("table",),
     "gdae_sprc": ("levels", "ablation", "figure", "timing"),
-    "ppgn_inpainting": (),
+    "ppgn_inpainting": ("table", "figure", "regions"),
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -41,26 +42,17 @@ from lightning_modules.extreme_semantic.maps import (
     random_heat,
     wanted_positions,
 )
-from lightning_modules.extreme_semantic.module import ExtremeSemantic, masked_mse, open_features
+from lightning_modules.extreme_semantic.module import masked_mse, open_features
 from lightning_modules.extreme_semantic.networks import Discriminator, Residual
 from lightning_modules.extreme_semantic.networks import scores as d_scores
 from lightning_modules.extreme_semantic.system import Output, System, noise_of
 from lightning_modules.registry import open_codec
 from losses.gan import feature_matching, least_squares_discriminator, least_squares_generator
+from tests import helpers
+from tests.helpers import photograph
 from tests.recorder import Recorder
 
-
-def nano(**changes: object) -> ExtremeSemantic:
-    """A nano module with seeded random weights."""
-    fields = {f.name for f in dataclasses.fields(ExtremeSemanticModel)}
-    settings = (f"{'model' if k in fields else 'train'}.{k}={v}" for k, v in changes.items())
-    config = load_config("extreme_semantic", ["preset=nano", *settings])
-    torch.manual_seed(0)
-    return ExtremeSemantic(config.paper())
-
-
-def photograph(height: int = 96, width: int = 128) -> np.ndarray:
-    return np.ascontiguousarray(data.astronaut()[20 : 20 + height, 130 : 130 + width])
+nano = partial(helpers.nano, "extreme_semantic")
 
 
 def scene_labels(height: int = 96, width: int = 128) -> np.ndarray:

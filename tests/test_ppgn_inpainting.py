@@ -14,6 +14,7 @@ from skimage import data
 from torch import nn
 
 from datamodules.batch import Batch
+from datamodules.images import read_image, write_png
 from eval.metrics import measure
 from experiments import tables
 from experiments.config import load_config
@@ -727,18 +728,24 @@ class TestGolden:
         )
 
 
-class TestTable:
-    def test_it_has_the_published_rows(self, module, tmp_path, capsys):
-        from datamodules.images import write_png
+@pytest.fixture(scope="module")
+def arguments(module, tmp_path_factory):
+    """Options of the tables: weights of preset nano and one small picture; and where the results go."""
+    folder = tmp_path_factory.mktemp("table")
+    save_weights(folder / "weights.safetensors", module.export_weights(), module.metadata())
+    write_png(folder / "pictures" / "one.png", photograph(80, 96))
+    options = ["--weights", str(folder / "weights.safetensors"), "--data", "folder"]
+    return [*options, "--root", str(folder / "pictures"), "--out", str(folder / "out")], folder / "out"
 
-        path = tmp_path / "weights.safetensors"
-        save_weights(path, module.export_weights(), module.metadata())
-        write_png(tmp_path / "pictures" / "one.png", photograph(80, 96))
-        arguments = ["--weights", str(path), "--data", "folder", "--root", str(tmp_path / "pictures")]
-        arguments += ["--part", "crops", "--crop", "48", "--steps", "1", "--quick", "--regions", "1"]
-        arguments += ["--out", str(tmp_path / "out")]
-        assert tables.main(["ppgn_inpainting", *arguments]) == 0
-        text = (tmp_path / "out" / "table.md").read_text()
+
+class TestTable:
+    def test_it_has_the_published_rows(self, arguments, capsys):
+        options, out = arguments
+        assert (
+            tables.main(["ppgn_inpainting", "table", *options, "--crop", "80", "--steps", "1", "--quick"])
+            == 0
+        )
+        text = (out / "table_80.md").read_text()
         for row in (
             "JPEG 1 ",
             "JPEG 50",
@@ -747,7 +754,25 @@ class TestTable:
             "B+R sampling + edge",
         ):
             assert text.count(f"| {row}") >= 1, row
-        found = json.loads((tmp_path / "out" / "table.json").read_text())
-        assert len(found["published"]) == 13 and math.isfinite(found["crops"][0]["ssim"])
-        assert (tmp_path / "out" / "figure.png").stat().st_size > 10_000
-        assert "found" in text or "refuted" in text
+        found = json.loads((out / "table_80.json").read_text())
+        rows = {row["scheme"]: row for row in found["rows"]}
+        assert sum(row["published"] is not None for row in rows.values()) == 13
+        budget = rows["JPEG 1 % quality"]["mean"]["bpp"]
+        for name, row in rows.items():
+            if row["mean"] is not None and not name.startswith("JPEG"):
+                assert row["mean"]["bpp"] <= budget and math.isfinite(row["mean"]["ssim"]), name
+            assert (row["mean"] is None) == (row["failed"] > 0)
+        assert rows["Thumbnail, restored"]["mean"] is not None
+
+    def test_a_map_pays_inside_it(self, arguments):
+        options, out = arguments
+        assert tables.main(["ppgn_inpainting", "regions", *options, "--bpp", "2"]) == 0
+        rows = json.loads((out / "regions.json").read_text())["rows"]
+        assert rows["selective"][0] <= 2 and rows["selective"][1] > rows["thumbnail"][1] + 1
+
+    def test_the_figure_has_a_row_a_scheme(self, arguments):
+        options, out = arguments
+        command = ["ppgn_inpainting", "figure", *options, "--crop", "80", "--steps", "0"]
+        assert tables.main(command) == 0
+        picture = read_image(out / "figure.png")
+        assert picture.shape[0] > 6 * 200 and picture.std() > 30

@@ -22,7 +22,6 @@ from lightning_modules.codec.errors import ConfigError, WeightsError
 from tests.toy_experiment import Toy
 from tests.toy_fixtures import run_toy
 
-pytest_plugins = ["tests.toy_fixtures"]
 pytestmark = pytest.mark.usefixtures("toy")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+from functools import partial
 
 import numpy as np
 import pytest
@@ -17,23 +17,15 @@ from lightning_modules.codec.errors import ConfigError, WeightsError
 from lightning_modules.layers import taef
 from lightning_modules.layers.attention_blocks import ResidualGroup
 from lightning_modules.selective_detail.codec import SelectiveDetailCodec
-from lightning_modules.selective_detail.config import SelectiveDetailModel
-from lightning_modules.selective_detail.module import SelectiveDetail
 from lightning_modules.selective_detail.networks import Discriminator, start_as_klt
 from lightning_modules.selective_detail.system import System
 from losses.gan import softplus_discriminator, softplus_generator
 from losses.pretrained import load_taef, shared_file
 from losses.ssim import ms_ssim, weighted_ms_ssim
+from tests import helpers
 from tests.recorder import Recorder
 
-
-def nano(**changes: object) -> SelectiveDetail:
-    """A nano module with seeded random weights."""
-    fields = {f.name for f in dataclasses.fields(SelectiveDetailModel)}
-    settings = (f"{'model' if k in fields else 'train'}.{k}={v}" for k, v in changes.items())
-    config = load_config("selective_detail", ["preset=nano", *settings])
-    torch.manual_seed(0)
-    return SelectiveDetail(config.paper())
+nano = partial(helpers.nano, "selective_detail")
 
 
 def batch(count: int = 2, side: int = 176) -> Batch:

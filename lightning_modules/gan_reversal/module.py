@@ -98,8 +98,10 @@ class GanReversal(CompressionModule):
         if system.E is not None:
             x_hat, rate = system(x, x.new_zeros(len(x)))
             x_hat = x_hat.clamp(0, 1)
-            values = {"ssim": ssim(x, x_hat), "mse": (x - x_hat).square().mean((1, 2, 3))}
-            values["bpp_estimated"] = rate / x[0, 0].numel()
+            error = (x - x_hat).square().mean((1, 2, 3))
+            # One level: the quantiser as trained, without a shift.
+            values = {"ssim_0": ssim(x, x_hat), "psnr_0": -10 * error.clamp_min(1e-10).log10()}
+            values["bpp_estimated_0"] = rate / x[0, 0].numel()
         elif self.D is not None:
             values = {"score_drawn": self.D(self._drawn(x, system)).float()}
         for name, value in values.items():

@@ -14,7 +14,7 @@ from lightning_modules.codec.container import Container, write_varint
 from lightning_modules.codec.contract import Image
 from lightning_modules.codec.errors import ConfigError, DamagedFileError, WeightsError
 from lightning_modules.codec.learned import LearnedCodec, to_image, to_tensor
-from lightning_modules.codec.rate_control import Found, geometric, last_within
+from lightning_modules.codec.rate_control import Found, budget, geometric, last_within
 from lightning_modules.entropy.coder import GaussianModels
 from lightning_modules.entropy.gaussian import GaussianTables
 from lightning_modules.ppgn_inpainting.assistants import Assistants
@@ -104,7 +104,7 @@ class PpgnInpaintingCodec(LearnedCodec):
             ConfigError: an option is out of range, or does not belong to the scheme.
             WeightsError: sampling needs a classifier that is not here.
         """
-        limit = int(quality * image.shape[0] * image.shape[1] / 8)
+        limit = budget(*image.shape[:2], None, quality)
         return self._sections(image, limit, scheme_of(scheme, options))
 
     def _encode_within(

@@ -7,8 +7,6 @@ integer arithmetic on YCoCg-R values (Malvar and Sullivan 2003) in units of the 
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import torch
 from PIL import Image as PillowImage
@@ -17,7 +15,7 @@ from lightning_modules.classical.avif import Avif
 from lightning_modules.codec.contract import Image
 from lightning_modules.codec.errors import DamagedFileError
 from lightning_modules.codec.random_words import random_choice
-from lightning_modules.codec.rate_control import last_within
+from lightning_modules.codec.rate_control import largest_within, whole
 from lightning_modules.entropy.coder import (
     MU_SHIFT,
     EscapeReader,
@@ -44,16 +42,7 @@ class Av1Layer(Avif):
 
     def within(self, image: Image, limit: int) -> bytes:
         """The finest stream of at most ``limit`` bytes; the coarsest where none is so small."""
-        streams: dict[int, bytes] = {}
-
-        def size(quality: int) -> float:
-            streams[quality] = self.compress(image, quality)
-            return math.log(len(streams[quality]))
-
-        if limit < 1:
-            return self.compress(image, 0)
-        found = last_within(_FINEST + 1, size, math.log(limit), start=25, near=0.015, span=4.5)
-        return streams[found] if found >= 0 else min(streams.values(), key=len)
+        return largest_within(lambda q: self.compress(image, q), whole(0, _FINEST), limit, 25).data
 
 
 class QuickAv1Layer(Av1Layer):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -10,7 +9,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from lightning_modules.codec.container import read_varint, write_varint
-from lightning_modules.codec.errors import ConfigError, DamagedFileError
+from lightning_modules.codec.errors import ConfigError, DamagedFileError, did_you_mean
 from lightning_modules.config import require
 
 ASSISTANTS = ("edge", "style", "content", "boundary")
@@ -200,9 +199,7 @@ def scheme_of(scheme: str | Scheme, options: Mapping[str, object]) -> Scheme:
         if name == "steps":
             raise ConfigError(f"sampling needs kept pixels: use a scheme other than {scheme!r}, or steps=0")
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known)}"
-            raise ConfigError(f"the scheme {scheme!r} has no option {name!r}; {hint}")
+            raise ConfigError(f"the scheme {scheme!r} has no option {name!r}; {did_you_mean(name, known)}")
     return kind(**options)
 
 

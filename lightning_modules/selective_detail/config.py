@@ -134,6 +134,9 @@ class SelectiveDetailConfig(PaperConfig):
         )
         require(min(t.rate_weight) > 0, "train.rate_weight", t.rate_weight, "a list of values above 0")
         require(m.skew in (1, 2), "model.skew", m.skew, "1 or 2")
+        require(t.level_power > 0, "train.level_power", t.level_power, "more than 0")
+        require(0 <= t.background <= 1, "train.background", t.background, "0 to 1")
+        require(t.semantic_classes >= 1, "train.semantic_classes", t.semantic_classes, "at least 1")
         # ẑ has one position for 16×16 pixels in E, the decoders and the hyperprior's padding alike.
         require(
             m.transform in TRANSFORMS, "model.transform", repr(m.transform), f"one of {', '.join(TRANSFORMS)}"

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from datamodules.batch import Batch
 from lightning_modules.base import CompressionModule
 from lightning_modules.codec.weights import as_stored
+from lightning_modules.config import require
 from lightning_modules.entropy.gaussian import build_tables
 from lightning_modules.layers.taef import TAIL
 from lightning_modules.selective_detail.codec import SelectiveDetailCodec
@@ -60,6 +61,17 @@ class SelectiveDetail(CompressionModule):
             groups["discriminator"] = (self.D.parameters(), rate)
         return groups
 
+    def on_fit_start(self) -> None:
+        """Raise `ConfigError` where D is to see labels that the data has not, or more classes than it has."""
+        t, data = self.config.train, self.trainer.datamodule
+        if self.D is None or t.condition != "labels":
+            return
+        needed = "semantic among them, or train.adversarial_weight=0,"
+        require("semantic" in data.config.labels, "data.labels", data.config.labels, needed)
+        enough = data.semantic_classes <= t.semantic_classes
+        there = f"{data.semantic_classes} or more, as {data.config.name} has,"
+        require(enough, "train.semantic_classes", t.semantic_classes, there)
+
     def setup(self, stage: str) -> None:
         """A run that starts from nothing starts ``pretrained`` transforms at TAEF2 and the training pictures' KLT."""
         c = self.config
@@ -87,7 +99,7 @@ class SelectiveDetail(CompressionModule):
 
         # Discriminator: real and decoded pictures under the same condition.
         if adversarial:
-            told = picture.y.detach() if c.condition == "latents" else self._semantic(batch)
+            told = picture.y.detach() if c.condition == "latents" else batch.semantic
             real, fake = self.D(x, told).float(), self.D(picture.x_hat_m.detach(), told).float()
             loss_d = softplus_discriminator(real, fake)
             self.update("discriminator", loss_d, c.clip)
@@ -165,12 +177,6 @@ class SelectiveDetail(CompressionModule):
 
     def codec(self) -> SelectiveDetailCodec:
         return SelectiveDetailCodec(as_stored(self.export_weights()), self.metadata())
-
-    def _semantic(self, batch: Batch) -> Tensor:
-        """t_s; all of class 0 where the data has none, which makes D unconditional."""
-        if batch.semantic is not None:
-            return batch.semantic
-        return batch.image.new_zeros(batch.image[:, 0].shape, dtype=torch.int64)
 
     def _similarities(
         self, x: Tensor, picture: Reconstruction, t_a: Tensor | None, detail: bool
