@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from lightning_modules.codec.errors import ConfigError
-from lightning_modules.schedule import Schedule
 
 PRECISIONS = ("auto", "32", "bf16")
 
 
 @dataclass
-class TrainConfig(Schedule):
+class TrainConfig:
     """What training takes, whichever the paper. Intervals count training batches; 0 means never.
 
     Attributes:
@@ -31,6 +30,9 @@ class TrainConfig(Schedule):
         initialise_from: weights to start from, e.g. of an earlier stage: a preset, a file or a run's folder.
         evaluate: data set on which the final weights are measured as a codec; null for none.
         clip: bound on the norm of each network's gradient.
+        learning_rate: of Adam, for every network unless the paper says otherwise.
+        decay_from, decay_to: batches between which it falls, in a straight line.
+        decay_factor: what is left of it from ``decay_to`` on.
     """
 
     batches: int = 100_000
@@ -44,6 +46,15 @@ class TrainConfig(Schedule):
     initialise_from: str | None = None
     evaluate: str | None = "sample"
     clip: float = 1.0
+    learning_rate: float = 1e-4
+    decay_from: int = 1_000_000
+    decay_to: int = 1_000_000
+    decay_factor: float = 1.0
+
+    def learning_rate_factor(self, batch: int) -> float:
+        """Factor on ``learning_rate`` at batch number ``batch``."""
+        done = min(max((batch - self.decay_from) / max(self.decay_to - self.decay_from, 1), 0.0), 1.0)
+        return 1.0 + (self.decay_factor - 1.0) * done
 
 
 @dataclass
