@@ -53,6 +53,7 @@ class LearnedCodec(Codec):
                 f"these are weights of {metadata['paper']}, not of {self.paper}: give {metadata['paper']}:WEIGHTS"
             )
         self.config: Any = self.config_class(**json.loads(metadata["config"]))
+        self.stride = self.config.stride
         if self.coding_class is not None:
             self.coding: Any = self.coding_class(**json.loads(metadata.get("coding", "{}")))
         self.device, self.identity = device, weights_identity(tensors, metadata)
@@ -112,7 +113,6 @@ class LevelCodec(LearnedCodec):
         self.coder = HyperpriorCoder(system.H, GaussianTables.from_state(tensors), self.device)
         del system.H
         self.system = ready(system, self.device)
-        self.stride = self.config.stride
         self.qualities = tuple(float(level) for level in range(self.config.levels))
         self.quality_steps = eighths(self.config.levels - 1)
         self.default_quality = float((self.config.levels - 1) // 2)

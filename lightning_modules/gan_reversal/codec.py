@@ -64,7 +64,6 @@ class GanReversalCodec(LearnedCodec):
         self.index = tensors["prior.index"].float().to(self.device)
         self.coder = PriorCoder(tensors["prior.index"], GaussianTables.from_state(tensors))
         self.system = ready(system, self.device)
-        self.stride = self.config.stride
         self.qualities = tuple(self.coding.rates)
         self.default_quality = self.coding.default_rate
 

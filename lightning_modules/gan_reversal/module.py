@@ -21,9 +21,9 @@ from lightning_modules.gan_reversal.augment import augment
 from lightning_modules.gan_reversal.codec import GanReversalCodec
 from lightning_modules.gan_reversal.config import GanReversalConfig
 from lightning_modules.gan_reversal.dcgan import DcganDiscriminator
-from lightning_modules.gan_reversal.networks import PatchDiscriminator
 from lightning_modules.gan_reversal.prior import INDEX_PER_NEPER
 from lightning_modules.gan_reversal.system import System
+from lightning_modules.layers.patch_discriminator import PatchDiscriminator
 from losses.gan import r1_penalty, softplus_discriminator, softplus_generator
 from losses.ssim import ssim
 
@@ -38,8 +38,10 @@ class GanReversal(CompressionModule):
         train = config.train
         self.system = System(config.model)
         self.system.prior.requires_grad_(train.rate_weight > 0)
-        kind = DcganDiscriminator if config.model.generator == "dcgan" else PatchDiscriminator
-        self.D = kind(train) if train.adversarial_weight > 0 else None
+        self.D = None
+        if train.adversarial_weight > 0:
+            dcgan = config.model.generator == "dcgan"
+            self.D = DcganDiscriminator(train) if dcgan else PatchDiscriminator(train.D)
         # Of the system alone: Lightning's callback would average D, too, and count optimiser steps.
         self.average = None
         if train.ema_decay > 0:
@@ -98,8 +100,10 @@ class GanReversal(CompressionModule):
         if system.E is not None:
             x_hat, rate = system(x, x.new_zeros(len(x)))
             x_hat = x_hat.clamp(0, 1)
-            values = {"ssim": ssim(x, x_hat), "mse": (x - x_hat).square().mean((1, 2, 3))}
-            values["bpp_estimated"] = rate / x[0, 0].numel()
+            error = (x - x_hat).square().mean((1, 2, 3))
+            # One level: the quantiser as trained, without a shift.
+            values = {"ssim_0": ssim(x, x_hat), "psnr_0": -10 * error.clamp_min(1e-10).log10()}
+            values["bpp_estimated_0"] = rate / x[0, 0].numel()
         elif self.D is not None:
             values = {"score_drawn": self.D(self._drawn(x, system)).float()}
         for name, value in values.items():
