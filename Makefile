@@ -35,8 +35,10 @@ FIND_PYTHON = for python in $(PYTHON) python3 python3.13 python3.12 python3.11 p
 demo: $(READY)
 	$(RUN) -m experiments.demo
 
+# On all cores, one thread each: more threads than cores make every test slower.
+test: export OMP_NUM_THREADS := 1
 test: $(READY)
-	$(RUN) -m pytest -m "not conformance" $(PYTEST_ARGS)
+	$(RUN) -m pytest -m "not conformance" -n auto --dist worksteal $(PYTEST_ARGS)
 
 conformance: $(READY)
 	$(RUN) -m pytest -m conformance $(PYTEST_ARGS)
@@ -44,6 +46,7 @@ conformance: $(READY)
 lint: $(READY)
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+	$(RUN) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()' --no-cache
 
 setup: $(READY)
 

@@ -20,6 +20,7 @@ _PACKAGES = (
     "torch",
     "torchvision",
     "torchmetrics",
+    "compressai",
     "timm",
     "lpips",
     "numpy",

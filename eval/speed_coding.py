@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from eval.speed_stages import watch
 from lightning_modules.codec.contract import Image
-from lightning_modules.codec.errors import WeightsError
+from lightning_modules.codec.errors import ToolError, WeightsError
 from lightning_modules.codec.weights import as_stored
 from lightning_modules.entropy.coder import SymbolDecoder, SymbolEncoder
 from lightning_modules.entropy.gaussian import build_tables
+from lightning_modules.external.compressai import RANDOM, CompressAi
 from lightning_modules.selective_detail.codec import SelectiveDetailCodec
 from lightning_modules.selective_detail.config import SelectiveDetailModel
 from lightning_modules.selective_detail.system import System
@@ -86,20 +86,15 @@ def ours(name: str, codec: SelectiveDetailCodec) -> Subject:
 
 
 def compressai(name: str) -> Subject:
-    """One of CompressAI's models with random weights; `ImportError` where it is not installed."""
-    from compressai.zoo import image_models
+    """One of CompressAI's models with random weights, through the contract as well; `ToolError` where it is not
+    installed."""
+    codec = CompressAi(name, QUALITY, RANDOM)
 
-    torch.manual_seed(0)
-    net: Any = image_models[name](quality=QUALITY, pretrained=False).eval()
-    net.update()
-
-    @torch.inference_mode()
     def run(image: Image) -> Times:
-        x = _tensor(image)
-        with watch([(net.g_a, "forward", "transform")]) as encoder:
-            coded, encode = _seconds(net.compress, x)
-        with watch([(net.g_s, "forward", "pixels")]) as decoder:
-            _, decode = _seconds(lambda: net.decompress(coded["strings"], coded["shape"])["x_hat"])
+        with watch([(codec.net.g_a, "forward", "transform")]) as encoder:
+            data, encode = _seconds(codec.encode, image)
+        with watch([(codec.net.g_s, "forward", "pixels")]) as decoder:
+            _, decode = _seconds(codec.decode, data)
         return Times(encode, decode, encoder["transform"], decoder["pixels"])
 
     return Subject(name, run)
@@ -119,8 +114,8 @@ def subjects(names: Sequence[str] | None = None) -> tuple[list[Subject], list[st
         if names is None or name in names:
             try:
                 made.append(compressai(name))
-            except ImportError:
-                notes.append(f"{name}: left out, CompressAI is not installed (pip install compressai)")
+            except ToolError as error:
+                notes.append(f"{name}: left out ({error})")
     return made, notes
 
 
@@ -169,9 +164,3 @@ def _seconds(call: Callable, *args: object) -> tuple[Any, float]:
     start = time.perf_counter()
     result = call(*args)
     return result, time.perf_counter() - start
-
-
-def _tensor(image: Image) -> Tensor:
-    """uint8 H×W×3 -> float32 [1, 3, ⌈H/64⌉·64, ⌈W/64⌉·64] in [0, 1]; CompressAI leaves padding to its caller."""
-    x = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
-    return nn.functional.pad(x, (0, -x.shape[3] % 64, 0, -x.shape[2] % 64), mode="replicate")

@@ -129,6 +129,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             # Names are checked before hours are spent on the first one.
             codecs = {name: open_codec(name) for name in options.codecs}
             for name, codec in codecs.items():
+                if not codec.trained:
+                    raise ConfigError(
+                        f"{name} has random weights: their quality says nothing; time them (eval.speed)"
+                    )
+            for name, codec in codecs.items():
                 sweep = [] if rates else qualities or list(codec.qualities)
                 too_large: list[Task] = []
                 with _progress(console) as progress:

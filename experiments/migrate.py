@@ -25,7 +25,22 @@ from lightning_modules.codec.weights import load_weights, save_weights
 from lightning_modules.registry import find_paper
 
 # Paper -> old name -> present name, of settings of the model that have another name now. (Equal names need no line.)
-RENAMED: dict[str, dict[str, str]] = {"selective_detail": {}, "gdae_sprc": {}}
+RENAMED: dict[str, dict[str, str]] = {
+    "selective_detail": {},
+    "gdae_sprc": {},
+    "gan_reversal": {"guess": "encoder"},
+    "ppgn_inpainting": {
+        "rate": "step_size",
+        "lambda_edge": "edge_weight",
+        "lambda_style": "style_weight",
+        "lambda_content": "content_weight",
+        "lambda_boundary": "boundary_weight",
+    },
+}
+# The same of settings of encoding, which weights of such papers carry along.
+CODING: dict[str, dict[str, str]] = {
+    "gan_reversal": {"search_rate": "learning_rate", "mse": "mse_weight", "lambda_rate": "rate_weight"},
+}
 # Paper -> the setting that had a value for each rate level.
 LEVELS = {"selective_detail": "lambda_e", "gdae_sprc": "lambda_rate"}
 # Paper -> old prefix -> present prefix of tensors' names.
@@ -41,8 +56,8 @@ def migrate(
         WeightsError: a setting that the model needs is not there.
     """
     paper, old = metadata["paper"], json.loads(metadata["config"])
-    model = find_paper(paper).config_class()().model
-    known = {field.name for field in fields(model)}
+    parts = find_paper(paper).config_class()()
+    known = {field.name for field in fields(parts.model)}
     if set(old) <= known:
         return dict(tensors), dict(metadata)
     renamed = {RENAMED.get(paper, {}).get(name, name): value for name, value in old.items()}
@@ -55,11 +70,13 @@ def migrate(
         )
     config = {name: renamed[name] for name in sorted(known)}
     moved = {_renamed(name, TENSORS.get(paper, {})): tensor for name, tensor in tensors.items()}
-    return moved, {
-        **metadata,
-        "config": json.dumps(config, sort_keys=True),
-        "training": json.dumps(old, sort_keys=True),
-    }
+    told = {"config": config, "training": old}
+    if paper in CODING:
+        # An old name that means something else now gives way to the one that took its name.
+        coding = {name: value for name, value in old.items() if name not in CODING[paper].values()}
+        coding = {CODING[paper].get(name, name): value for name, value in coding.items()}
+        told["coding"] = {f.name: coding[f.name] for f in fields(parts.coding) if f.name in coding}
+    return moved, {**metadata, **{name: json.dumps(part, sort_keys=True) for name, part in told.items()}}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -112,8 +112,9 @@ def train(
             )
         del checkpoint
     elif config.train.initialise_from is not None:
-        tensors, _ = load_weights(find_weights(config.experiment, config.train.initialise_from))
-        module.initialise_from(tensors)
+        weights = find_weights(config.experiment, config.train.initialise_from)
+        taken, parameters = module.initialise_from(*load_weights(weights))
+        _say(f"{taken} of {parameters} parameters start from {weights}")
     datamodule.start_batch = start_batch
     if config.train.channels_last:
         module.to(memory_format=torch.channels_last)
@@ -121,7 +122,9 @@ def train(
     measured = pictures(config.train.evaluate, config.data.root, None)[1] if config.train.evaluate else []
     _announce(config, folder, start_batch, placement)
     if start_batch >= config.train.batches:
-        module.load_state_dict(read_checkpoint(checkpoint_path)["state_dict"])
+        checkpoint = read_checkpoint(checkpoint_path)
+        module.load_state_dict(checkpoint["state_dict"])
+        module.on_load_checkpoint(checkpoint)
         return Run(folder, start_batch, FINISHED, module)
 
     loggers: list = [JsonlLogger(folder, start_batch, as_csv=logger == "csv")]
@@ -164,7 +167,7 @@ def train(
             log_table(loggers[1], result)
     if logger == "wandb":
         finish_wandb(loggers[1])
-    return Run(folder, int(module.batches_seen), clock.reason or FINISHED, module)
+    return Run(folder, module.batches_seen, clock.reason or FINISHED, module)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -230,6 +233,11 @@ def quieten() -> None:
         ".*treespec, LeafSpec.*",  # torch's, about Lightning's own code
     ):
         warnings.filterwarnings("ignore", message)
+
+
+@rank_zero_only
+def _say(text: str) -> None:
+    print(text, flush=True)
 
 
 @rank_zero_only

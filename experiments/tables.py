@@ -21,9 +21,9 @@ from lightning_modules.codec.errors import ConfigError, GenicError, did_you_mean
 # `main` takes the rest of the command line and returns the exit status.
 PARTS: dict[str, tuple[str, ...]] = {
     "extreme_semantic": (),
-    "gan_reversal": (),
+    "gan_reversal": ("table",),
     "gdae_sprc": ("levels", "ablation", "figure", "timing"),
-    "ppgn_inpainting": (),
+    "ppgn_inpainting": ("table", "figure", "regions"),
 }
 
 

@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 
 from datamodules.batch import Batch
 from lightning_modules.codec.contract import Codec
+from lightning_modules.codec.errors import WeightsError
 
 
 class CompressionModule(pl.LightningModule):
@@ -27,8 +28,8 @@ class CompressionModule(pl.LightningModule):
         paper: the package under ``lightning_modules``.
         config: the paper's `lightning_modules.config.PaperConfig`.
         system: the networks that encode and decode.
-        batches_seen: the clock, int64; training batches since the start, resumed runs included. Lightning's
-            ``global_step`` counts optimiser steps and is used for nothing.
+        batches_seen: the clock; training batches since the start, resumed runs included. On the host, so that asking
+            waits for no device. Lightning's ``global_step`` counts optimiser steps and is used for nothing.
         seed: of everything random in a step.
     """
 
@@ -39,7 +40,7 @@ class CompressionModule(pl.LightningModule):
     def __init__(self, config: Any, seed: int = 0) -> None:
         super().__init__()
         self.config, self.seed = config, seed
-        self.register_buffer("batches_seen", torch.zeros((), dtype=torch.int64))
+        self.batches_seen = 0
 
     @abstractmethod
     def loss_step(self, batch: Batch) -> None:
@@ -61,12 +62,46 @@ class CompressionModule(pl.LightningModule):
     def codec(self) -> Codec:
         """The codec of the current weights, as it would be loaded from their file."""
 
-    def initialise_from(self, tensors: Mapping[str, Tensor]) -> None:
+    def initialise_from(self, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> tuple[int, int]:
         """Start from exported weights, of an earlier stage of training perhaps: ``system`` takes over the tensors that
-        fit. The clock stays at 0."""
+        fit by name and shape. The clock stays at 0.
+
+        Args:
+            tensors, metadata: of a weights file.
+
+        Returns:
+            How many of the system's parameters started from the file, and how many there are.
+
+        Raises:
+            WeightsError: the file is another paper's, or none of the parameters fits.
+        """
+        if metadata["paper"] != self.paper:
+            raise WeightsError(
+                f"train.initialise_from gives weights of {metadata['paper']}: {self.paper} starts from its own"
+            )
         own = self.system.state_dict()
         fitting = {n: t.to(own[n].dtype) for n, t in tensors.items() if n in own and t.shape == own[n].shape}
+        # Parameters alone tell: constant buffers fit every configuration.
+        names = [name for name, _ in self.system.named_parameters()]
+        taken = sum(name in fitting for name in names)
+        if not taken:
+            raise WeightsError(
+                f"train.initialise_from gives weights of which no parameter fits this configuration of {self.paper}: "
+                "give the model's values of the config.yaml beside them"
+            )
         self.system.load_state_dict(own | fitting)
+        return taken, len(names)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["batches_seen"] = self.batches_seen
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.batches_seen = checkpoint["batches_seen"]
+
+    def networks(self) -> list[nn.Module]:
+        """What is trained on several processes together: each network is called as a whole in a step, not by its
+        parts, or its gradients stay this process's own."""
+        return [child for child in self.children() if any(p.requires_grad for p in child.parameters())]
 
     def learning_rate_factor(self, batch: int) -> float:
         """Schedule: factor on every base learning rate at batch number ``batch``."""
@@ -80,22 +115,24 @@ class CompressionModule(pl.LightningModule):
         told = {}
         if model is not parts:
             told = {"training": _json(parts.train), "coding": _json(parts.coding)}
-        return {"paper": self.paper, "config": _json(model), **told, "batches": str(int(self.batches_seen))}
+        return {"paper": self.paper, "config": _json(model), **told, "batches": str(self.batches_seen)}
 
     def configure_optimizers(self) -> list[Optimizer]:
         groups = self.optimiser_groups()
         self.optimiser_names = list(groups)
-        return [torch.optim.Adam(list(parameters), lr=rate) for parameters, rate in groups.values()]
+        return [
+            torch.optim.Adam(list(parameters), lr=rate, fused=True) for parameters, rate in groups.values()
+        ]
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         # The noise of a batch depends on its number and rank alone: a resumed run repeats it.
-        torch.manual_seed(hash((self.seed, int(self.batches_seen), self.global_rank)) % 2**63)
+        torch.manual_seed(hash((self.seed, self.batches_seen, self.global_rank)) % 2**63)
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
-        factor = self.learning_rate_factor(int(self.batches_seen))
+        factor = self.learning_rate_factor(self.batches_seen)
         for optimiser, (_, rate) in zip(self._optimisers(), self.optimiser_groups().values(), strict=True):
             for group in optimiser.param_groups:
-                group["lr"] = rate * factor
+                group["lr"] = rate * factor * group.get("scale", 1.0)
         self.loss_step(batch)
         self.batches_seen += 1
 

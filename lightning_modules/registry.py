@@ -1,8 +1,9 @@
-"""Everything that has a name: the papers, whose codecs are learned, and the classical codecs.
+"""Everything that has a name: the papers, whose codecs are learned, the classical codecs, and CompressAI's.
 
 ::
 
     jpeg    selective_detail    selective_detail:small    selective_detail:runs/selective_detail/small
+    compressai:mbt2018:4:checkpoint.pth.tar
 
 Imports are lazy, so that a broken or heavy dependency of one codec does not touch the others. To add a paper, add its
 line to `PAPERS` and follow ``docs/add_a_paper.md``.
@@ -58,6 +59,7 @@ PAPERS = {
         Paper("gan_reversal", "GanReversal", "gr"),
         Paper("ppgn_inpainting", "PpgnInpainting", "ppgn"),
         Paper("extreme_semantic", "ExtremeSemantic", "es"),
+        Paper("hyperprior", "Hyperprior", "hp"),
     )
 }
 
@@ -73,6 +75,9 @@ CLASSICAL = {
     "jxl": ("jxl", "lightning_modules.classical.jxl:JpegXl"),
     "kmeans": ("kmn", "lightning_modules.classical.kmeans:KMeans"),
 }
+
+# Networks from elsewhere, always with a checkpoint: name -> (id in files, "module:class" with `load` and `of_file`).
+EXTERNAL = {"compressai": ("cai", "lightning_modules.external.compressai:CompressAi")}
 
 
 def learned() -> dict[str, tuple[str, str]]:
@@ -94,7 +99,9 @@ def open_codec(name: str) -> Codec:
         return pkgutil.resolve_name(CLASSICAL[base][1])()
     if base in learned():
         return pkgutil.resolve_name(learned()[base][1]).load(which or "small")
-    raise ConfigError(f"no codec {name!r}: {did_you_mean(base, [*CLASSICAL, *learned()])}")
+    if base in EXTERNAL:
+        return pkgutil.resolve_name(EXTERNAL[base][1]).load(which)
+    raise ConfigError(f"no codec {name!r}: {did_you_mean(base, [*CLASSICAL, *learned(), *EXTERNAL])}")
 
 
 def codec_for(data: bytes, weights: Path | None = None) -> Codec:
@@ -106,4 +113,7 @@ def codec_for(data: bytes, weights: Path | None = None) -> Codec:
     for identifier, target in learned().values():
         if identifier == container.codec:
             return pkgutil.resolve_name(target).load(weights if weights is not None else container.weights)
+    for identifier, target in EXTERNAL.values():
+        if identifier == container.codec:
+            return pkgutil.resolve_name(target).of_file(container, weights)
     raise ForeignFileError(f"the file names codec {container.codec!r}, unknown to this genic: upgrade genic")

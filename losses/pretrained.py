@@ -12,7 +12,7 @@ import socket
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightning_modules.codec.errors import ConfigError, WeightsError
 
@@ -81,6 +81,27 @@ def torchvision_file(name: str) -> Path:
             f"{path} is damaged (SHA-256 does not begin with {digest}): delete it and fetch {url} anew"
         )
     return path
+
+
+def load_taef(encoder: nn.Module, decoder: nn.Module) -> None:
+    """Fill TAEF2's networks (`lightning_modules.layers.taef`) from the shared files; layers that are not TAEF2's (a
+    light decoder's end) keep their values.
+
+    Raises:
+        WeightsError: the files are not at hand.
+    """
+    from safetensors.torch import load_file
+
+    for name, network in (("encoder", encoder), ("decoder", decoder)):
+        path = shared_file(f"weights/taef2/{name}.safetensors")
+        if path is None:
+            raise WeightsError(
+                f"the pretrained auto-encoder is missing: put {name}.safetensors of madebyollin's taef2 under "
+                "$GENIC_DATA/weights/taef2, or start from weights of a later stage (train.initialise_from)"
+            )
+        theirs, own = load_file(path), network.state_dict()
+        fitting = {k: t.float() for k, t in theirs.items() if k in own and own[k].shape == t.shape}
+        network.load_state_dict(own | fitting)
 
 
 def _sha256(path: Path) -> str:

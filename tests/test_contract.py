@@ -47,7 +47,11 @@ from lightning_modules.registry import CLASSICAL, codec_for, find_paper, learned
 
 SIZES = [(1, 1), (1, 7), (7, 1), (17, 33), (64, 48), (161, 163)]
 OVERHEAD = 32
-USED = {"extreme_semantic": 0.1, "kmeans": 0.6}  # few steps between the smallest file and the largest
+USED = {
+    "extreme_semantic": 0.1,
+    "kmeans": 0.6,
+    "ppgn_inpainting": 0.8,
+}  # few steps between smallest and largest file
 QUICK = 5.0  # seconds; damage is found in milliseconds, the rest is the machine's load
 
 

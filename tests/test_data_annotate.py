@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,9 @@ from torch import nn
 
 from datamodules import DataConfig, make_datamodule, segmentation
 from datamodules.annotate import annotate, main
-from datamodules.detectors import detail_map, find_faces, find_text
-from datamodules.images import read_label, write_png
-from lightning_modules.codec.errors import ConfigError, WeightsError
+from datamodules.detectors import FACE, TEXT, detail_map, detector_file, find_faces, find_text
+from datamodules.images import read_image, read_label, write_png
+from lightning_modules.codec.errors import ConfigError, ToolError, WeightsError
 
 
 def _bundled(name: str) -> np.ndarray:
@@ -27,6 +28,52 @@ def _overlap(a: np.ndarray, b: np.ndarray) -> float:
     return ((a > 0) & (b > 0)).sum() / ((a > 0) | (b > 0)).sum()
 
 
+def _has_detectors() -> bool:
+    try:
+        return bool(detector_file(FACE) and detector_file(TEXT))
+    except ToolError:
+        return False
+
+
+needs_detectors = pytest.mark.skipif(
+    not _has_detectors(), reason="the detectors' files are not below GENIC_DATA"
+)
+
+
+def test_missing_files_are_told_with_their_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("GENIC_DATA", str(tmp_path))
+    with pytest.raises(ToolError, match=r"yunet.*weights/detectors"):
+        detector_file(FACE)
+
+
+@needs_detectors
+@pytest.mark.parametrize(("number", "faces"), [(4, 1), (14, 9), (15, 1), (18, 1), (3, 0), (20, 0), (23, 0)])
+def test_kodak_s_faces_are_counted(number: int, faces: int) -> None:
+    image = _kodak(number)
+    assert len(find_faces(image)) == faces
+
+
+@needs_detectors
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [(8, [(553, 321, 647, 349), (693, 305, 746, 340)]), (14, [(518, 401, 629, 436)]), (3, [])],
+)
+def test_kodak_s_words_are_found(number: int, words: list[tuple[int, int, int, int]]) -> None:
+    image = _kodak(number)
+    found = detail_map(image.shape[:2], find_text(image))
+    truth = detail_map(image.shape[:2], words)
+    assert not words or (found[truth > 0] > 0).mean() > 0.8
+    assert (found[truth == 0] > 0).mean() < 0.02
+
+
+def _kodak(number: int) -> np.ndarray:
+    path = Path(os.environ["GENIC_DATA"], f"kodak/kodim{number:02d}.png")
+    if not path.is_file():
+        pytest.skip("Kodak is not below GENIC_DATA")
+    return read_image(path)
+
+
+@needs_detectors
 @pytest.mark.parametrize(
     ("name", "face"), [("astronaut.png", (177, 73, 278, 190)), ("camera.png", (180, 99, 262, 198))]
 )
@@ -36,6 +83,7 @@ def test_the_one_face_is_found(name: str, face: tuple[int, int, int, int]) -> No
     assert _overlap(found, detail_map(image.shape[:2], [face])) > 0.55
 
 
+@needs_detectors
 @pytest.mark.parametrize("name", ["chelsea.png", "coffee.png", "rocket.jpg", "flower.jpg"])
 def test_no_face_where_there_is_none(name: str) -> None:
     assert find_faces(_bundled(name)) == []
@@ -53,6 +101,7 @@ def _with_text(
     return np.array(picture), box
 
 
+@needs_detectors
 @pytest.mark.parametrize("size", [14, 24, 48])
 @pytest.mark.parametrize("name", ["flower.jpg", "rocket.jpg"])
 def test_rendered_text_is_found_and_little_else(name: str, size: int) -> None:
@@ -65,12 +114,14 @@ def test_rendered_text_is_found_and_little_else(name: str, size: int) -> None:
     assert (detail_map(plain.shape[:2], find_text(plain)) > 0).mean() < 0.01
 
 
+@needs_detectors
 def test_boxes_scale_with_large_pictures() -> None:
     image, box = _with_text(np.full((1500, 2400, 3), 128, np.uint8), "Platform 7", 96, (900, 700))
     found = detail_map(image.shape[:2], find_text(image))
     assert _overlap(found, detail_map(image.shape[:2], [box])) > 0.6
 
 
+@needs_detectors
 @pytest.mark.parametrize("shape", [(1, 1), (8, 300), (300, 8), (20, 20)])
 def test_any_size_goes_through_the_detectors(shape: tuple[int, int]) -> None:
     image = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
@@ -87,6 +138,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
+@needs_detectors
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_stopped_run_goes_on(folder: Path, tmp_path: Path, workers: int) -> None:
     out = tmp_path / "labels"

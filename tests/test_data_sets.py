@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
-import os
 import urllib.error
 from pathlib import Path
 
@@ -18,8 +17,8 @@ from datamodules import DataConfig, kodak, make_datamodule
 from datamodules.annotate import annotate
 from datamodules.images import write_png
 from lightning_modules.codec.errors import ConfigError, DataError
+from tests.helpers import SHARED
 
-SHARED = Path(os.environ.get("GENIC_DATA", Path(__file__).parents[2] / "shared"))
 needs_shared = pytest.mark.skipif(
     not SHARED.is_dir(), reason="no reference data: set GENIC_DATA to a folder with kodak/, imagenet/, …"
 )

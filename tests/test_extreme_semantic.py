@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from eval.distances import frechet, kernel_distance, patches
 from eval.segmentation import Segmenter, scores
 from experiments import tables
 from experiments.config import load_config
+from experiments.paper_tables.extreme_semantic import _rate_text
 from experiments.paper_tables.scenes import same_quality_rate
 from lightning_modules.codec.container import Container
 from lightning_modules.codec.errors import ConfigError, DamagedFileError, SymbolMismatchError, WeightsError
@@ -40,26 +42,17 @@ from lightning_modules.extreme_semantic.maps import (
     random_heat,
     wanted_positions,
 )
-from lightning_modules.extreme_semantic.module import ExtremeSemantic, masked_mse, open_features
+from lightning_modules.extreme_semantic.module import masked_mse, open_features
 from lightning_modules.extreme_semantic.networks import Discriminator, Residual
 from lightning_modules.extreme_semantic.networks import scores as d_scores
 from lightning_modules.extreme_semantic.system import Output, System, noise_of
 from lightning_modules.registry import open_codec
 from losses.gan import feature_matching, least_squares_discriminator, least_squares_generator
+from tests import helpers
+from tests.helpers import photograph
 from tests.recorder import Recorder
 
-
-def nano(**changes: object) -> ExtremeSemantic:
-    """A nano module with seeded random weights."""
-    fields = {f.name for f in dataclasses.fields(ExtremeSemanticModel)}
-    settings = (f"{'model' if k in fields else 'train'}.{k}={v}" for k, v in changes.items())
-    config = load_config("extreme_semantic", ["preset=nano", *settings])
-    torch.manual_seed(0)
-    return ExtremeSemantic(config.paper())
-
-
-def photograph(height: int = 96, width: int = 128) -> np.ndarray:
-    return np.ascontiguousarray(data.astronaut()[20 : 20 + height, 130 : 130 + width])
+nano = partial(helpers.nano, "extreme_semantic")
 
 
 def scene_labels(height: int = 96, width: int = 128) -> np.ndarray:
@@ -646,9 +639,14 @@ class TestTables:
         assert found["miou"] == pytest.approx((3 / 5 + 5 / 7) / 2) and found["accuracy"] == pytest.approx(0.8)
 
     def test_the_same_quality(self):
-        assert same_quality_rate([0.1, 0.4], [10.0, 5.0], 7.5) == pytest.approx(0.2)
+        assert same_quality_rate([0.1, 0.4], [10.0, 5.0], 7.5) == (pytest.approx(0.2), False)
         assert same_quality_rate([0.1, 0.4], [10.0, 5.0], 4.0) is None
-        assert same_quality_rate([0.1, 0.4], [10.0, 5.0], 11.0) == 0.1
+
+    def test_a_rate_below_the_coarsest_file_s_is_not_claimed(self):
+        found = same_quality_rate([0.1, 0.4], [10.0, 5.0], 11.0)
+        assert found == (0.1, True)
+        assert _rate_text(found, 0.05) == "at most 0.1000 bpp, at most 2.00 times"
+        assert _rate_text(found._replace(at_most=False), 0.05) == "0.1000 bpp, 2.00 times"
 
     def test_the_command(self, tmp_path, capsys):
         timm = pytest.importorskip("timm")

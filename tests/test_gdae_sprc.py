@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import fields
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,6 @@ import timm
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
-from skimage import data
 
 from datamodules.batch import Batch
 from datamodules.images import read_image
@@ -26,7 +25,6 @@ from lightning_modules.codec.errors import ConfigError, DamagedFileError, Symbol
 from lightning_modules.codec.weights import save_weights
 from lightning_modules.gdae_sprc.autoencoder_codec import GdaeCodec
 from lightning_modules.gdae_sprc.codec import GdaeSprcCodec
-from lightning_modules.gdae_sprc.config import GdaeSprcModel
 from lightning_modules.gdae_sprc.grad_cam import GradCam, open_classifier
 from lightning_modules.gdae_sprc.klt_initialisation import stage_bases
 from lightning_modules.gdae_sprc.latents_jpeg_xl import decode_latents, encode_latents
@@ -43,20 +41,11 @@ from lightning_modules.layers.soft_quantiser import SoftToHardQuantiser
 from losses.gan import saturating_generator, softplus_discriminator, softplus_generator
 from losses.pretrained import SHARED_WEIGHTS
 from losses.ssim import ssim
+from tests import helpers
+from tests.helpers import photograph
 from tests.recorder import Recorder
 
-
-def nano(**changes: object) -> GdaeSprc:
-    """A nano module with seeded random weights; ``changes`` are of the model or of its training."""
-    known = {field.name for field in fields(GdaeSprcModel)}
-    changed = (f"{'model' if k in known else 'train'}.{k}={v}" for k, v in changes.items())
-    config = load_config("gdae_sprc", ["preset=nano", *changed])
-    torch.manual_seed(0)
-    return GdaeSprc(config.paper())
-
-
-def photograph(height: int = 128, width: int = 160) -> np.ndarray:
-    return np.ascontiguousarray(data.astronaut()[20 : 20 + height, 130 : 130 + width])
+nano = partial(helpers.nano, "gdae_sprc")
 
 
 def ramp(height: int, width: int) -> np.ndarray:
@@ -68,7 +57,7 @@ def ramp(height: int, width: int) -> np.ndarray:
 def module() -> GdaeSprc:
     """Trained on one picture, so that x̂ and the levels mean something."""
     module = nano()
-    x = torch.from_numpy(photograph()).permute(2, 0, 1)[None].float() / 255
+    x = torch.from_numpy(photograph(128, 160)).permute(2, 0, 1)[None].float() / 255
     optimiser = torch.optim.Adam(module.system.parameters(), lr=5e-3)
     for _ in range(60):
         level = torch.rand(1)
@@ -175,7 +164,7 @@ class TestKltInitialisation:
         torch.testing.assert_close(system.reconstruct(system.latents(x, level), level), x, atol=1e-4, rtol=0)
 
     def test_few_latents_keep_most_of_a_picture(self):
-        x = torch.from_numpy(photograph()).permute(2, 0, 1)[None].float() / 255
+        x = torch.from_numpy(photograph(128, 160)).permute(2, 0, 1)[None].float() / 255
         level = torch.ones(1)
         for dense in ("true", "false"):
             system = nano(dense=dense).system
@@ -401,7 +390,7 @@ class TestRateAllocation:
 
 class TestCodec:
     def test_both_lossless_coders_carry_the_same_latents(self, sprc):
-        image = photograph()
+        image = photograph(128, 160)
         sizes = sprc.latent_sizes(image, 1)
         assert set(sizes) == {"jpeg_xl", "learned"}
         files = {
@@ -432,14 +421,16 @@ class TestCodec:
         assert "latents" in Container.from_bytes(sprc.encode(image, 20, level=0, strength=0.0)).ledger()
 
     def test_altered_latents_are_a_typed_error(self, sprc):
-        container = Container.from_bytes(sprc.encode(photograph(), level=1, strength=0.0, latents="jpeg_xl"))
+        container = Container.from_bytes(
+            sprc.encode(photograph(128, 160), level=1, strength=0.0, latents="jpeg_xl")
+        )
         parameters = container.sections["parameters"]
         container.sections["parameters"] = parameters[:1] + bytes([parameters[1] ^ 1]) + parameters[2:]
         with pytest.raises(SymbolMismatchError):
             sprc.decode(container.to_bytes())
 
     def test_quality_is_one_curve_of_one_model(self, sprc):
-        image = photograph()
+        image = photograph(128, 160)
         points = []
         for quality in (6, 15, 30, 45):
             data = sprc.encode(image, quality, strength=0.0)
@@ -452,7 +443,7 @@ class TestCodec:
 
     @pytest.mark.parametrize("bpp", [0.6, 1.5])
     def test_a_budget_is_kept_and_its_split_beats_the_fixed_ones(self, sprc, bpp):
-        image, codec = photograph(), sprc
+        image, codec = photograph(128, 160), sprc
         data = codec.encode(image, target_bpp=bpp, strength=0.0)
         budget = bpp * image.shape[0] * image.shape[1] / 8
         assert 0.95 * budget < len(data) <= budget
@@ -466,7 +457,7 @@ class TestCodec:
             codec.encode(image, target_bpp=0.0, strength=0.0)
 
     def test_hot_places_are_better_at_the_same_bytes(self, sprc):
-        image = photograph()
+        image = photograph(128, 160)
         heat = ramp(*image.shape[:2])
         uniform = sprc.encode(image, target_bpp=1.0, strength=0.0)
         bpp = 8 * len(uniform) / (image.shape[0] * image.shape[1])
@@ -522,7 +513,7 @@ class TestCodec:
     def test_gdae_alone(self, module, tmp_path):
         path = tmp_path / "weights.safetensors"
         save_weights(path, module.export_weights(), module.metadata())
-        alone, image = GdaeCodec.load(path), photograph()
+        alone, image = GdaeCodec.load(path), photograph(128, 160)
         assert alone.weights_id == GdaeSprcCodec.load(path).weights_id
         low, high = (alone.encode(image, level) for level in alone.qualities)
         assert len(low) < len(high)

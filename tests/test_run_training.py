@@ -2,9 +2,6 @@
 
 import csv
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,22 +14,21 @@ import torch
 from PIL import Image
 
 from experiments.run import main
-from experiments.training.checkpoint import read_checkpoint
+from experiments.training.checkpoint import PROCESSES_KEY, read_checkpoint
 from experiments.training.loggers import read_metrics
 from experiments.training.precision import lightning_precision
-from lightning_modules.codec.weights import load_weights
+from lightning_modules.codec.errors import WeightsError
+from lightning_modules.codec.weights import load_weights, save_weights
 from tests.toy_fixtures import run_toy
 
-pytest_plugins = ["tests.toy_fixtures"]
 pytestmark = pytest.mark.usefixtures("toy")
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def test_a_run_counts_batches(whole):
     # Eleven steps of two optimisers in six batches.
     assert (whole.batches, whole.reason) == (6, "finished")
     checkpoint = read_checkpoint(whole.folder / "last.ckpt")
-    assert checkpoint["state_dict"]["batches_seen"] == 6
+    assert checkpoint["batches_seen"] == 6
     assert checkpoint["global_step"] == 11
     lines = read_metrics(whole.folder / "metrics.jsonl")
     assert [line["batch"] for line in lines if "loss/total" in line] == [1, 2, 3, 4, 5, 6]
@@ -56,7 +52,7 @@ def test_a_run_folder_holds_everything(whole):
         rows = list(csv.DictReader(file))
     assert [int(row["batch"]) for row in rows] == [line["batch"] for line in lines]
     tensors, metadata = load_weights(whole.folder / "last.safetensors")
-    assert torch.equal(tensors["0.weight"], whole.module.G[0].weight.detach().half())
+    assert torch.equal(tensors["0.weight"], whole.module.system[0].weight.detach().half())
     assert metadata["batches"] == "6" and metadata["preset"] == "nano" and metadata["data"] == "sample"
     assert json.loads(metadata["config"])["width"] == 4
     assert load_weights(whole.folder / "0000004.safetensors")[1]["batches"] == "4"
@@ -84,56 +80,53 @@ def test_the_resolved_configuration_reproduces_the_run(whole, tmp_path):
     assert (again.folder / "config.yaml").read_bytes() == (whole.folder / "config.yaml").read_bytes()
 
 
-def test_two_processes_equal_one_with_their_batches_together(tmp_path):
-    """And neither optimiser's pass disturbs the other's parameters."""
-    settings = ["preset=nano", "train.noise=0", "train.panels_every=0", "train.keep_every=0"]
-    command = [
-        sys.executable,
-        "-m",
-        "tests.toy_experiment",
-        "toy",
-        *settings,
-        "--cpus",
-        "2",
-        "--logger",
-        "csv",
-    ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*command, "--out", str(tmp_path)],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "nused" not in done.stderr
-    assert done.stdout.count("finished at batch 6 of 6") == 1
-    one = run_toy(tmp_path / "one", *settings[1:], "data.batch_size=4")
-    two = read_checkpoint(tmp_path / "toy" / "nano" / "last.ckpt")["state_dict"]
-    for name, tensor in one.module.state_dict().items():
-        torch.testing.assert_close(two[name], tensor, rtol=1e-4, atol=1e-6)
-    lines = read_metrics(tmp_path / "toy" / "nano" / "metrics.jsonl")
-    assert [line["batch"] for line in lines if "loss/total" in line] == [1, 2, 3, 4, 5, 6]
+def test_a_run_of_other_devices_goes_on_with_a_warning(tmp_path):
+    run = run_toy(tmp_path, "train.batches=1")
+    path = run.folder / "last.ckpt"
+    torch.save(read_checkpoint(path) | {PROCESSES_KEY: 2}, path)
     with pytest.warns(UserWarning, match="was written by 2 processes: on 1 the run goes on"):
-        assert run_toy(tmp_path, *settings[1:], "train.batches=7", resume="auto").batches == 7
+        assert run_toy(tmp_path, "train.batches=2", resume="auto").batches == 2
 
 
-def test_weights_to_start_from(whole, tmp_path):
-    run = run_toy(
-        tmp_path, "train.batches=1", f"train.initialise_from={whole.folder}", "train.learning_rate=1e-30"
+def start_from(weights: Path, out: Path, *settings: str):
+    return run_toy(
+        out, "train.batches=1", f"train.initialise_from={weights}", "train.learning_rate=1e-30", *settings
     )
+
+
+def test_weights_to_start_from(whole, tmp_path, capsys):
+    run = start_from(whole.folder, tmp_path)
     tensors, _ = load_weights(whole.folder / "last.safetensors")
-    assert torch.equal(run.module.G[0].weight, tensors["0.weight"].float()) and run.batches == 1
+    assert torch.equal(run.module.system[0].weight, tensors["0.weight"].float()) and run.batches == 1
+    said = f"4 of 4 parameters start from {whole.folder / 'last.safetensors'}"
+    assert capsys.readouterr().out.count(said) == 1
+
+
+def test_weights_of_which_a_part_fits(whole, tmp_path, capsys):
+    """Of another width: the second layer's bias, one for each colour, alone has the same shape."""
+    run = start_from(whole.folder, tmp_path, "model.width=5")
+    tensors, _ = load_weights(whole.folder / "last.safetensors")
+    assert torch.equal(run.module.system[2].bias, tensors["2.bias"].float())
+    assert "1 of 4 parameters start from" in capsys.readouterr().out
+
+
+def test_weights_that_cannot_be_started_from(whole, tmp_path):
+    tensors, metadata = load_weights(whole.folder / "last.safetensors")
+    save_weights(tmp_path / "other.safetensors", tensors, metadata | {"paper": "gan_reversal"})
+    with pytest.raises(WeightsError, match="weights of gan_reversal: toy starts from its own"):
+        start_from(tmp_path / "other.safetensors", tmp_path)
+    tensors = {f"renamed.{name}": tensor for name, tensor in tensors.items()}
+    save_weights(tmp_path / "none.safetensors", tensors, metadata)
+    with pytest.raises(WeightsError, match="no parameter fits"):
+        start_from(tmp_path / "none.safetensors", tmp_path)
 
 
 def test_bfloat16_and_channels_last(tmp_path):
     run = run_toy(tmp_path, "train.precision=bf16", "train.channels_last=true", "train.batches=2")
-    weight = run.module.G[0].weight
+    weight = run.module.system[0].weight
     assert weight.dtype == torch.float32 and weight.is_contiguous(memory_format=torch.channels_last)
     # A convolution keeps the format of its weights.
-    assert run.module.G[0](torch.rand(1, 3, 32, 32)).is_contiguous(memory_format=torch.channels_last)
+    assert run.module.system[0](torch.rand(1, 3, 32, 32)).is_contiguous(memory_format=torch.channels_last)
     plain = run_toy(tmp_path, "train.batches=2")
     mine, its = (read_metrics(r.folder / "metrics.jsonl")[0]["loss/total"] for r in (run, plain))
     assert mine != its and mine == pytest.approx(its, rel=2e-2)

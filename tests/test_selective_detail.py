@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-import dataclasses
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from skimage import data
+from torch import nn
 
 from datamodules.batch import Batch
 from experiments.config import load_config
 from lightning_modules.codec.container import Container
 from lightning_modules.codec.errors import ConfigError, WeightsError
+from lightning_modules.layers import taef
+from lightning_modules.layers.attention_blocks import ResidualGroup
 from lightning_modules.selective_detail.codec import SelectiveDetailCodec
-from lightning_modules.selective_detail.config import SelectiveDetailModel
-from lightning_modules.selective_detail.module import SelectiveDetail
+from lightning_modules.selective_detail.networks import Discriminator, start_as_klt
+from lightning_modules.selective_detail.system import System
 from losses.gan import softplus_discriminator, softplus_generator
+from losses.pretrained import load_taef, shared_file
 from losses.ssim import ms_ssim, weighted_ms_ssim
+from tests import helpers
 from tests.recorder import Recorder
 
-
-def nano(**changes: object) -> SelectiveDetail:
-    """A nano module with seeded random weights."""
-    fields = {f.name for f in dataclasses.fields(SelectiveDetailModel)}
-    settings = (f"{'model' if k in fields else 'train'}.{k}={v}" for k, v in changes.items())
-    config = load_config("selective_detail", ["preset=nano", *settings])
-    torch.manual_seed(0)
-    return SelectiveDetail(config.paper())
+nano = partial(helpers.nano, "selective_detail")
 
 
 def batch(count: int = 2, side: int = 176) -> Batch:
@@ -173,3 +171,95 @@ def test_learning_rate_falls_between_two_batches() -> None:
     module = nano(decay_from=10, decay_to=20, decay_factor=0.1)
     factors = [module.learning_rate_factor(at) for at in (0, 10, 15, 20, 99)]
     assert factors == pytest.approx([1.0, 1.0, 0.55, 0.1, 0.1])
+
+
+def test_pretrained_transforms_start_as_a_transform_coder() -> None:
+    """At the KLT's start z is decorrelated, and G_m gets t back from all of z, whatever TAEF2's weights are."""
+    module = nano(
+        transform="pretrained", latents=128, detail_decoder="false", synthesis=16, synthesis_blocks=1
+    )
+    E, G_m = module.system.E, module.system.G_m
+    x = batch().image - 0.5
+    with torch.no_grad():
+        t = E.folded(x)
+        rows = t.permute(0, 2, 3, 1).flatten(0, 2)
+        rows = rows + 0.01 * torch.randn_like(rows)  # of full rank
+        start_as_klt(E, G_m, rows)
+        z = E(x)
+        torch.testing.assert_close(G_m.linear(z), t, rtol=0, atol=1e-3)
+        covariance = torch.cov(E.linear(rows.T[None, :, :, None])[0, :, :, 0])
+    assert z.shape == (2, 128, 11, 11) and G_m(z).shape == x.shape
+    variance = covariance.diagonal()
+    assert (variance[:-1] >= variance[1:] - 1e-4).all()
+    assert (covariance - variance.diag()).abs().max() < 1e-3 * variance.max()
+
+
+def test_taef2_s_files_fill_the_networks_and_reconstruct(shared_weights) -> None:
+    encoder, decoder = taef.Encoder(), taef.Decoder()
+    load_taef(encoder, decoder)
+    x = batch().image
+    with torch.no_grad():
+        x_hat = decoder(encoder(x)).clamp(0, 1)
+    psnr = -10 * torch.log10((x - x_hat).square().mean())
+    assert psnr > 27  # 27 to 34 dB on photographs; 5 to 10 with a layer out of place
+
+
+def test_frozen_layers_have_no_optimiser_and_taef2_s_own_learn_slowly() -> None:
+    module = nano(
+        transform="pretrained", latents=8, detail_decoder="false", frozen="[E.pixels]", pretrained_rate=0.5
+    )
+    ours, theirs = module.optimiser_groups()["generator"][0]
+    names = {id(p): n for n, p in module.system.named_parameters()}
+    slow, fast = ({names[id(p)] for p in group["params"]} for group in (theirs, ours))
+    assert slow and all(name.startswith("G_m.pixels.") for name in slow) and theirs["scale"] == 0.5
+    assert {"G_m.pixels.17.weight", "E.linear.weight", "gain.log_gain"} <= fast
+    assert not any(name.startswith("E.pixels.") for name in slow | fast)
+
+
+@pytest.fixture
+def shared_weights() -> None:
+    if shared_file("weights/taef2/encoder.safetensors") is None:
+        pytest.skip("TAEF2's weights are not below GENIC_DATA")
+
+
+def test_the_paper_preset_s_layers_are_those_of_section_3_1() -> None:
+    """Name, input and output channels, and side of every convolution outside the attention blocks; how many blocks."""
+    config = load_config("selective_detail", ["preset=paper"]).paper()
+    with torch.device("meta"):
+        system, D = System(config.model), Discriminator(config.train)
+
+    def bodies(network: nn.Sequential) -> list[tuple[int, int, int]]:
+        convolutions = (m for m in network.children() for m in (m if isinstance(m, nn.Sequential) else [m]))
+        return [
+            (m.in_channels, m.out_channels, m.kernel_size[0])
+            for m in convolutions
+            if isinstance(m, nn.Conv2d)
+        ]
+
+    # An encoder body: inverse pixel shuffle (4 times the channels), residual group, 3×3.
+    assert bodies(system.E) == [(12, 32, 3), (128, 64, 3), (256, 128, 3), (512, 192, 3), (192, 64, 3)]
+    # A decoder body: 3×3 to 4 times the channels, residual group, pixel shuffle.
+    assert bodies(system.G_m) == [(64, 192, 3), (192, 512, 3), (128, 256, 3), (64, 128, 3), (32, 12, 3)]
+    assert bodies(system.G_s) == [(64, 192, 3), (192, 384, 3), (96, 256, 3), (64, 128, 3), (32, 16, 3)]
+    assert bodies(D.bodies) == [(32, 32, 3), (128, 64, 3), (256, 128, 3), (512, 192, 3), (192, 1, 3)]
+    assert (D.reduce.in_channels, D.reduce.out_channels) == (config.train.semantic_classes, 5)
+    assert bodies(system.H_e.bodies) == [(128, 32, 3), (128, 32, 3)] and system.H_e.first.out_channels == 32
+    H_d = system.H.H_d
+    assert [b.conv.weight.shape for b in H_d.bodies] == [(9 * 32, 4 * 32)] * 2
+    assert H_d.last.weight.shape == (9 * 32, 128)
+    for network in (system.E, system.G_m, system.G_s, D.bodies):
+        groups = [m for m in network.modules() if isinstance(m, ResidualGroup)]
+        assert [len(group.body) - 1 for group in groups] == [6] * 4
+
+
+def test_a_discriminator_given_latents_sees_both_and_trains_alone() -> None:
+    module = nano(condition="latents", D="[8,8,16]", adversarial_weight=0.5, D_blocks="[]")
+    x, y = batch().image, torch.randn(2, 8, 11, 11)
+    scores = module.D(x, y)
+    assert scores.shape == (2, 1, 11, 11)
+    with torch.no_grad():
+        assert not torch.equal(scores, module.D(x, -y)) and not torch.equal(scores, module.D(1 - x, y))
+    recorder = Recorder(module)
+    module.loss_step(batch())
+    logged = recorder.logged
+    assert logged["loss/total"] > 0.5 * logged["loss/adversarial"] > 0

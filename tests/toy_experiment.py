@@ -67,7 +67,7 @@ class Toy(CompressionModule):
 
     def __init__(self, config: ToyConfig, seed: int = 0) -> None:
         super().__init__(config, seed)
-        self.G = nn.Sequential(
+        self.system = nn.Sequential(
             nn.Conv2d(3, config.model.width, 3, 2, 1),
             nn.GELU(),
             nn.ConvTranspose2d(config.model.width, 3, 4, 2, 1),
@@ -76,11 +76,14 @@ class Toy(CompressionModule):
 
     def optimiser_groups(self):
         rate = self.config.train.learning_rate
-        return {"generator": (self.G.parameters(), rate), "discriminator": (self.D.parameters(), 2 * rate)}
+        return {
+            "generator": (self.system.parameters(), rate),
+            "discriminator": (self.D.parameters(), 2 * rate),
+        }
 
     def loss_step(self, batch):
         x = batch.image
-        x_hat = self.G(x + self.config.train.noise * torch.rand_like(x))
+        x_hat = self.system(x + self.config.train.noise * torch.rand_like(x))
         adversarial = self.batches_seen >= 1  # the first batch leaves D without a gradient
         if adversarial:
             loss_d = F.softplus(-self.D(x)).mean() + F.softplus(self.D(x_hat.detach())).mean()
@@ -93,16 +96,13 @@ class Toy(CompressionModule):
         self.log("loss/total", loss)
 
     def validation_step(self, batch, batch_idx):
-        self.log("validation/mse", F.mse_loss(self.G(batch.image), batch.image), sync_dist=True)
+        self.log("validation/mse", F.mse_loss(self.system(batch.image), batch.image), sync_dist=True)
 
     def panels(self, batch):
-        return {"x": batch.image, "x_hat": self.G(batch.image).clamp(0, 1)}
+        return {"x": batch.image, "x_hat": self.system(batch.image).clamp(0, 1)}
 
     def export_weights(self):
-        return dict(self.G.state_dict())
-
-    def initialise_from(self, tensors):
-        self.G.load_state_dict(tensors)
+        return dict(self.system.state_dict())
 
     def codec(self):
         raise NotImplementedError("the toy trains only")

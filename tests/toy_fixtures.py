@@ -10,14 +10,14 @@ import pytest
 @pytest.fixture
 def toy(monkeypatch):
     """The toy is an experiment for one test."""
-    _register(monkeypatch)
+    register(monkeypatch)
 
 
 @pytest.fixture(scope="session")
 def whole(tmp_path_factory):
     """An uninterrupted run of six batches."""
     with pytest.MonkeyPatch.context() as patch:
-        _register(patch)
+        register(patch)
         return run_toy(tmp_path_factory.mktemp("runs"))
 
 
@@ -31,7 +31,8 @@ def run_toy(out: Path, *settings: str, **options):
     return train(config, out=out, placement=Placement("cpu", 1), **options)
 
 
-def _register(patch: pytest.MonkeyPatch) -> None:
+def register(patch: pytest.MonkeyPatch) -> None:
+    """Make the toy an experiment until the patch is undone."""
     from experiments import config
     from lightning_modules import registry
     from tests import toy_experiment

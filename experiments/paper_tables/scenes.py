@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -106,7 +107,14 @@ def mean_bpp(entry: Encoded) -> float:
     return float(np.mean(bits))
 
 
-def same_quality_rate(rates: Sequence[float], distances: Sequence[float], wanted: float) -> float | None:
+class SameRate(NamedTuple):
+    """Bits per pixel; ``at_most`` where the curve's first point is better already, so that less might do."""
+
+    bpp: float
+    at_most: bool
+
+
+def same_quality_rate(rates: Sequence[float], distances: Sequence[float], wanted: float) -> SameRate | None:
     """The rate at which a curve reaches the distance ``wanted``, linear in the logarithm of the rate.
 
     Args:
@@ -119,5 +127,5 @@ def same_quality_rate(rates: Sequence[float], distances: Sequence[float], wanted
         high, low = distances[k - 1], distances[k]
         if high > wanted >= low:
             share = (high - wanted) / (high - low)
-            return float(rates[k - 1] * (rates[k] / rates[k - 1]) ** share)
-    return float(rates[0]) if distances[0] <= wanted else None
+            return SameRate(float(rates[k - 1] * (rates[k] / rates[k - 1]) ** share), False)
+    return SameRate(float(rates[0]), True) if distances[0] <= wanted else None

@@ -51,7 +51,7 @@ class Clock(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: CompressionModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
-        seen = int(pl_module.batches_seen)
+        seen = pl_module.batches_seen
         # Loggers take the value of this name as their step.
         pl_module.log("step", float(seen))
         if seen >= self.batches:
@@ -123,7 +123,7 @@ class Checkpoints(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: CompressionModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
-        seen = int(pl_module.batches_seen)
+        seen = pl_module.batches_seen
         if due(seen, self.config.checkpoint_every) or trainer.should_stop:
             self._save_weights(pl_module, WEIGHTS)
             trainer.save_checkpoint(self.folder / CHECKPOINT)
@@ -153,7 +153,7 @@ class Meters(pl.Callback):
         self, trainer: pl.Trainer, pl_module: CompressionModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
         self._images += len(batch.image) * trainer.world_size
-        if not due(int(pl_module.batches_seen), trainer.log_every_n_steps):
+        if not due(pl_module.batches_seen, trainer.log_every_n_steps):
             return
         self.images_per_second = self._images / max(time.monotonic() - self._since, 1e-9)
         self._since, self._images = time.monotonic(), 0
@@ -175,7 +175,7 @@ class Panels(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: CompressionModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
-        seen = int(pl_module.batches_seen)
+        seen = pl_module.batches_seen
         if not trainer.is_global_zero or not due(seen, self.every):
             return
         first = Batch(*(None if part is None else part[: self.pictures] for part in batch))

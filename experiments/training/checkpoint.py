@@ -53,10 +53,10 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 def batches_of(checkpoint: dict[str, Any], path: str | Path) -> int:
     """Number of training batches behind a checkpoint."""
-    seen = checkpoint.get("state_dict", {}).get("batches_seen")
+    seen = checkpoint.get("batches_seen")
     if seen is None:
         raise WeightsError(f"{path} was not written by experiments.run: it has no count of batches")
-    return int(seen)
+    return seen
 
 
 def check_same_model(checkpoint: dict[str, Any], config: str, path: str | Path) -> None:

@@ -13,7 +13,7 @@ from pytorch_lightning.plugins.environments import (
     TorchElasticEnvironment,
 )
 
-from experiments.training.strategy import AveragingStrategy
+from experiments.training.strategy import NetworksDDPStrategy
 from lightning_modules.codec.errors import ConfigError
 
 
@@ -41,7 +41,7 @@ class Placement:
         strategy: Any = "auto"
         if self.processes > 1:
             backend = "nccl" if self.accelerator == "gpu" else "gloo"
-            strategy = AveragingStrategy(process_group_backend=backend)
+            strategy = NetworksDDPStrategy(process_group_backend=backend)
         return {
             "accelerator": self.accelerator,
             "devices": self.devices,

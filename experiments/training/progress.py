@@ -34,7 +34,7 @@ class ProgressDisplay(pl.Callback):
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         self._bar = Progress(*columns, TextColumn("{task.fields[values]}"), console=self.console)
         self._task = self._bar.add_task(
-            pl_module.paper, total=self.batches, completed=int(pl_module.batches_seen), values=""
+            pl_module.paper, total=self.batches, completed=pl_module.batches_seen, values=""
         )
         self._bar.start()
 
@@ -43,7 +43,7 @@ class ProgressDisplay(pl.Callback):
     ) -> None:
         if not trainer.is_global_zero:
             return
-        seen = int(pl_module.batches_seen)
+        seen = pl_module.batches_seen
         logging = due(seen, trainer.log_every_n_steps)
         if self._bar is not None:
             self._bar.update(self._task, completed=seen)
@@ -59,9 +59,7 @@ class ProgressDisplay(pl.Callback):
         if trainer.is_global_zero:
             values = _format(trainer, "validation/")
             if values:
-                self.console.print(
-                    f"validated at batch {int(pl_module.batches_seen)}  {values}", highlight=False
-                )
+                self.console.print(f"validated at batch {pl_module.batches_seen}  {values}", highlight=False)
 
     def teardown(self, trainer: pl.Trainer, pl_module: CompressionModule, stage: str) -> None:
         if self._bar is not None:

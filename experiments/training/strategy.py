@@ -2,58 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from pytorch_lightning.strategies import DDPStrategy
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 
-class AveragingStrategy(DDPStrategy):
-    """Processes average the gradients of each backward pass, of whichever parameters it was for.
+class NetworksDDPStrategy(DDPStrategy):
+    """Each of the module's `networks` in a `DistributedDataParallel` of its own.
 
-    `torch.nn.parallel.DistributedDataParallel` expects every parameter that a loss reaches to get its gradient
-    in one backward pass. A GAN's steps are otherwise: the generator's loss reaches the discriminator, whose
-    parameters are left alone (``manual_backward(loss, inputs=…)``), and the reducer waits for them in vain,
-    whether told to find unused parameters or not. So the reducer is left out here; one sum over all processes
-    after a backward pass takes its place. Launching, ranks and clusters are Lightning's.
+    One wrapper around all of them would wait for the gradients of every network in every backward pass, which is one
+    optimiser's. (Lightning after 2.6.6 has `MultiModelDDPStrategy` with the same idea; it puts the wrapper in the
+    network's place, which renames all tensors and hides the network's attributes, so here the network stays in place
+    and its calls go through the wrapper.)
+
+    Running statistics of batch norms are averaged after each batch, so that every checkpoint is every rank's state;
+    with rank 0's alone, as `DistributedDataParallel` broadcasts them, the other ranks' pictures would count for
+    nothing. All other buffers follow from the weights and are equal by themselves.
     """
 
     def configure_ddp(self) -> None:
-        """Start all processes from rank zero's weights."""
-        for tensor in self.lightning_module.state_dict().values():
-            # Collectives take contiguous tensors, whatever the memory format.
-            whole = tensor.detach().contiguous()
-            dist.broadcast(whole, src=0)
-            tensor.copy_(whole)
+        for network in self.lightning_module.networks():
+            # Parameters take part or not by the batch, e.g. of a decoder that starts late.
+            parallel = DistributedDataParallel(network, find_unused_parameters=True)
+            parallel.broadcast_buffers = False  # before each call; at the start they are
+            call_through(parallel)
 
-    def backward(self, closure_loss: Tensor, optimizer: Any, *args: Any, **kwargs: Any) -> Tensor:
-        """The backward pass, then the average of the gradients of ``inputs``, or of all parameters."""
-        loss = super().backward(closure_loss, optimizer, *args, **kwargs)
-        average_gradients(kwargs.get("inputs") or self.lightning_module.parameters())
-        return loss
+    def training_step(self, *args: Any, **kwargs: Any) -> Any:
+        output = super().training_step(*args, **kwargs)
+        average_statistics(self.lightning_module)
+        return output
+
+    def teardown(self) -> None:
+        for network in self.lightning_module.networks():
+            vars(network).pop("forward", None)
+        super().teardown()
 
 
-def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Replace each gradient by its mean over all processes, in one collective operation.
+def call_through(parallel: DistributedDataParallel) -> None:
+    """Have the calls of the wrapped network go through ``parallel`` while gradients are recorded.
 
-    A parameter that has a gradient in some processes only counts as zero in the others; one that has none
-    anywhere is left without, as in a single process.
+    Without gradients there is nothing to average, and a rank may be alone, drawing panels.
     """
-    parameters = [p for p in parameters if p.requires_grad]
-    if not parameters:
+    network = parallel.module
+    forward = network.forward
+
+    def through(*args: Any, **kwargs: Any) -> Any:
+        if not torch.is_grad_enabled():
+            return forward(*args, **kwargs)
+        network.forward = forward
+        try:
+            return parallel(*args, **kwargs)
+        finally:
+            network.forward = through
+
+    network.forward = through
+
+
+def average_statistics(module: nn.Module) -> None:
+    """Replace what each batch norm in training mode has gathered by the mean over all processes."""
+    statistics: list[Tensor] = []
+    for norm in module.modules():
+        if isinstance(norm, (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)) and norm.training:
+            statistics += [norm.running_mean, norm.running_var]
+    if not statistics:
         return
-    first = parameters[0]
-    present = torch.tensor([p.grad is not None for p in parameters], dtype=first.dtype, device=first.device)
-    pieces = [(torch.zeros_like(p) if p.grad is None else p.grad).reshape(-1) for p in parameters]
-    flat = torch.cat([present, *pieces])
+    flat = torch.cat(statistics)
     dist.all_reduce(flat)
     flat /= dist.get_world_size()
-    anywhere, *means = flat.split([len(parameters), *(p.numel() for p in parameters)])
-    for parameter, mean, has_gradient in zip(parameters, means, anywhere.tolist(), strict=True):
-        if has_gradient:
-            if parameter.grad is None:
-                parameter.grad = torch.empty_like(parameter)
-            parameter.grad.copy_(mean.view(parameter.shape))
+    for own, mean in zip(statistics, flat.split([len(s) for s in statistics]), strict=True):
+        own.copy_(mean)

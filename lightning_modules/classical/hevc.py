@@ -36,6 +36,7 @@ class Hevc(ClassicalCodec):
     default_quality = 35
     quality_steps = whole(51, 0)
     quality_meaning = "the quantisation parameter"
+    stride = _BLOCK
 
     def compress(self, image: Image, quality: float) -> bytes:
         height, width = image.shape[:2]

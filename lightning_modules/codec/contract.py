@@ -47,6 +47,7 @@ class Codec(ABC):
             budget chooses from, and between whose ends a quality must be.
         quality_meaning: what the number is, for messages and reports.
         stride: sides are filled up to a multiple of it inside the codec.
+        trained: False for random weights, which files and times can be measured with, and no quality.
     """
 
     id: ClassVar[str]
@@ -55,6 +56,7 @@ class Codec(ABC):
     quality_steps: Sequence[float]
     quality_meaning: str
     stride: int = 1
+    trained: bool = True
 
     @property
     def weights_id(self) -> bytes:

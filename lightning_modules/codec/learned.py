@@ -13,9 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lightning_modules.codec.container import Container
 from lightning_modules.codec.contract import Codec, Image
-from lightning_modules.codec.errors import WeightsError
+from lightning_modules.codec.errors import ConfigError, WeightsError
+from lightning_modules.codec.rate_control import eighths
 from lightning_modules.codec.weights import find_weights, load_weights, weights_identity
+from lightning_modules.entropy.coder import MAX_SYMBOL
+from lightning_modules.entropy.gaussian import GaussianTables
+from lightning_modules.entropy.hyperprior import HyperpriorCoder
 
 
 class LearnedCodec(Codec):
@@ -48,6 +53,7 @@ class LearnedCodec(Codec):
                 f"these are weights of {metadata['paper']}, not of {self.paper}: give {metadata['paper']}:WEIGHTS"
             )
         self.config: Any = self.config_class(**json.loads(metadata["config"]))
+        self.stride = self.config.stride
         if self.coding_class is not None:
             self.coding: Any = self.coding_class(**json.loads(metadata.get("coding", "{}")))
         self.device, self.identity = device, weights_identity(tensors, metadata)
@@ -82,6 +88,68 @@ class LearnedCodec(Codec):
         return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
             word in str(error) for word in words
         )
+
+
+class LevelCodec(LearnedCodec):
+    """A codec whose file is the rounded latents and hyper latents of a system with rate levels::
+
+        x ── pad to the stride ── latents ── round ──> ẑ, ẑ_h ── exact range coder ──> file
+        file ──> ẑ ── reconstruct ── crop, round ──> x̂
+
+    ``quality`` is the rate level, 0 to levels − 1, in steps of ⅛. The model's configuration has ``levels``
+    and ``stride``.
+
+    Attributes:
+        system_class: made of the configuration; with ``latents(x, level) -> (z, z_h)``,
+            ``reconstruct(ẑ, level)`` and an `EntropyModel` ``H``.
+    """
+
+    system_class: ClassVar[type[nn.Module]]
+    quality_meaning = "the rate level"
+
+    def _open(self, tensors: Mapping[str, Tensor]) -> None:
+        system = self.system_class(self.config)
+        system.load_state_dict(without(tensors, "gaussian_tables."))
+        self.coder = HyperpriorCoder(system.H, GaussianTables.from_state(tensors), self.device)
+        del system.H
+        self.system = ready(system, self.device)
+        self.qualities = tuple(float(level) for level in range(self.config.levels))
+        self.quality_steps = eighths(self.config.levels - 1)
+        self.default_quality = float((self.config.levels - 1) // 2)
+
+    @torch.inference_mode()
+    def analyse(self, image: Image, quality: float) -> tuple[Tensor, Tensor, float]:
+        """ẑ [latents, ⌈H/stride⌉, ⌈W/stride⌉], ẑ_h and the level, as a file carries them.
+
+        Raises:
+            ConfigError: the quality is out of range.
+        """
+        level = round(8 * quality) / 8
+        if not 0 <= level <= self.qualities[-1]:
+            raise ConfigError(f"quality {quality} is out of range: it goes from 0 to {self.qualities[-1]:g}")
+        x = to_tensor(padded(image, self.stride), self.device)
+        z, z_h = self.system.latents(x, torch.tensor([level], device=self.device))
+        z_hat, z_h_hat = (t[0].round().clamp(-MAX_SYMBOL, MAX_SYMBOL) for t in (z, z_h))
+        return z_hat, z_h_hat, level
+
+    @torch.inference_mode()
+    def synthesise(self, z_hat: Tensor, level: float, height: int, width: int) -> Image:
+        """The picture of ẑ [latents, ⌈H/stride⌉, ⌈W/stride⌉]."""
+        at = torch.tensor([level], device=self.device)
+        z_hat = z_hat[None].to(self.device).contiguous(memory_format=torch.channels_last)
+        return to_image(self._picture(z_hat, at)[0, :, :height, :width])
+
+    def _picture(self, z_hat: Tensor, level: Tensor) -> Tensor:
+        """x̂ [1, 3, H, W]; for systems that reconstruct more than that."""
+        return self.system.reconstruct(z_hat, level)
+
+    def _encode(self, image: Image, quality: float) -> dict[str, bytes]:
+        return self.coder.encode(*self.analyse(image, quality))
+
+    def _decode(self, container: Container) -> Image:
+        height, width, stride = container.height, container.width, self.stride
+        z_hat, level = self.coder.decode(container, -(-height // stride), -(-width // stride))
+        return self.synthesise(z_hat, level, height, width)
 
 
 @lru_cache(maxsize=8)

@@ -1,4 +1,9 @@
-"""Entropy model of selective detail decoding: context estimator and mixing body with causal attention.
+"""Context networks: masked convolution alone (`MaskedContext`), and with causal attention (`ContextModel`).
+
+Minnen, Ballé, Toderici, 2018, table 1, context prediction and entropy parameters::
+
+    ẑ ── masked 5×5 ──┐
+    ψ ────────────────┴─ 1×1 ── 1×1 ── 1×1 ──> μ, s
 
 Akutsu et al., CLIC 2020, section 2.3 and figure 2, whose layer widths are not printed; the blocks are ours::
 
@@ -12,6 +17,9 @@ background coordinates, so that cost grows linearly with the picture; several he
 """
 
 from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -77,7 +85,87 @@ class CausalAttention(nn.Module):
         return self.gate(x, self.attend(self.query(x), k, v, front.border(self.offsets, at)))
 
 
-class ContextModel(GridModule):
+class CausalNetwork(GridModule):
+    """(ẑ, ψ, level) -> (μ_f, s_f), each element from earlier diagonals of ẑ and all of ψ."""
+
+    @abstractmethod
+    def wavefront(self, psi: Tensor, level: Tensor, incremental: bool) -> Wavefront:
+        """Maps for pictures with hyper features ``psi`` [B, H, W, hyper] and ``level`` [B]."""
+
+    @abstractmethod
+    def predict(self, front: Wavefront, at: slice, known: bool) -> Tensor:
+        """(μ_f, s_f) of rows ``at``, [rows, 2·symbols]; see `CausalAttention.forward` for ``known``."""
+
+    @abstractmethod
+    def observe(self, front: Wavefront, z_hat: Tensor, at: slice) -> None:
+        """Take in the decoded symbols [rows, symbols] of rows that `predict` was given."""
+
+    def forward(self, z_hat: Tensor, psi: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
+        """The whole picture at once, for training.
+
+        Args:
+            z_hat: [B, H, W, symbols], integers (times `unit`, like all activations).
+            psi: [B, H, W, hyper].
+            level: [B], 0 to levels − 1.
+
+        Returns:
+            μ_f and scale index s_f, both [B, H, W, symbols].
+        """
+        front = self.wavefront(psi, level, incremental=False)
+        front.write("z_hat", front.to_rows(z_hat), front.whole)
+        return front.to_grid(self.predict(front, front.whole, known=True)).chunk(2, -1)
+
+
+class MaskedContext(CausalNetwork):
+    """Masked convolution and entropy parameters of Minnen et al. 2018.
+
+    Deviations: ReLU for leaky ReLU, exact on the grid; the second output is the scale index (`gaussian`), not σ; ψ is
+    biased by the level.
+
+    Args:
+        symbols: channels of ẑ.
+        hyper: channels of ψ.
+        widths: between the 1×1 layers; as published 10/3 and 8/3 of ``symbols``.
+        skew: s of the decoding order. With 3 the neighbourhood is that of raster order, as published; 1 or 2 decode in
+            fewer steps and leave out two or one of its twelve positions.
+        levels: number of trained rate levels.
+    """
+
+    def __init__(self, symbols: int, hyper: int, widths: Sequence[int], skew: int, levels: int) -> None:
+        super().__init__()
+        self.symbols, self.skew = symbols, skew
+        self.masked = CausalLinear(symbols, 2 * symbols, 2, skew, include_same=False)
+        self.level = nn.Parameter(torch.zeros(levels, hyper))
+        widths = (2 * symbols + hyper, *widths, 2 * symbols)
+        gains = [2**0.5] * (len(widths) - 2) + [1.0]
+        self.entropy_parameters = nn.ModuleList(map(GridLinear, widths[:-1], widths[1:], gains))
+        self.entropy_parameters[-1].bias.data[symbols:] = 24.0  # σ about 1, as the channel prior's
+
+    def make_exact(self) -> None:
+        super().make_exact()
+        self.level.data *= self.unit
+
+    def wavefront(self, psi: Tensor, level: Tensor, incremental: bool) -> Wavefront:
+        front = Wavefront(*psi.shape[:3], self.skew, psi, incremental)
+        bias = self.snap(interpolate(self.level, level))[:, None, None]
+        front.write("psi", front.to_rows(psi + bias), front.whole)
+        if incremental:
+            front.allocate("z_hat", self.symbols)
+        return front
+
+    def predict(self, front: Wavefront, at: slice, known: bool) -> Tensor:
+        x = torch.cat((self.masked(front, "z_hat", at), front.read("psi", at)), -1)
+        first, *others = self.entropy_parameters
+        x = first(x)
+        for layer in others:
+            x = layer(F.relu(x))
+        return x
+
+    def observe(self, front: Wavefront, z_hat: Tensor, at: slice) -> None:
+        front.write("z_hat", z_hat, at)
+
+
+class ContextModel(CausalNetwork):
     """(ẑ, ψ, level) -> (μ_f, s_f), each element from earlier diagonals of ẑ and all of ψ.
 
     Args:
@@ -121,21 +209,6 @@ class ContextModel(GridModule):
             for attention in (self.context_attention, self.mixing_attention):
                 front.allocate(f"{attention.name}.kv", attention.key_value.bias.shape[0])
         return front
-
-    def forward(self, z_hat: Tensor, psi: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
-        """The whole picture at once, for training.
-
-        Args:
-            z_hat: [B, H, W, symbols], integers (times `unit`, like all activations).
-            psi: [B, H, W, hyper].
-            level: [B], 0 to levels − 1.
-
-        Returns:
-            μ_f and scale index s_f, both [B, H, W, symbols].
-        """
-        front = self.wavefront(psi, level, incremental=False)
-        front.write("z_hat", front.to_rows(z_hat), front.whole)
-        return front.to_grid(self.predict(front, front.whole, known=True)).chunk(2, -1)
 
     def predict(self, front: Wavefront, at: slice, known: bool) -> Tensor:
         """(μ_f, s_f) of rows ``at``, [rows, 2·symbols]; see `CausalAttention.forward` for ``known``."""

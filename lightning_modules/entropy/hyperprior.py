@@ -6,7 +6,9 @@
                            │
                           H_d ──> ψ ── ContextModel(ẑ, ψ) ──> (μ_f, s_f) ── range coder for ẑ = round(z)
 
-`EntropyEstimator` is trained in float32; `HyperpriorCoder` holds its exact copy and turns integers into bytes.
+An `EntropyModel` is trained in float32; `HyperpriorCoder` holds its exact copy and turns integers into bytes. Hyper
+decoder and context network are a paper's own (`CausalNetwork`) or those of selective detail decoding
+(`EntropyEstimator`).
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from lightning_modules.entropy.coder import (
     SymbolEncoder,
     symbol_check,
 )
-from lightning_modules.entropy.context import ContextModel, interpolate
+from lightning_modules.entropy.context import CausalNetwork, ContextModel, interpolate
 from lightning_modules.entropy.gaussian import GaussianTables, gaussian_bits
 from lightning_modules.entropy.grid import GridModule, exact_copy
 from lightning_modules.entropy.latents import LatentCoder, channels_last
@@ -95,8 +97,37 @@ class Rate(NamedTuple):
     hyper_latents: Tensor
 
 
-class EntropyEstimator(nn.Module):
-    """H without its encoder: everything that a decoder needs.
+class EntropyModel(nn.Module):
+    """What a decoder needs to know (μ, s) of every symbol.
+
+    Args:
+        prior: of ẑ_h.
+        H_d: exact network, (ẑ_h [B, ⌈H/4⌉, ⌈W/4⌉, hyper], H, W) -> ψ [B, H, W, ·].
+        context: (ẑ, ψ, level) -> (μ_f, s_f).
+    """
+
+    def __init__(self, prior: ChannelPrior, H_d: nn.Module, context: CausalNetwork) -> None:
+        super().__init__()
+        self.prior, self.H_d, self.context = prior, H_d, context
+
+    def forward(self, z: Tensor, z_hat: Tensor, z_h: Tensor, z_h_hat: Tensor, level: Tensor) -> Rate:
+        """Estimated rate.
+
+        Args:
+            z, z_hat: [B, symbols, H, W]; the values whose likelihood is taken (noisy in training, equal to
+                ``z_hat`` otherwise) and the rounded ones that contexts are made of.
+            z_h, z_h_hat: the same for the hyper latents, [B, hyper, ⌈H/4⌉, ⌈W/4⌉].
+            level: [B].
+        """
+        z, z_hat, z_h, z_h_hat = (x.float().permute(0, 2, 3, 1) for x in (z, z_hat, z_h, z_h_hat))
+        psi = self.H_d(z_h_hat, *z.shape[1:3])
+        bits = gaussian_bits(z, *self.context(z_hat, psi, level))
+        hyper_bits = gaussian_bits(z_h, *self.prior(z_h, level))
+        return Rate(bits.sum((1, 2, 3)), hyper_bits.sum((1, 2, 3)))
+
+
+class EntropyEstimator(EntropyModel):
+    """H of selective detail decoding, without its encoder.
 
     Args:
         symbols: channels of ẑ.
@@ -115,25 +146,11 @@ class EntropyEstimator(nn.Module):
         skew: int,
         levels: int,
     ) -> None:
-        super().__init__()
-        self.prior = ChannelPrior(hyper_widths[0], levels)
-        self.H_d = HyperDecoder(hyper_widths)
-        self.context = ContextModel(symbols, hyper_widths[3], channels, heads, radius, skew, levels)
-
-    def forward(self, z: Tensor, z_hat: Tensor, z_h: Tensor, z_h_hat: Tensor, level: Tensor) -> Rate:
-        """Estimated rate.
-
-        Args:
-            z, z_hat: [B, symbols, H, W]; the values whose likelihood is taken (noisy in training, equal to
-                ``z_hat`` otherwise) and the rounded ones that contexts are made of.
-            z_h, z_h_hat: the same for the hyper latents, [B, hyper, ⌈H/4⌉, ⌈W/4⌉].
-            level: [B].
-        """
-        z, z_hat, z_h, z_h_hat = (x.float().permute(0, 2, 3, 1) for x in (z, z_hat, z_h, z_h_hat))
-        psi = self.H_d(z_h_hat, *z.shape[1:3])
-        bits = gaussian_bits(z, *self.context(z_hat, psi, level))
-        hyper_bits = gaussian_bits(z_h, *self.prior(z_h, level))
-        return Rate(bits.sum((1, 2, 3)), hyper_bits.sum((1, 2, 3)))
+        super().__init__(
+            ChannelPrior(hyper_widths[0], levels),
+            HyperDecoder(hyper_widths),
+            ContextModel(symbols, hyper_widths[3], channels, heads, radius, skew, levels),
+        )
 
 
 class HyperpriorCoder:
@@ -145,10 +162,10 @@ class HyperpriorCoder:
         device: where the exact networks run; the symbols do not depend on it.
     """
 
-    def __init__(self, estimator: EntropyEstimator, tables: GaussianTables, device: str = "cpu") -> None:
+    def __init__(self, estimator: EntropyModel, tables: GaussianTables, device: str = "cpu") -> None:
         self._set_up(exact_copy(estimator).to(device), GaussianModels(tables), device)
 
-    def _set_up(self, estimator: EntropyEstimator, models: GaussianModels, device: str) -> None:
+    def _set_up(self, estimator: EntropyModel, models: GaussianModels, device: str) -> None:
         self.estimator, self.models = estimator, models
         self.latents = LatentCoder(estimator.context, models, device)
 

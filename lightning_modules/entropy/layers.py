@@ -52,6 +52,32 @@ class GridConv3x3(GridLinear):
         return super().forward(torch.cat(shifted, -1))
 
 
+class GridDeconv5x5(GridLinear):
+    """Transposed convolution 5×5 of stride 2: [B, H, W, in] -> [B, 2H, 2W, out].
+
+    The weight has the kernel's 25 positions, row by row. Output row 2i takes the kernel's rows 0, 2, 4 from input rows
+    i + 1, i, i − 1, and 2i + 1 its rows 1, 3 from i + 1, i; columns likewise.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, gain: float = 1.0) -> None:
+        # An output sees 25/4 of the positions on average.
+        super().__init__(25 * in_channels, out_channels, 2 * gain)
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, h, w, channels = x.shape
+        padded = F.pad(x, (0, 0, 1, 1, 1, 1))
+        kernel = self.weight.reshape(5, 5, channels, -1)
+        y = x.new_empty(b, h, 2, w, 2, kernel.shape[-1])
+        for r in range(2):
+            for c in range(2):
+                taps = [(i, j) for i in range(r, 5, 2) for j in range(c, 5, 2)]
+                seen = [padded[:, 2 - i // 2 :, 2 - j // 2 :][:, :h, :w] for i, j in taps]
+                weight = torch.cat([kernel[tap] for tap in taps])
+                out = torch.addmm(self.bias, torch.cat(seen, -1).flatten(0, 2), weight)
+                y[:, :, r, :, c] = out.reshape(b, h, w, -1)
+        return self.snap(y.reshape(b, 2 * h, 2 * w, -1))
+
+
 class GatedResidual(GridModule):
     """PixelSNAIL's gated residual block of 1×1 maps: ``x + u · σ(g)``, (u, g) from (x, a).
 

@@ -40,7 +40,7 @@ class ExtremeSemantic(CompressionModule):
     def rate_weight(self) -> float:
         """β at this batch."""
         t = self.config.train
-        return t.rate_weight if int(self.batches_seen) >= t.rate_from else 0.0
+        return t.rate_weight if self.batches_seen >= t.rate_from else 0.0
 
     def optimiser_groups(self) -> dict[str, tuple[Iterable[nn.Parameter], float]]:
         rate = self.config.train.learning_rate
@@ -50,7 +50,7 @@ class ExtremeSemantic(CompressionModule):
         return groups
 
     def loss_step(self, batch: Batch) -> None:
-        c, clock = self.config.train, int(self.batches_seen)
+        c, clock = self.config.train, self.batches_seen
         x, t_s = self.pictures(batch), self.semantic(batch)
         self.system.E.norm.train(clock < c.freeze_from)
         level = (torch.rand(len(x), device=x.device) ** c.level_power * self.config.model.levels).long()

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -11,25 +15,29 @@ from torch import Tensor
 
 from lightning_modules.codec.container import Container
 from lightning_modules.codec.contract import Image, check_image
-from lightning_modules.codec.errors import ConfigError
 from lightning_modules.codec.learned import LearnedCodec, ready, to_image, without
 from lightning_modules.codec.rate_control import Found, geometric
+from lightning_modules.config import require
 from lightning_modules.entropy.gaussian import GaussianTables
-from lightning_modules.gan_reversal.config import GanReversalConfig
-from lightning_modules.gan_reversal.lanes import run_lanes
-from lightning_modules.gan_reversal.pictures import generate, search_latents
+from lightning_modules.gan_reversal.config import GanReversalCoding, GanReversalModel
+from lightning_modules.gan_reversal.inversion import distortion, invert
+from lightning_modules.gan_reversal.parallel import in_parallel
 from lightning_modules.gan_reversal.prior import PriorCoder, shifted, step_of
 from lightning_modules.gan_reversal.residual import add_residual, encode_residual
-from lightning_modules.gan_reversal.reversal import Loss, Search, distortion
 from lightning_modules.gan_reversal.system import System
+from lightning_modules.gan_reversal.tiling import tiles
 
 PIXELS = 1 << 22
 """Most pixels, over all pictures and starts, of one search."""
 BATCH = 16
 """Most pictures of one search on a CPU: more of them no longer share overhead, but leave the cache."""
+LONG = 60
+"""Seconds of search from which `encode` says beforehand how many it will take."""
 _FLUSH = 24  # bits that the range coder's end may take
 _LEAST = 24  # bytes of latents that even the smallest picture may take at a quality
-_SHARES = (0.5,)  # of the bytes that the latents get when a residual is coded
+_SHARE = 0.5  # of the bytes that the latents get when a residual is coded
+_STEP = 3.0  # passes of the generator that a gradient step costs: there, back and the distortion
+_log = logging.getLogger(__name__)
 
 
 class GanReversalCodec(LearnedCodec):
@@ -39,12 +47,14 @@ class GanReversalCodec(LearnedCodec):
         file ──> k ── Δ·k ── G ── (+ residual) ── round, crop ──> x̂
 
     ``quality`` is the rate in bits per pixel of the whole file, which is met from below. A small picture gets 24
-    bytes of latents whatever the quality.
+    bytes of latents whatever the quality. Options of `encode` are the fields of `GanReversalCoding`, ``effort`` above
+    all; the defaults are those of the weights' preset.
     """
 
     id = "gr"
     paper = "gan_reversal"
-    config_class = GanReversalConfig
+    config_class = GanReversalModel
+    coding_class = GanReversalCoding
     quality_steps = geometric(0.001, 24)
     quality_meaning = "the most bits per pixel of the file"
 
@@ -54,43 +64,58 @@ class GanReversalCodec(LearnedCodec):
         self.index = tensors["prior.index"].float().to(self.device)
         self.coder = PriorCoder(tensors["prior.index"], GaussianTables.from_state(tensors))
         self.system = ready(system, self.device)
-        self.qualities = tuple(self.config.rates)
-        self.default_quality = self.config.default_rate
+        self.qualities = tuple(self.coding.rates)
+        self.default_quality = self.coding.default_rate
 
-    def encode_batch(
-        self, images: Sequence[Image], quality: float | None = None, **options: object
-    ) -> list[bytes]:
-        """Files of many pictures, those of one size searched together: see `encode` and `_encode`.
+    def coding_options(self, **options: object) -> dict[str, str | float]:
+        return {name: str(value) for name, value in asdict(self._search_of(options)).items()}
+
+    def encode_batch(self, images: Sequence[Image], *, target_bytes: int, **options: object) -> list[bytes]:
+        """Files of many pictures, of ``target_bytes`` at most, those of one size searched together; see `encode`.
 
         Batches differ in rounding, so a file may differ from the one that `encode` gives.
         """
         for image in images:
             check_image(image)
-        quality = self.default_quality if quality is None else quality
-        restarts = options.get("restarts")
-        parts = self._parts(images, self.config.restarts if restarts is None else restarts)
+        coding = self._search_of(options)
 
         def encode(part: list[int]) -> list[bytes]:
             stack = np.stack([images[at] for at in part])
-            return [
-                self._container(sections, *stack.shape[1:3]).to_bytes()
-                for sections in self._sections(stack, quality, **options)
-            ]
+            height, width = stack.shape[1:3]
+            found = self._sections(stack, target_bytes, 8 * target_bytes / (height * width), coding)
+            return [self._container(sections, height, width).to_bytes() for sections in found]
 
-        found = run_lanes(encode, parts) if self.device == "cpu" else list(map(encode, parts))
-        files = {
-            at: data
-            for part, those in zip(parts, found, strict=True)
-            for at, data in zip(part, those, strict=True)
-        }
-        limit = options.get("target_bytes")
-        if limit is not None:
-            for at, data in files.items():
-                self._check_budget(data, limit, *images[at].shape[:2])
+        parts = self._parts(images, coding.restarts)
+        found = zip(parts, in_parallel(encode, parts, self.device), strict=True)
+        files = {at: data for part, those in found for at, data in zip(part, those, strict=True)}
+        for at, data in files.items():
+            self._check_budget(data, target_bytes, *images[at].shape[:2])
         return [files[at] for at in range(len(images))]
 
+    def seconds(self, height: int, width: int, bpp: float | None = None, **options: object) -> float:
+        """About how long a search takes on this machine, for the arguments of `encode`."""
+        coding, grid = self._search_of(options), self.system.G.grid(height, width)
+        side_by_side = min(torch.get_num_threads(), len(list(tiles(*grid, self.stride, 0, even=True))))
+        starts = 1 + coding.continuous * (coding.restarts - (self.system.E is None))
+        searches = 2 if self._tries_residual(self.default_quality if bpp is None else bpp, coding) else 1
+        passes = _STEP * coding.gradient_steps * starts * searches
+        return self._pass_seconds * grid[0] * grid[1] * passes / side_by_side
+
+    @cached_property
+    def _pass_seconds(self) -> float:
+        """Of the generator, a position of z, on one thread of a CPU."""
+        side = max(1, 128 // self.stride)
+        z = torch.zeros(1, self.config.latents, side, side, device=self.device)
+
+        def run(_: int) -> float:
+            begin = time.perf_counter()
+            self.system.G(z).sum().item()
+            return (time.perf_counter() - begin) / side**2
+
+        return min(in_parallel(run, range(3), self.device))
+
     def _parts(self, images: Sequence[Image], restarts: int) -> list[list[int]]:
-        """Numbers of the pictures that are searched together: of one size, in parts that fit memory and lanes."""
+        """Numbers of the pictures that are searched together: of one size, in parts that fit memory and threads."""
         groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
         for at, image in enumerate(images):
             groups[image.shape].append(at)
@@ -103,98 +128,94 @@ class GanReversalCodec(LearnedCodec):
         return parts
 
     def _encode(self, image: Image, quality: float, **options: object) -> dict[str, bytes]:
-        return self._sections(image[None], quality, **options)[0]
+        height, width = image.shape[:2]
+        limit = max(int(quality * height * width / 8), self._overhead(height, width) + _LEAST)
+        return self._alone(image, limit, quality, options)
 
     def _encode_within(self, image: Image, limit: int, **options: object) -> Found:
         bpp = 8 * limit / (image.shape[0] * image.shape[1])
-        (sections,) = self._sections(image[None], bpp, target_bytes=limit, **options)
+        sections = self._alone(image, limit, bpp, options)
         return Found(self._container(sections, *image.shape[:2]).to_bytes(), bpp)
 
-    def _sections(
-        self,
-        images: np.ndarray,
-        quality: float,
-        *,
-        target_bytes: int | None = None,
-        steps: int | None = None,
-        restarts: int | None = None,
-        loss: Loss = "ssim",
-        seed: int = 0,
-        layered: bool | None = None,
-    ) -> list[dict[str, bytes]]:
-        """Sections of each of the pictures uint8 [B, H, W, 3].
-
-        Args:
-            target_bytes: most bytes of the file, in place of ``quality``.
-            steps, restarts: of the search; the configuration's where None. 0 steps keep E's guess.
-            loss: ``ssim``, or ``mse`` for pictures that were trained on.
-            seed: of everything random. Equal seeds give equal files on one machine.
-            layered: with a coded residual (True), without (False), or whichever comes closer from
-                ``layer_from`` bits per pixel on (None).
-
-        Raises:
-            ConfigError: an option is out of range.
-        """
-        c = self.config
-        steps, restarts = (
-            (c.steps if steps is None else steps),
-            (c.restarts if restarts is None else restarts),
-        )
-        if loss not in ("ssim", "mse") or steps < 0 or restarts < 0 or not quality > 0:
-            raise ConfigError(
-                f"loss={loss!r}, steps={steps}, restarts={restarts}, quality={quality}: loss is 'ssim' or "
-                "'mse', steps and restarts start at 0, quality is a positive number of bits per pixel"
+    def _alone(self, image: Image, limit: int, bpp: float, options: Mapping[str, object]) -> dict[str, bytes]:
+        """Sections of one picture; says beforehand when that takes long."""
+        height, width = image.shape[:2]
+        if (seconds := self.seconds(height, width, bpp, **options)) > LONG:
+            _log.warning(
+                "searching for a %d×%d picture takes about %.0f s: less effort is faster",
+                width,
+                height,
+                seconds,
             )
-        search = Search(steps, restarts, c.continuous, c.search_rate, c.box, c.lambda_rate, c.mse, loss, seed)
-        height, width = images.shape[1:3]
-        overhead = self._overhead(height, width)
-        limit = target_bytes
-        if limit is None:
-            limit = max(int(quality * height * width / 8), overhead + _LEAST)
-        plain = self._latent_sections(images, limit, search)
-        bpp = quality if target_bytes is None else 8 * target_bytes / (height * width)
-        wanted = bpp >= c.layer_from if layered is None else layered
-        if not wanted:
-            return plain
-        choices = [] if layered else [plain]
-        choices += [self._layered_sections(images, limit, share, search) for share in _SHARES]
-        return [
-            self._closest(image, [choice[n] for choice in choices] or [plain[n]], search) or plain[n]
-            for n, image in enumerate(images)
-        ]
+        return self._sections(image[None], limit, bpp, self._search_of(options))[0]
 
-    def _latent_sections(self, images: np.ndarray, limit: int, search: Search) -> list[dict[str, bytes]]:
-        """Latents alone within ``limit`` bytes a file, or without any where none are as small."""
+    def _search_of(self, options: Mapping[str, object]) -> GanReversalCoding:
+        """The defaults with ``options`` in place, checked."""
+        known = [field.name for field in fields(GanReversalCoding)]
+        for name in options:
+            require(name in known, "an option", repr(name), f"one of {', '.join(known)}")
+        steps = {"steps": None} if "effort" in options else {}  # the defaults' steps give way to it
+        coding = replace(self.coding, **steps | options)
+        coding.check()
+        require(
+            self.system.E is not None or coding.restarts >= 1,
+            "coding.restarts",
+            coding.restarts,
+            "1 or more (there is no encoder to start from)",
+        )
+        return coding
+
+    def _tries_residual(self, bpp: float, coding: GanReversalCoding) -> bool:
+        return bpp >= coding.layer_from if coding.layered is None else coding.layered
+
+    def _sections(
+        self, images: np.ndarray, limit: int, bpp: float, coding: GanReversalCoding
+    ) -> list[dict[str, bytes]]:
+        """Sections of each of the pictures uint8 [B, H, W, 3], within ``limit`` bytes a file or the least there are."""
+        layered: list[dict[str, bytes] | None] = [None] * len(images)
+        if self._tries_residual(bpp, coding):
+            layered = self._layered_sections(images, limit, coding)
+            if coding.layered and all(layered):
+                return layered
+        plain = self._latent_sections(images, limit, coding)
+        return [self._choose(*those, coding) for those in zip(images, plain, layered, strict=True)]
+
+    def _latent_sections(
+        self, images: np.ndarray, limit: int, coding: GanReversalCoding
+    ) -> list[dict[str, bytes]]:
+        """Latents alone within ``limit`` bytes a file, or zeros where none are as small."""
         height, width = images.shape[1:3]
         budget = max(0, 8 * (limit - self._overhead(height, width)) - _FLUSH)
-        k, shift = search_latents(self.system, self.index, self._tensor(images), float(budget), search)
+        k, shift = invert(self.system, self.index, self._tensor(images), float(budget), coding)
         return [self._fit(k[n], int(shift[n]), height, width, limit) for n in range(len(images))]
 
     def _layered_sections(
-        self, images: np.ndarray, limit: int, share: float, search: Search
+        self, images: np.ndarray, limit: int, coding: GanReversalCoding
     ) -> list[dict[str, bytes] | None]:
         """Latents in a share of the bytes, a residual in the rest; None where no residual fits."""
         height, width = images.shape[1:3]
         found: list[dict[str, bytes] | None] = []
-        for image, sections in zip(
-            images, self._latent_sections(images, int(share * limit), search), strict=True
-        ):
-            whole = self.file_size(sections, height, width)
+        latents = self._latent_sections(images, int(_SHARE * limit), coding)
+        for image, sections in zip(images, latents, strict=True):
             base = self._picture(self._container(sections, height, width))
-            residual = encode_residual(image, base, limit - whole - 4)
+            residual = encode_residual(image, base, limit - self.file_size(sections, height, width) - 4)
             found.append(None if residual is None else sections | {"residual": residual})
         return found
 
-    def _closest(
-        self, image: Image, choices: Sequence[dict[str, bytes] | None], search: Search
-    ) -> dict[str, bytes] | None:
-        """The sections that decode closest to the picture; None where there are none."""
-        x, found = self._tensor(image[None]), []
-        for sections in choices:
-            if sections is not None:
-                decoded = self._decode(self._container(sections, *image.shape[:2]))
-                found.append((float(distortion(x, self._tensor(decoded[None]), search)), sections))
-        return min(found, key=lambda pair: pair[0])[1] if found else None
+    def _choose(
+        self,
+        image: Image,
+        plain: dict[str, bytes],
+        layered: dict[str, bytes] | None,
+        coding: GanReversalCoding,
+    ) -> dict[str, bytes]:
+        """The sections with a residual where they are asked for or decode closer to the picture."""
+        if layered is None or coding.layered:
+            return layered or plain
+        pictures = [self._decode(self._container(each, *image.shape[:2])) for each in (plain, layered)]
+        x, *decoded = (self._tensor(picture[None]) for picture in (image, *pictures))
+        errors = [float(distortion(x, x_hat, coding)) for x_hat in decoded]
+        return plain if errors[0] <= errors[1] else layered
 
     def _decode(self, container: Container) -> Image:
         image = self._picture(container)
@@ -204,11 +225,11 @@ class GanReversalCodec(LearnedCodec):
     @torch.inference_mode()
     def _picture(self, container: Container) -> Image:
         """The generator's picture alone."""
-        G, size = self.system.G, (container.height, container.width)
-        k, shift = self.coder.decode(container, G.grid(*size))
+        height, width = container.height, container.width
+        k, shift = self.coder.decode(container, self.system.G.grid(height, width))
         index = shifted(self.index, torch.tensor([float(shift)], device=self.device))
         z = k[None].to(self.device) * step_of(index)
-        return to_image(generate(self.system, z)[0, :, : size[0], : size[1]])
+        return to_image(self.system.reconstruct(z)[0, :, :height, :width])
 
     def _fit(self, k: Tensor, shift: int, height: int, width: int, limit: int) -> dict[str, bytes]:
         """Sections of a file within ``limit`` bytes: the symbols that cost most a unit are set to 0 until it is."""
@@ -225,8 +246,8 @@ class GanReversalCodec(LearnedCodec):
             k.view(-1)[order.flatten().argsort(stable=True)[:excess]] = 0
 
     def _overhead(self, height: int, width: int) -> int:
-        empty = {"parameters": bytes(3), "latents": bytes(128)}
-        return self.file_size(empty, height, width) - 128
+        """Bytes of a file but its latents."""
+        return self.file_size({"parameters": bytes(3), "latents": bytes(128)}, height, width) - 128
 
     def _tensor(self, images: np.ndarray) -> Tensor:
         """uint8 [B, H, W, 3] to [B, 3, H, W] in [0, 1]."""

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
-from lightning_modules.codec.errors import ConfigError
-from lightning_modules.schedule import Schedule
+from lightning_modules.config import CodingConfig, PaperConfig, TrainConfig, require
 
 GENERATORS = ("dcgan", "residual")
+LOSSES = ("ssim", "mse")
 
 
 @dataclass
-class GanReversalConfig(Schedule):
-    """'Generative Neural Network based Image Compression', after Tolunay and Ghalayini 2018.
+class GanReversalModel:
+    """'Generative Neural Network based Image Compression', after Tolunay and Ghalayini 2018: all that decoding needs.
 
     The paper names neither the size of z nor of the networks; those of ``dcgan`` are Radford et al. 2016.
 
@@ -21,72 +22,171 @@ class GanReversalConfig(Schedule):
         latents: channels of z. With ``dcgan``, 448 of them at about 7 bits are the published 441 bytes.
         widths: of the generator, from the latent grid to the picture; each but DCGAN's last doubles the resolution.
         blocks: residual blocks at each width (``residual`` only).
-        guess: train a network E beside the generator that guesses z, and the generator on its pictures too. Not in
-            the paper, whose searches start from the prior alone.
-        D: widths of the discriminator.
+        encoder: an encoder E beside the generator, whose z the search starts from. Not in the paper, whose searches
+            start from the prior alone.
         overlap: pixels that neighbouring DCGAN patches share; the seam is blended over them.
         scale_index: initial quantiser of z, an index into the scales of `entropy.gaussian`: a step is 1/σ(index) prior
             deviations. 57 is 7.3 bits a component under the prior, 22 is 2.
-        shift: training draws the quantiser's shift from ±shift indices, so that one generator serves several rates.
-        lambda_g: weight of the adversarial loss on G(z), z from the prior.
-        lambda_d: of 1 − SSIM + mse·MSE of the picture from E's guess. mse: of MSE in [0, 1] range.
-        lambda_rate: of the guess's bits per pixel under the prior.
-        adversarial_from: batch from which D and the adversarial loss take part.
-        r1: γ of the R1 penalty on D, applied every ``r1_every`` batches; 0 for none.
-        augment: DiffAugment (Zhao et al. 2020) on all that D sees; for small sets.
-        average: decay of the exponential moving average of the weights that are exported; 0 exports the last.
-        learning_rate: of Adam, for G (and E) and D. beta1: DCGAN's 0.5.
-        clip: bound on the norm of each network's gradient.
-        rates: bits per pixel that the codec offers as qualities, ascending; default_rate: one of them.
-        steps: gradient steps of the search. restarts: draws from the prior beside E's guess, all searched in one batch.
-        continuous: share of the steps before quantisation; the rest are in symbols, annealed and then straight-through.
-        search_rate: of Adam in the search, in prior deviations before and in quantiser steps after quantisation.
-        box: components beyond ±box prior deviations are drawn anew (stochastic clipping, Lipton and Tripathi 2017).
-        layer_from: bits per pixel from which a coded residual is tried beside the latent alone.
     """
 
     generator: str = "dcgan"
     latents: int = 448
     widths: list[int] = field(default_factory=lambda: [1024, 512, 256, 128, 64])
     blocks: list[int] = field(default_factory=list)
-    guess: bool = False
-    D: list[int] = field(default_factory=lambda: [64, 128, 256, 512, 1024])
+    encoder: bool = False
     overlap: int = 16
     scale_index: int = 57
-    shift: int = 0
-    lambda_g: float = 1.0
-    lambda_d: float = 0.0
-    mse: float = 4.0
-    lambda_rate: float = 0.0
+
+    @property
+    def patch(self) -> int:
+        """Pixels a side that one position of z makes, with DCGAN's overlap."""
+        return (4 if self.generator == "dcgan" else 1) * 2 ** len(self.widths)
+
+    @property
+    def stride(self) -> int:
+        """Pixels a side from one position of z to the next."""
+        return self.patch - (self.overlap if self.generator == "dcgan" else 0)
+
+
+@dataclass
+class GanReversalTraining(TrainConfig):
+    """The GAN's losses, as published; with an encoder also those of the pictures of its z.
+
+    Attributes:
+        D: widths of the discriminator.
+        adversarial_weight: of the adversarial loss on G(z), z from the prior.
+        ssim_weight, mse_weight: of 1 − SSIM and of MSE ([0, 1] range) of the picture of E's z.
+        rate_weight: of the bits per pixel of E's z under the prior.
+        shift_range: training draws the quantiser's shift from ±shift_range indices, so that one generator serves
+            several rates.
+        adversarial_from: batch from which D and the adversarial loss take part.
+        r1_weight: γ of the R1 penalty on D, applied every ``r1_every`` batches; 0 for none.
+        augment: DiffAugment (Zhao et al. 2020) on all that D sees; for small sets.
+        ema_decay: of the exponential moving average of the weights that are exported; 0 exports the last.
+        learning_rate: of Adam, for G (and E) and D. beta1: of Adam; DCGAN's 0.5.
+        clip: bound on the norm of each network's gradient.
+    """
+
+    D: list[int] = field(default_factory=lambda: [64, 128, 256, 512, 1024])
+    adversarial_weight: float = 1.0
+    ssim_weight: float = 0.0
+    mse_weight: float = 0.0
+    rate_weight: float = 0.0
+    shift_range: float = 0.0
     adversarial_from: int = 0
-    r1: float = 0.0
+    r1_weight: float = 0.0
     r1_every: int = 16
     augment: bool = False
-    average: float = 0.0
+    ema_decay: float = 0.0
     learning_rate: float = 2e-4
     beta1: float = 0.5
     clip: float = 10.0
+
+
+@dataclass
+class GanReversalCoding(CodingConfig):
+    """The search for z. All but ``rates`` and ``default_rate`` are options of `GanReversalCodec.encode`.
+
+    Attributes:
+        rates: bits per pixel that the codec offers as qualities, ascending; default_rate: one of them.
+        effort: 0 to 9, for `STEPS` gradient steps; 0 keeps the start as it is.
+        steps: gradient steps, in place of effort's.
+        restarts: draws from the prior beside E's z, all searched in one batch.
+        continuous: share of the steps before quantisation; the rest are on symbols, annealed and then
+            straight-through.
+        learning_rate: of Adam, in prior deviations before and in quantiser steps after quantisation.
+        box: components beyond ±box prior deviations are drawn anew (stochastic clipping, Lipton and Tripathi 2017).
+        loss: ``ssim``, 1 − SSIM + mse_weight·MSE, for unseen pictures; ``mse``, for pictures trained on.
+        mse_weight: of MSE ([0, 1] range).
+        rate_weight: λ, of bits per pixel, where the search on symbols starts. 0: it starts at 1, and the search before
+            quantisation has no rate term.
+        layered: with a coded residual (True), without (False), or whichever comes closer from ``layer_from`` bits per
+            pixel on (None).
+        seed: of the draws and of clipping. Equal seeds give equal files on one machine.
+    """
+
+    STEPS: ClassVar[tuple[int, ...]] = (0, 5, 10, 25, 50, 100, 200, 300, 600, 1000)
+
     rates: list[float] = field(default_factory=lambda: [0.15, 0.2152, 0.3])
     default_rate: float = 0.2152
-    steps: int = 1000
+    effort: int = 9
+    steps: int | None = None
     restarts: int = 16
     continuous: float = 0.7
-    search_rate: float = 0.05
+    learning_rate: float = 0.05
     box: float = 4.0
+    loss: str = "ssim"
+    mse_weight: float = 4.0
+    rate_weight: float = 0.0
+    layered: bool | None = None
     layer_from: float = 0.4
+    seed: int = 0
+
+    @property
+    def gradient_steps(self) -> int:
+        """``steps``, or those of ``effort``."""
+        return self.STEPS[self.effort] if self.steps is None else self.steps
 
     def check(self) -> None:
-        """Raise `ConfigError` on values that do not go together."""
-        if self.generator not in GENERATORS:
-            raise ConfigError(f"model.generator is {self.generator!r}: there are {' and '.join(GENERATORS)}")
-        if self.generator == "residual" and len(self.blocks) != len(self.widths):
-            raise ConfigError("model.blocks needs one number for each of model.widths")
-        if self.default_rate not in self.rates or list(self.rates) != sorted(self.rates):
-            raise ConfigError("model.rates must ascend and hold model.default_rate")
-        if not self.guess and (self.lambda_d > 0 or self.lambda_rate > 0 or self.restarts < 1):
-            raise ConfigError(
-                "without model.guess there is no picture to compare (set lambda_d=0, lambda_rate=0) and the "
-                "search starts from the prior (restarts of 1 or more)"
+        """Raise `ConfigError` on a value out of range."""
+        for key, least in (("restarts", 0), ("mse_weight", 0), ("rate_weight", 0), ("steps", 0)):
+            value = getattr(self, key)
+            require(value is None or value >= least, f"coding.{key}", value, f"{least} or more")
+        require(self.effort in range(len(self.STEPS)), "coding.effort", self.effort, "0 to 9")
+        require(0 <= self.continuous < 1, "coding.continuous", self.continuous, "0 or more and below 1")
+        require(self.learning_rate > 0, "coding.learning_rate", self.learning_rate, "more than 0")
+        require(self.box > 0, "coding.box", self.box, "more than 0")
+        require(self.loss in LOSSES, "coding.loss", repr(self.loss), " or ".join(map(repr, LOSSES)))
+        ascending = list(self.rates) == sorted(self.rates) and min(self.rates, default=0) > 0
+        require(ascending, "coding.rates", self.rates, "a list of bits per pixel that ascends")
+        require(self.default_rate in self.rates, "coding.default_rate", self.default_rate, "one of rates")
+
+
+@dataclass
+class GanReversalConfig(PaperConfig):
+    """The paper's configuration in its parts."""
+
+    model: GanReversalModel = field(default_factory=GanReversalModel)
+    train: GanReversalTraining = field(default_factory=GanReversalTraining)
+    coding: GanReversalCoding = field(default_factory=GanReversalCoding)
+
+    def check(self) -> None:
+        """Raise `ConfigError` on networks that cannot be built, losses that do not fit them, or searches without a
+        start."""
+        super().check()
+        m, t = self.model, self.train
+        self.coding.check()
+        require(m.generator in GENERATORS, "model.generator", repr(m.generator), " or ".join(GENERATORS))
+        require(m.latents >= 1, "model.latents", m.latents, "at least 1")
+        require(len(m.widths) >= 1, "model.widths", m.widths, "at least one width")
+        require(0 <= m.scale_index <= 63, "model.scale_index", m.scale_index, "0 to 63")
+        if m.generator == "residual":
+            require(
+                len(m.blocks) == len(m.widths),
+                "model.blocks",
+                m.blocks,
+                "one number for each of model.widths",
             )
-        if not 0 <= self.continuous < 1 or self.steps < 0 or self.restarts < 0 or self.box <= 0:
-            raise ConfigError("0 ≤ model.continuous < 1, steps and restarts from 0 and a positive box needed")
+        else:
+            require(not m.encoder, "model.encoder", m.encoder, "a residual generator (or false)")
+            require(0 <= 2 * m.overlap <= m.patch, "model.overlap", m.overlap, f"0 to {m.patch // 2}")
+        for key in (
+            "adversarial_weight",
+            "ssim_weight",
+            "mse_weight",
+            "rate_weight",
+            "shift_range",
+            "r1_weight",
+        ):
+            require(getattr(t, key) >= 0, f"train.{key}", getattr(t, key), "0 or more")
+        require(t.r1_every >= 1, "train.r1_every", t.r1_every, "at least 1")
+        require(0 <= t.ema_decay < 1, "train.ema_decay", t.ema_decay, "0 or more and below 1")
+        if not m.encoder:
+            for key in ("ssim_weight", "mse_weight", "rate_weight"):
+                require(getattr(t, key) == 0, f"train.{key}", getattr(t, key), "model.encoder, or 0 here,")
+            require(
+                self.coding.restarts >= 1,
+                "coding.restarts",
+                self.coding.restarts,
+                "1 or more, or model.encoder,",
+            )

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_modules.gan_reversal.config import GanReversalConfig
+from lightning_modules.gan_reversal.config import GanReversalModel, GanReversalTraining
 
 
 class DcganGenerator(nn.Module):
@@ -19,7 +19,7 @@ class DcganGenerator(nn.Module):
     their weights rise and fall linearly. The paper treats 128×128 only.
     """
 
-    def __init__(self, config: GanReversalConfig) -> None:
+    def __init__(self, config: GanReversalModel) -> None:
         super().__init__()
         widths = [config.latents, *config.widths]
         layers: list[nn.Module] = []
@@ -32,8 +32,7 @@ class DcganGenerator(nn.Module):
             ]
         self.layers = nn.Sequential(*layers, nn.ConvTranspose2d(widths[-1], 3, 4, 2, 1), nn.Tanh())
         initialise(self)
-        self.side = 4 * 2 ** len(config.widths)
-        self.stride = self.side - config.overlap
+        self.side, self.stride = config.patch, config.stride
         self.reach = 1
         ramp = torch.arange(1, config.overlap + 1) / (config.overlap + 1)
         self.register_buffer("ramp", ramp, persistent=False)
@@ -56,9 +55,9 @@ class DcganGenerator(nn.Module):
         for row in range(h):
             patches = self._patches(z[:, :, row].transpose(1, 2).flatten(0, 1)[..., None, None])
             columns = (patches * self.weight).float().reshape(b, w, -1).transpose(1, 2)
-            strip = F.fold(columns, (self.side, width), self.side, stride=self.stride)
+            band = F.fold(columns, (self.side, width), self.side, stride=self.stride)
             top = row * self.stride
-            picture[:, :, top : top + self.side] += strip
+            picture[:, :, top : top + self.side] += band
         return picture / self._total(height)[:, None] / self._total(width)
 
     def span(self, cells: int) -> int:
@@ -80,7 +79,7 @@ class DcganGenerator(nn.Module):
 class DcganDiscriminator(nn.Module):
     """D: x [B, 3, 128, 128] -> scores [B, 1, 1, 1]; high means real."""
 
-    def __init__(self, config: GanReversalConfig) -> None:
+    def __init__(self, config: GanReversalTraining) -> None:
         super().__init__()
         widths = [3, *config.D]
         layers: list[nn.Module] = []

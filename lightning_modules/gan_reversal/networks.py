@@ -1,4 +1,4 @@
-"""The stronger small networks: residual generator with a spatial latent, E that guesses z, discriminator."""
+"""The stronger small networks: residual generator with a spatial latent, its encoder, discriminator."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from lightning_modules.gan_reversal.config import GanReversalConfig
+from lightning_modules.gan_reversal.config import GanReversalModel, GanReversalTraining
 
 
 class ResidualBlock(nn.Module):
@@ -31,7 +31,7 @@ class ResidualGenerator(nn.Module):
     latents are seen by the same convolutions, so there are no seams.
     """
 
-    def __init__(self, config: GanReversalConfig) -> None:
+    def __init__(self, config: GanReversalModel) -> None:
         super().__init__()
         widths = [*config.widths, 3]
         layers: list[nn.Module] = [nn.Conv2d(config.latents, widths[0], 3, padding=1)]
@@ -39,7 +39,7 @@ class ResidualGenerator(nn.Module):
             layers += [ResidualBlock(width) for _ in range(blocks)]
             layers += [nn.LeakyReLU(0.2), nn.Conv2d(width, 4 * after, 3, padding=1), nn.PixelShuffle(2)]
         self.layers = nn.Sequential(*layers)
-        self.stride = 2 ** len(config.widths)
+        self.stride = config.stride
         # Each convolution reaches one position of its own resolution.
         levels = enumerate(config.blocks)
         self.reach = 1 + sum(-(-(2 * blocks + 1) // 2**level) for level, blocks in levels)
@@ -56,10 +56,10 @@ class ResidualGenerator(nn.Module):
         return self.layers(z) * 0.5 + 0.5
 
 
-class Guess(nn.Module):
+class Encoder(nn.Module):
     """E: x [B, 3, s·h, s·w] in [0, 1] -> z [B, latents, h, w]; the residual generator in reverse."""
 
-    def __init__(self, config: GanReversalConfig) -> None:
+    def __init__(self, config: GanReversalModel) -> None:
         super().__init__()
         widths = [3, *reversed(config.widths)]
         layers: list[nn.Module] = []
@@ -73,10 +73,10 @@ class Guess(nn.Module):
         return self.layers(x * 2 - 1)
 
 
-class Discriminator(nn.Module):
+class PatchDiscriminator(nn.Module):
     """D: x [B, 3, H, W] -> scores of patches [B, 1, H/2ⁿ, W/2ⁿ]; high means real. Spectral norm throughout."""
 
-    def __init__(self, config: GanReversalConfig) -> None:
+    def __init__(self, config: GanReversalTraining) -> None:
         super().__init__()
         widths = [3, *config.D]
         layers: list[nn.Module] = []

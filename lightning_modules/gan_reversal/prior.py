@@ -31,35 +31,34 @@ SHIFTS = range(-40, 41)
 STRIP_SYMBOLS = 1 << 16
 INDEX_PER_NEPER = 9.896
 """Indices by which σ grows by e: 63 / ln(64 / 0.11)."""
-_PACE = 50.0  # indices a unit of the parameter, so that one learning rate suits it and the networks
+_UNIT = 50.0  # indices a unit of the parameter, so that one learning rate suits it and the networks
 
 
 class Prior(nn.Module):
-    """The quantiser's indices s [latents], trained with the generator where there is a rate term.
+    """The quantiser's scale indices s [latents], trained with the generator where there is a rate term.
 
     Args:
         latents: number of channels.
-        scale_index: where all of them start.
-        trained: False keeps them there.
+        start: where all of them start.
     """
 
-    def __init__(self, latents: int, scale_index: int, trained: bool) -> None:
+    def __init__(self, latents: int, start: int) -> None:
         super().__init__()
-        self.start = float(scale_index)
-        self.offset = nn.Parameter(torch.zeros(latents), requires_grad=trained)
+        self.start = float(start)
+        self.offset = nn.Parameter(torch.zeros(latents))
 
-    def index(self) -> Tensor:
+    def forward(self) -> Tensor:
         """s as real numbers, [latents]."""
-        return self.start + _PACE * self.offset
+        return self.start + _UNIT * self.offset
 
+    @torch.no_grad()
     def exported(self) -> Tensor:
         """s as a file has it: int32 within the tables."""
-        return self.index().detach().round().clamp(0, SCALES - 1).to(torch.int32)
+        return self().round().clamp(0, SCALES - 1).to(torch.int32)
 
-    def restore(self, exported: Tensor) -> None:
-        """Start from an exported s."""
-        with torch.no_grad():
-            self.offset.copy_((exported.float() - self.start) / _PACE)
+    def offset_of(self, exported: Tensor) -> Tensor:
+        """The parameter's value of an exported s."""
+        return (exported.float() - self.start) / _UNIT
 
 
 def shifted(index: Tensor, shift: Tensor) -> Tensor:

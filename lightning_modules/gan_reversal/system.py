@@ -1,45 +1,87 @@
-"""What is trained and what a codec is rebuilt from: generator, prior and, where there is one, E."""
+"""What is trained and what a codec is rebuilt from: generator, prior and, where there is one, encoder.
+
+::
+
+    x ── E ──> z ── /Δ, round ──> k ── ·Δ ── G ──> x̂            Δ_c = 1/σ(s_c + shift)
+                                  └── prior N(0, 1) ──> bits
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_modules.gan_reversal.config import GanReversalConfig
-from lightning_modules.gan_reversal.dcgan import DcganDiscriminator, DcganGenerator
-from lightning_modules.gan_reversal.networks import Discriminator, Guess, ResidualGenerator
-from lightning_modules.gan_reversal.prior import Prior
+from lightning_modules.gan_reversal.config import GanReversalModel
+from lightning_modules.gan_reversal.dcgan import DcganGenerator
+from lightning_modules.gan_reversal.networks import Encoder, ResidualGenerator
+from lightning_modules.gan_reversal.prior import Prior, bits, shifted, step_of
+from lightning_modules.gan_reversal.tiling import TILE, tiled
+
+
+class Output(NamedTuple):
+    """Pictures of E's z after quantisation, [B, 3, H, W], about [0, 1], and their bits under the prior, [B]."""
+
+    picture: Tensor
+    rate: Tensor
 
 
 class System(nn.Module):
     """G, the prior's quantiser and E.
 
     Attributes:
-        G: z -> x̂, with `stride`, `reach` and `grid`.
-        prior: indices of the quantiser.
+        G: z -> x̂, with `stride`, `reach`, `grid` and `span`.
+        prior: scale indices of the quantiser.
         E: x -> z, or None.
     """
 
-    def __init__(self, config: GanReversalConfig) -> None:
+    def __init__(self, config: GanReversalModel) -> None:
         super().__init__()
-        config.check()
         self.G = DcganGenerator(config) if config.generator == "dcgan" else ResidualGenerator(config)
-        self.E = Guess(config) if config.guess else None
-        self.prior = Prior(config.latents, config.scale_index, trained=config.lambda_rate > 0)
+        self.E = Encoder(config) if config.encoder else None
+        self.prior = Prior(config.latents, config.scale_index)
+
+    def latents(self, x: Tensor) -> Tensor | None:
+        """E's z, [B, latents, h, w], of pictures [B, 3, H, W] in [0, 1]; tile by tile if large; None without E."""
+        if self.E is None:
+            return None
+        G, grid = self.G, self.G.grid(*x.shape[2:])
+        pad = (0, G.span(grid[1]) - x.shape[3], 0, G.span(grid[0]) - x.shape[2])
+        padded = F.pad(x, pad, mode="replicate")
+        if max(padded.shape[2:]) <= TILE:
+            return self.E(padded)
+        return tiled(self.E, padded, grid, G.stride, G.reach, up=False)
+
+    def reconstruct(self, z: Tensor) -> Tensor:
+        """[B, latents, h, w] -> [B, 3, H, W], about [0, 1]; tile by tile if large. DCGAN itself goes row by row."""
+        G = self.G
+        if max(z.shape[2:]) * G.stride <= TILE or isinstance(G, DcganGenerator):
+            return G(z)
+        return tiled(G, z, z.shape[2:], G.stride, G.reach, up=True)
+
+    def forward(self, x: Tensor, shift: Tensor) -> Output:
+        """Pictures whose sides are multiples of the stride and the quantiser's shift of each, [B].
+
+        In training the rate is that of noisy symbols, the picture that of rounded ones with the identity for a
+        derivative.
+        """
+        index = shifted(self.prior(), shift)
+        delta = step_of(index)
+        y = self.latents(x).float() / delta
+        rounded = y.round()
+        noisy = y + torch.rand_like(y) - 0.5 if self.training else rounded
+        x_hat = self.reconstruct((y + (rounded - y).detach()) * delta)
+        return Output(x_hat.float(), bits(noisy, index))
 
     def exported(self) -> dict[str, Tensor]:
-        """Tensors of a weights file: the networks' and the integer indices."""
+        """Tensors of a weights file: the networks' and the integer scale indices."""
         state = {name: t for name, t in self.state_dict().items() if not name.startswith("prior.")}
         return state | {"prior.index": self.prior.exported()}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """The inverse of `exported`; RuntimeError or KeyError where the tensors do not fit."""
-        self.prior.restore(tensors["prior.index"])
         state = {name: t for name, t in tensors.items() if name != "prior.index"}
-        self.load_state_dict(state | {"prior.offset": self.prior.offset})
-
-
-def discriminator(config: GanReversalConfig) -> nn.Module:
-    """D of the configuration's kind."""
-    return DcganDiscriminator(config) if config.generator == "dcgan" else Discriminator(config)
+        self.load_state_dict(state | {"prior.offset": self.prior.offset_of(tensors["prior.index"])})

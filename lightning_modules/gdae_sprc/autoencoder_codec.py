@@ -48,7 +48,7 @@ class GdaeCodec(LearnedCodec):
         self.coder = HyperpriorCoder(system.H, GaussianTables.from_state(tensors), self.device)
         del system.H
         self.system = ready(system, self.device)
-        self.stride, self.levels = self.config.stride, self.config.levels
+        self.levels = self.config.levels
         self.qualities = tuple(float(level) for level in range(self.levels))
         self.quality_steps = eighths(self.levels - 1)
         self.default_quality = float((self.levels - 1) // 2)

@@ -38,7 +38,7 @@ class GdaeSprc(CompressionModule):
     def sigma(self) -> float:
         """Of the soft assignment, at this batch."""
         c = self.config.train
-        done = min(int(self.batches_seen) / c.anneal_batches, 1.0)
+        done = min(self.batches_seen / c.anneal_batches, 1.0)
         return c.sigma + (c.sigma_to - c.sigma) * done
 
     def optimiser_groups(self) -> dict[str, tuple[Iterable[nn.Parameter], float]]:
@@ -51,7 +51,7 @@ class GdaeSprc(CompressionModule):
     def loss_step(self, batch: Batch) -> None:
         c, x = self.config.train, batch.image.contiguous(memory_format=torch.channels_last)
         level = torch.rand(len(x), device=x.device) * (self.config.model.levels - 1)
-        adversarial = self.D is not None and int(self.batches_seen) >= c.adversarial_from
+        adversarial = self.D is not None and self.batches_seen >= c.adversarial_from
         rate_weight = self._rate_weight(level)
         scale = torch.where(rate_weight > 0, rate_weight, 1.0).sqrt()
         x_hat, rate = self.system(x, level, self.sigma, rate_weight / scale)

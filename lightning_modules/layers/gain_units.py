@@ -14,10 +14,17 @@ class GainUnits(nn.Module):
 
     def __init__(self, levels: int, channels: int) -> None:
         super().__init__()
-        # Levels start a factor √2 apart: half the step doubles the rate's share of each symbol by half a bit.
-        start = 0.35 * torch.arange(levels)[:, None].expand(levels, channels).float()
-        self.log_gain = nn.Parameter(start.clone())
-        self.log_inverse = nn.Parameter(-start.clone())
+        self.log_gain = nn.Parameter(torch.empty(levels, channels))
+        self.log_inverse = nn.Parameter(torch.empty(levels, channels))
+        self.start()
+
+    @torch.no_grad()
+    def start(self, lowest: float = 0.0, step: float = 0.35) -> None:
+        """The same gain for all channels, exp(lowest) at level 0 and a factor exp(step) from level to level: √2 by
+        default (half the quantisation's step costs a symbol half a bit)."""
+        gain = lowest + step * torch.arange(len(self.log_gain))[:, None]
+        self.log_gain.copy_(gain.expand_as(self.log_gain))
+        self.log_inverse.copy_(-self.log_gain)
 
     def forward(self, z: Tensor, level: Tensor) -> Tensor:
         """z [B, ch, H, W] at ``level`` [B] -> scaled z."""

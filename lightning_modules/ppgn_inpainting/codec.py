@@ -1,348 +1,319 @@
-"""The codec: seven schemes, each with its budget of bits per pixel as quality."""
+"""The codec of ablative compression: a picture to a file and back, by seven schemes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from eval.metrics import measure
-from lightning_modules.codec.container import Container
+from lightning_modules.codec.container import Container, write_varint
 from lightning_modules.codec.contract import Image
-from lightning_modules.codec.errors import ConfigError
-from lightning_modules.codec.learned import LearnedCodec
-from lightning_modules.codec.rate_control import Found, geometric
+from lightning_modules.codec.errors import ConfigError, DamagedFileError, WeightsError
+from lightning_modules.codec.learned import LearnedCodec, to_image, to_tensor
+from lightning_modules.codec.rate_control import Found, budget, geometric, last_within
+from lightning_modules.entropy.coder import GaussianModels
 from lightning_modules.entropy.gaussian import GaussianTables
-from lightning_modules.gan_reversal.residual import MIDDLE
-from lightning_modules.ppgn_inpainting import masks
 from lightning_modules.ppgn_inpainting.assistants import Assistants
-from lightning_modules.ppgn_inpainting.config import SCALES, PpgnInpaintingConfig
-from lightning_modules.ppgn_inpainting.decoder import Decoder, image_of
-from lightning_modules.ppgn_inpainting.fill import smooth_fill
-from lightning_modules.ppgn_inpainting.parameters import ASSISTANTS, SCHEMES, Parameters, Sampled
-from lightning_modules.ppgn_inpainting.stills import Still, fit, shrink
-from lightning_modules.ppgn_inpainting.system import System
-from lightning_modules.ppgn_inpainting.values import encode_values
+from lightning_modules.ppgn_inpainting.config import PpgnInpaintingModel
+from lightning_modules.ppgn_inpainting.masks import block_sums, edge_strength, encode_mask, kept_by, mask_of
+from lightning_modules.ppgn_inpainting.networks import Encoder, restored
+from lightning_modules.ppgn_inpainting.pixel_coding import (
+    Av1Layer,
+    decode_pixels,
+    encode_pixels,
+    shrink,
+    thumbnail_size,
+)
+from lightning_modules.ppgn_inpainting.sampling import Sampler
+from lightning_modules.ppgn_inpainting.schemes import (
+    ASSISTANTS,
+    SCALES,
+    EdgePixels,
+    Masked,
+    Parameters,
+    Pixels,
+    Sampling,
+    Scheme,
+    Selective,
+    Thumbnail,
+    name_of,
+    scale_index,
+    scheme_of,
+    suitable_scale,
+)
+from lightning_modules.ppgn_inpainting.system import (
+    ASSIST_QUALITY,
+    System,
+    enlarge,
+    from_pixels,
+    from_thumbnail,
+    layer_picture,
+    placed,
+)
+from losses.ssim import WINDOW, ssim
 
-_ASSIST_QUALITY = 40  # of a thumbnail beside kept pixels
-_ATTEMPTS = 9  # of a search for a number of pixels
-_SELECTIVE_SHARE = 0.5  # of the bytes, for the thumbnail of the selective scheme
+_MIDDLE = 128  # of a residual in 8 bits
 
 
 class PpgnInpaintingCodec(LearnedCodec):
-    """Ablative compression.
+    """::
 
-    Quality is bits per pixel of the whole file; a picture too small for its budget gets the smallest file.
+        x ── scheme ──> kept pixels, mask, thumbnail, the losses' targets ── AV1, JPEG XL, range coder ──> file
+        file ──> kept pixels ── filler (── sampling) ──> x̂      file ──> thumbnail ── restorer (+ residual) ──> x̂
+
+    ``quality`` is bits per pixel of the whole file; a picture too small for it gets the smallest file.
     """
 
     id = "ppgn"
     paper = "ppgn_inpainting"
-    config_class = PpgnInpaintingConfig
+    config_class = PpgnInpaintingModel
+    qualities = (0.05, 0.088, 0.15, 0.25)
+    default_quality = 0.088  # of JPEG's quality 1 on photographs, the publication's comparison
     quality_steps = geometric(0.001, 24)
     quality_meaning = "the most bits per pixel of the file"
 
     def _open(self, tensors: Mapping[str, Tensor]) -> None:
-        system = System(self.config)
         kinds: dict[str, dict[str, Tensor]] = {"gaussian_tables": {}, "E": {}, "": {}}
         for name, tensor in tensors.items():
             kind, _, rest = name.partition(".")
             kinds[kind if kind in kinds else ""][rest if kind == "E" else name] = tensor
+        system = System(self.config)
         system.load_state_dict(kinds[""])
-        tables = GaussianTables.from_state(kinds["gaussian_tables"])
-        system = system.eval().requires_grad_(False).to(self.device)
-        self.decoder = Decoder(self.config, system, tables, kinds["E"], self.device)
-        self.qualities, self.default_quality = tuple(self.config.rates), self.config.default_rate
+        self.system = system.eval().requires_grad_(False).to(self.device)
+        self.models = GaussianModels(GaussianTables.from_state(kinds["gaussian_tables"]))
+        self._classifier_tensors = kinds["E"]
+
+    @cached_property
+    def classifier(self) -> Encoder:
+        """E and C, opened at the first sampling; `WeightsError` where it is not at hand."""
+        return restored(self.config, self._classifier_tensors).to(self.device)
 
     def _encode(
-        self,
-        image: Image,
-        quality: float,
-        *,
-        scheme: str = "thumbnail",
-        scale: float | None = None,
-        search: bool = False,
-        assist: float | None = None,
-        keep: float | None = None,
-        count: int | None = None,
-        importance: np.ndarray | None = None,
-        share: float = _SELECTIVE_SHARE,
-        steps: int = 0,
-        refine: bool = True,
-        assistants: Sequence[str] = (),
-        label: int | str | None = "best",
-        seed: int = 0,
+        self, image: Image, quality: float, *, scheme: str | Scheme = "thumbnail", **options: object
     ) -> dict[str, bytes]:
         """
         Args:
-            scheme: one of `SCHEMES`: ``thumbnail`` (the default and the best), ``square``, ``pixels`` (random ones),
-                ``edges``, ``blocks`` (near edges), ``blocks_random`` (and far ones), ``selective`` (a thumbnail, and
-                detail where ``importance`` is).
-            scale: of the thumbnail, of `SCALES`; None for what suits the budget.
-            search: try the neighbouring scales too and take the picture of highest SSIM.
-            assist: scale of a thumbnail that goes with kept pixels; None for none, as published.
-            keep: share of the blocks that is kept, or of the shorter side by the square, if not the configuration's.
-            count: pixels to keep (``pixels``, ``edges``) whatever the budget.
-            importance: H×W, 0 to 1; blocks of 0.5 or more on average get detail (``selective``), or are kept first
-                (block schemes, in place of edges).
-            share: of the budget for the thumbnail of the selective scheme.
-            steps: of PPGN sampling in the decoder; 0 leaves the filler's picture.
-            refine: sampling moves the filler's picture; False shows G's own, as published.
-            assistants: losses of `ASSISTANTS` in sampling. Their targets take bytes of the budget.
-            label: class of the condition C; ``best`` is the classifier's for the original, None leaves C out.
-            seed: of random places and of noise, 0 to 255.
+            scheme: one of `schemes`' classes, or its name (`schemes.SCHEMES`).
+            **options: with a name, the class's attributes by keyword, those of `schemes.Sampling` among them.
 
         Raises:
             ConfigError: an option is out of range, or does not belong to the scheme.
             WeightsError: sampling needs a classifier that is not here.
         """
-        if scheme not in SCHEMES:
-            raise ConfigError(f"no scheme {scheme!r}: there are {', '.join(SCHEMES)}")
-        unknown = sorted(set(assistants) - set(ASSISTANTS))
-        if unknown or not (quality > 0 and 0 <= seed <= 255 and 0 <= steps <= 255 and 0 < share < 1):
-            raise ConfigError(
-                f"quality={quality}, seed={seed}, steps={steps}, share={share}, assistants={list(assistants)}: "
-                "quality is positive, seed and steps are 0 to 255, share is in (0, 1), assistants are of "
-                f"{', '.join(ASSISTANTS)}"
-            )
-        if steps and scheme in ("thumbnail", "selective"):
-            raise ConfigError(f"sampling needs kept pixels: use a scheme other than {scheme!r}, or steps=0")
-        if assistants and not steps:
-            raise ConfigError("assistant losses take part in sampling: give steps")
+        limit = budget(*image.shape[:2], None, quality)
+        return self._sections(image, limit, scheme_of(scheme, options))
+
+    def _encode_within(
+        self, image: Image, limit: int, *, scheme: str | Scheme = "thumbnail", **options: object
+    ) -> Found:
+        sections = self._sections(image, limit, scheme_of(scheme, options))
+        data = self._container(sections, *image.shape[:2]).to_bytes()
+        return Found(data, 8 * limit / (image.shape[0] * image.shape[1]))
+
+    def _sections(self, image: Image, limit: int, scheme: Scheme) -> dict[str, bytes]:
+        """The best file of the scheme within ``limit`` bytes, or its least."""
+        importance = getattr(scheme, "importance", None)
         if importance is not None and importance.shape != image.shape[:2]:
             raise ConfigError(
                 f"importance is {image.shape[0]}×{image.shape[1]} numbers, not {importance.shape}"
             )
-        limit = int(quality * image.shape[0] * image.shape[1] / 8)
-        if scheme == "thumbnail":
-            return self._thumbnail(image, limit, scale, search, quality)
-        if scheme == "selective":
-            return self._selective(image, limit, scale, importance, share, quality)
-        sections = self._sampling_sections(image, steps, refine, assistants, label, seed)
-        sampled = sections.pop("sampled")
-        if assist is not None:
-            sections["thumbnail"] = Still().compress(shrink(image, SCALES[_scale(assist)]), _ASSIST_QUALITY)
-        common = {"thumbnail": None if assist is None else _scale(assist), "sampled": sampled}
-        if scheme in ("pixels", "edges"):
-            return self._single_pixels(image, limit, scheme, count, seed, common, sections)
-        if scheme == "square":
-            return self._square(image, limit, keep, common, sections)
-        return self._blocks(image, limit, scheme, keep, importance, seed, common, sections)
+        if isinstance(scheme, Thumbnail):
+            return self._thumbnail(image, limit, scheme)
+        if isinstance(scheme, Selective):
+            return self._selective(image, limit, scheme)
+        return self._masked(image, limit, scheme)
 
-    def _encode_within(self, image: Image, limit: int, **options: object) -> Found:
-        quality = (8 * limit + 0.5) / (
-            image.shape[0] * image.shape[1]
-        )  # half a bit more, so that rounding loses none
-        return Found(
-            self._container(self._encode(image, quality, **options), *image.shape[:2]).to_bytes(), quality
-        )
-
-    def _decode(self, container: Container) -> Image:
-        return self.decoder.decode(container.sections, container.height, container.width)
-
-    def _thumbnail(
-        self, image: Image, limit: int, scale: float | None, search: bool, bpp: float
-    ) -> dict[str, bytes]:
-        index = suitable_scale(bpp) if scale is None else _scale(scale)
-        if not search:
+    def _thumbnail(self, image: Image, limit: int, scheme: Thumbnail) -> dict[str, bytes]:
+        index = scale_index(scheme.scale)
+        if index is None:
+            index = suitable_scale(8 * limit / (image.shape[0] * image.shape[1]))
+        if not scheme.search:
             return self._thumbnail_at(image, limit, index)
-        found = []
-        for at in (index - 1, index, index + 1):
-            if 0 <= at < len(SCALES):
-                sections = self._thumbnail_at(image, limit, at)
-                decoded = self.decoder.decode(sections, *image.shape[:2])
-                found.append(
-                    (
-                        self.file_size(sections, *image.shape[:2]) <= limit,
-                        measure(image, decoded).ssim or 0.0,
-                        sections,
-                    )
-                )
-        return max(found, key=lambda one: one[:2])[2]
+
+        def merit(sections: dict[str, bytes]) -> tuple[bool, float]:
+            x, x_hat = (to_tensor(y, "cpu") for y in (image, self._picture(sections, *image.shape[:2])))
+            like = ssim(x, x_hat) if min(image.shape[:2]) >= WINDOW else -(x - x_hat).square().mean()
+            return self.file_size(sections, *image.shape[:2]) <= limit, float(like)
+
+        tried = range(max(index - 1, 0), min(index + 2, len(SCALES)))
+        return max((self._thumbnail_at(image, limit, at) for at in tried), key=merit)
 
     def _thumbnail_at(self, image: Image, limit: int, index: int) -> dict[str, bytes]:
         """The thumbnail of the scale in the budget; a smaller one where its least stream is too large."""
         while True:
-            small, still = shrink(image, SCALES[index]), Still()
-            sections = {"parameters": self._parameters(image, Parameters("thumbnail", index))}
-            room = limit - self.file_size(sections | {"thumbnail": b""}, *image.shape[:2]) - 1
-            sections["thumbnail"], _ = fit(room, lambda q, s=small, c=still: c.compress(s, q))
-            if len(sections["thumbnail"]) <= room or index + 1 == len(SCALES):
-                return sections
+            sections = {"parameters": Parameters("thumbnail", index).to_bytes(*image.shape[:2])}
+            sections = self._filled_up(sections, "thumbnail", shrink(image, SCALES[index]), limit, image)
             index += 1
+            if self.file_size(sections, *image.shape[:2]) <= limit or index == len(SCALES):
+                return sections
 
-    def _selective(
-        self,
-        image: Image,
-        limit: int,
-        scale: float | None,
-        importance: np.ndarray | None,
-        share: float,
-        bpp: float,
-    ) -> dict[str, bytes]:
-        if importance is None:
-            raise ConfigError("the selective scheme wants a map: importance=H×W numbers from 0 to 1")
-        index = suitable_scale(share * bpp) if scale is None else _scale(scale)
-        sections = self._thumbnail_at(image, round(share * limit), index)
-        p = Parameters.from_bytes(sections["parameters"], *image.shape[:2])
-        block = self.config.block
-        areas = masks.block_sums(np.ones(image.shape[:2]), block)
-        grid = masks.block_sums(importance.astype(np.float64), block) >= 0.5 * areas
-        p = Parameters("selective", p.thumbnail, block=block)
-        sections |= {"parameters": self._parameters(image, p), "mask": masks.encode_mask(grid)}
+    def _selective(self, image: Image, limit: int, scheme: Selective) -> dict[str, bytes]:
+        size, share = image.shape[:2], round(scheme.share * limit)
+        index = scale_index(scheme.scale)
+        if index is None:
+            index = suitable_scale(8 * share / (size[0] * size[1]))
+        sections = self._thumbnail_at(image, share, index)
+        base = self._picture(sections, *size)
+        areas = block_sums(np.ones(size), scheme.block)
+        grid = block_sums(scheme.importance.astype(np.float64), scheme.block) >= 0.5 * areas
+        thumbnail = Parameters.from_bytes(sections["parameters"], *size).thumbnail
+        p = Parameters("selective", thumbnail, block=scheme.block)
+        sections |= {"parameters": p.to_bytes(*size), "mask": encode_mask(grid)}
         if not grid.any():
             return sections
-        base = self.decoder.thumbnail_picture(p, sections, *image.shape[:2])
-        kept = masks.to_pixels(grid, *image.shape[:2], block)
-        residual = np.clip(image.astype(np.int16) - base + MIDDLE, 0, 255).astype(np.uint8)
-        residual[~kept] = MIDDLE
-        still = Still()
-        room = limit - self.file_size(sections | {"residual": b""}, *image.shape[:2]) - 1
-        sections["residual"], _ = fit(room, lambda q: still.compress(residual, q))
-        return sections
+        residual = np.clip(image.astype(np.int16) - base + _MIDDLE, 0, 255).astype(np.uint8)
+        residual[~mask_of(p, sections["mask"], *size)] = _MIDDLE
+        return self._filled_up(sections, "residual", residual, limit, image)
 
-    def _single_pixels(
-        self,
-        image: Image,
-        limit: int,
-        scheme: str,
-        count: int | None,
-        seed: int,
-        common: Mapping[str, object],
-        extra: Mapping[str, bytes],
-    ) -> dict[str, bytes]:
-        """As many pixels as fit, by bisection of their number."""
-        height, width = image.shape[:2]
-        step, models = self.config.step, self.decoder.models
-        strength = masks.edge_strength(image) if scheme == "edges" else None
+    def _masked(self, image: Image, limit: int, scheme: Masked) -> dict[str, bytes]:
+        size, extra = image.shape[:2], {}
+        thumbnail = scale_index(scheme.assist)
+        if thumbnail is not None:
+            extra["thumbnail"] = Av1Layer().compress(shrink(image, SCALES[thumbnail]), ASSIST_QUALITY)
+        sampling, classifier = self._labelled(image, scheme.sampling), b""
+        if sampling is not None:
+            classifier = self.classifier.identity()
+            extra |= self._assistants().encode(to_tensor(image, self.device), sampling.assistants)
+        strength = edge_strength(image) if isinstance(scheme, EdgePixels) else None
 
-        def attempt(n: int) -> dict[str, bytes]:
-            if strength is None:
-                mask, named = masks.random_pixels(height, width, n, seed), {"count": n, "seed": seed}
-            else:
-                mask, named = masks.edge_pixels(strength, n), {}
-            p = Parameters(scheme, step=step, **named, **common)
-            sections = {"parameters": self._parameters(image, p), **extra}
-            if strength is not None:
-                sections["mask"] = masks.encode_mask(mask)
-            stream, escapes = encode_values(image, mask, step, models)
-            sections["kept_pixels"] = stream
-            return sections | ({"escapes": escapes} if escapes else {})
+        def described(count: int | None = None) -> tuple[np.ndarray, dict[str, bytes]]:
+            kept = kept_by(scheme, image, count, strength)
+            named = {"seed": scheme.seed, "sampling": sampling, "classifier": classifier} | kept.named
+            p = Parameters(name_of(scheme), thumbnail, **named)
+            mask = {"mask": kept.section} if kept.section else {}
+            return kept.mask, {"parameters": p.to_bytes(*size)} | mask | extra
 
-        if count is not None:
-            return attempt(min(max(count, 1), height * width))
-        return self._most(image, limit, attempt, height * width)
+        if not isinstance(scheme, Pixels):
+            mask, sections = described()
+            return self._filled_up(sections, "kept_pixels", layer_picture(image, mask, scheme), limit, image)
 
-    def _most(
-        self, image: Image, limit: int, attempt: Callable[[int], dict[str, bytes]], highest: int
-    ) -> dict[str, bytes]:
-        """The file of the greatest number that fits; of 1 where none does. Bytes are about linear in the number."""
-        low, best = 1, attempt(1)
-        high, n = highest + 1, min(highest, max(2, limit // 2))
-        for _ in range(_ATTEMPTS):
-            if not low < n < high:
-                break
-            sections = attempt(n)
-            size = self.file_size(sections, *image.shape[:2])
-            if size <= limit:
-                low, best = n, sections
-                if size > 0.985 * limit:
-                    break
-            else:
-                high = n
-            n = max(low + 1, min(int(n * limit / size), high - 1)) if high - low > 1 else low
-        return best
+        def with_pixels(count: int) -> dict[str, bytes]:
+            mask, sections = described(count)
+            stream, escapes = encode_pixels(image, mask, scheme.step, self.models)
+            return sections | {"kept_pixels": stream} | ({"escapes": escapes} if escapes else {})
 
-    def _square(
-        self,
-        image: Image,
-        limit: int,
-        keep: float | None,
-        common: Mapping[str, object],
-        extra: Mapping[str, bytes],
-    ) -> dict[str, bytes]:
-        height, width = image.shape[:2]
-        side = max(1, round((self.config.square if keep is None else keep) * min(height, width)))
-        side = min(side, height, width)
-        kept = image[masks.central_square(height, width, side)].reshape(side, side, 3)
-        p = Parameters("square", side=side, **common)
-        return self._with_still(image, limit, {"parameters": self._parameters(image, p), **extra}, kept)
+        pixels = size[0] * size[1]
+        if scheme.count is not None:
+            return with_pixels(min(scheme.count, pixels))
+        tried: dict[int, dict[str, bytes]] = {}
 
-    def _blocks(
-        self,
-        image: Image,
-        limit: int,
-        scheme: str,
-        keep: float | None,
-        importance: np.ndarray | None,
-        seed: int,
-        common: Mapping[str, object],
-        extra: Mapping[str, bytes],
-    ) -> dict[str, bytes]:
-        c, (height, width) = self.config, image.shape[:2]
-        rows, columns = masks.grid_shape(height, width, c.block)
-        count = max(1, round((c.keep if keep is None else keep) * rows * columns))
-        far = min(round(c.far * count), count - 1) if scheme == "blocks_random" else 0
-        strength = masks.edge_strength(image)
-        if importance is not None:
-            strength = strength + 1e6 * importance
-        grid = masks.edge_blocks(strength, c.block, count - far)
-        p = Parameters(scheme, count=far, block=c.block, seed=seed, **common)
-        sections = {"parameters": self._parameters(image, p), "mask": masks.encode_mask(grid), **extra}
-        grid = grid | masks.far_blocks(grid, far, seed)
-        mask = torch.from_numpy(masks.to_pixels(grid, height, width, c.block))[None, None]
-        # What stands in the holes costs least where it is smooth; nobody sees it.
-        with torch.no_grad():
-            smooth = image_of(smooth_fill(self.decoder.tensor(image).cpu(), mask).clamp(0, 1))
-        return self._with_still(image, limit, sections, smooth)
+        def bytes_of(place: int) -> float:
+            tried[place] = with_pixels(place + 1)
+            return self.file_size(tried[place], *size)
 
-    def _with_still(
-        self, image: Image, limit: int, sections: dict[str, bytes], kept: Image
-    ) -> dict[str, bytes]:
-        still = Still()
-        room = limit - self.file_size(sections | {"kept_pixels": b""}, *image.shape[:2]) - 1
-        sections["kept_pixels"], _ = fit(room, lambda q: still.compress(kept, q))
-        return sections
+        # A pixel takes about a byte.
+        found = last_within(
+            pixels, bytes_of, limit, start=max(1, limit // 2), near=0.015 * limit, span=pixels
+        )
+        return tried[max(found, 0)]
 
     @torch.no_grad()
-    def _sampling_sections(
-        self,
-        image: Image,
-        steps: int,
-        refine: bool,
-        assistants: Sequence[str],
-        label: int | str | None,
-        seed: int,
-    ) -> dict:
-        """Sections of assistant information, and ``sampled`` for the parameters."""
-        if not steps:
-            return {"sampled": None}
-        E, x = self.decoder.classifier, self.decoder.tensor(image)
+    def _labelled(self, image: Image, s: Sampling | None) -> Sampling | None:
+        """With the class as a number, and assistants in the order of `ASSISTANTS`."""
+        if s is None:
+            return None
+        names, label = tuple(name for name in ASSISTANTS if name in s.assistants), s.label
         if label == "best":
-            label = int(self.decoder.system.encoder_for(E, *image.shape[:2])(x).logits.argmax())
-        names = tuple(name for name in ASSISTANTS if name in assistants)
-        sections: dict = Assistants(self.config, E, self.decoder.models).encode(x, names)
-        sections["sampled"] = Sampled(steps, seed, label, E.identity(), names, refine)
-        return sections
+            encode = self.system.encoder_for(self.classifier, *image.shape[:2])
+            label = int(encode(to_tensor(image, self.device)).logits.argmax())
+        return replace(s, assistants=names, label=label)
 
-    @staticmethod
-    def _parameters(image: Image, p: Parameters) -> bytes:
-        return p.to_bytes(*image.shape[:2])
+    def _assistants(self) -> Assistants:
+        return Assistants(self.config, self.classifier, self.models)
 
+    def _filled_up(
+        self, sections: dict[str, bytes], name: str, layer: Image, limit: int, image: Image
+    ) -> dict[str, bytes]:
+        """``sections`` with ``layer`` in AV1, as fine as the rest of the ``limit`` allows."""
+        room = limit - self.file_size(sections | {name: b""}, *image.shape[:2])
+        room -= len(write_varint(max(room, 0))) - 1  # of the section's own length
+        return sections | {name: Av1Layer().within(layer, room)}
 
-def suitable_scale(bpp: float) -> int:
-    """Index of the thumbnail's scale that gave the highest SSIM on photographs at about this rate."""
-    for index, least in enumerate((0.5, 0.2, 0.05, 0.02)):
-        if bpp >= least:
-            return index
-    return 4
+    def _decode(self, container: Container) -> Image:
+        return self._picture(container.sections, container.height, container.width)
 
-
-def _scale(scale: float) -> int:
-    index = int(np.argmin([abs(scale - s) for s in SCALES]))
-    if abs(SCALES[index] - scale) > 0.01:
-        raise ConfigError(
-            f"no thumbnails of scale {scale}: there are {', '.join(f'{s:.3g}' for s in SCALES)}"
+    @torch.no_grad()
+    def _picture(self, sections: Mapping[str, bytes], height: int, width: int) -> Image:
+        p = Parameters.from_bytes(_section(sections, "parameters"), height, width)
+        if p.scheme in ("thumbnail", "selective"):
+            small = to_tensor(self.decoded_thumbnail(p, sections, height, width), self.device)
+            ablated = from_thumbnail(small, height, width, SCALES[p.thumbnail])
+            base = to_image(self.system.reconstruct(ablated).x_hat[0].clamp(0, 1))
+            return base if p.scheme == "thumbnail" else self._detailed(base, p, sections)
+        mask, image = self.kept_pixels(p, sections, height, width)
+        x, m, base = (
+            to_tensor(image, self.device),
+            torch.from_numpy(mask).to(self.device)[None, None].float(),
+            None,
         )
-    return index
+        if p.thumbnail is not None:
+            base = enlarge(
+                to_tensor(self.decoded_thumbnail(p, sections, height, width), self.device), height, width
+            )
+        filled = self.system.reconstruct(from_pixels(x, m, base)).x_hat.clamp(0, 1)
+        if p.sampling is not None:
+            filled = self._sampled(p, sections, filled, x, m)
+        return np.where(mask[..., None], image, to_image(filled[0]))
+
+    def _detailed(self, base: Image, p: Parameters, sections: Mapping[str, bytes]) -> Image:
+        """The selective scheme: a residual on top where the mask is."""
+        kept = mask_of(p, _section(sections, "mask"), *base.shape[:2])
+        if not kept.any():
+            return base
+        residual = Av1Layer().decompress(_section(sections, "residual"), *base.shape[:2])
+        detailed = np.clip(base.astype(np.int16) + residual - _MIDDLE, 0, 255).astype(np.uint8)
+        return np.where(kept[..., None], detailed, base)
+
+    def kept_pixels(
+        self, p: Parameters, sections: Mapping[str, bytes], height: int, width: int
+    ) -> tuple[np.ndarray, Image]:
+        """Mask bool H×W and what a file of a masked scheme holds of the picture, uint8 H×W×3.
+
+        Raises:
+            DamagedFileError: sections are missing or damaged.
+        """
+        stream = _section(sections, "kept_pixels")
+        in_section = p.scheme not in ("square", "pixels")
+        mask = mask_of(p, _section(sections, "mask") if in_section else b"", height, width)
+        if p.scheme in ("pixels", "edges"):
+            escapes = sections.get("escapes", b"")
+            return mask, decode_pixels(stream, escapes, mask, p.step, self.models)
+        side = min(p.side, height, width)
+        size = (side, side) if p.scheme == "square" else (height, width)
+        return mask, placed(Av1Layer().decompress(stream, *size), mask)
+
+    def decoded_thumbnail(
+        self, p: Parameters, sections: Mapping[str, bytes], height: int, width: int
+    ) -> Image:
+        """The decoded thumbnail at its own size; `DamagedFileError` where there is none."""
+        if p.thumbnail is None:
+            raise DamagedFileError("the parameters name no thumbnail's scale")
+        size = thumbnail_size(height, width, SCALES[p.thumbnail])
+        return Av1Layer().decompress(_section(sections, "thumbnail"), *size)
+
+    def _sampled(
+        self, p: Parameters, sections: Mapping[str, bytes], filled: Tensor, x: Tensor, m: Tensor
+    ) -> Tensor:
+        """The filler's picture moved by sampling, or G's own."""
+        c, s, E, size = self.config, p.sampling, self.classifier, x.shape[2:]
+        if p.classifier != E.identity():
+            raise WeightsError(
+                f"the file was sampled through a classifier {p.classifier.hex()}, here is {E.identity().hex()}: "
+                f"give the {c.classifier} that wrote it"
+            )
+        encode, generate = self.system.encoder_for(E, *size), self.system.generator_for(*size)
+        assistant = self._assistants().loss(s.assistants, sections, x, m) if s.assistants else None
+        h = encode(filled).h
+        offset = filled - generate(h.clamp(c.h_low, c.h_high)) if s.refine else torch.zeros_like(filled)
+        sampler = Sampler(c, encode, lambda z: generate(z) + offset, x, m, s.label, assistant, p.seed)
+        return (generate(sampler.sample(h, s.steps)) + offset).clamp(0, 1)
+
+
+def _section(sections: Mapping[str, bytes], name: str) -> bytes:
+    if name not in sections:
+        raise DamagedFileError(f"the file has no section {name!r}")
+    return sections[name]

@@ -6,12 +6,22 @@ says no more than "Laplacian of Gaussian". Blocks lie on a grid; "near edges" is
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from scipy.ndimage import binary_dilation, gaussian_laplace
 
 from lightning_modules.codec.contract import Image
 from lightning_modules.codec.errors import DamagedFileError
 from lightning_modules.codec.random_words import random_choice
+from lightning_modules.ppgn_inpainting.schemes import (
+    BlocksRandom,
+    EdgePixels,
+    Masked,
+    Parameters,
+    Pixels,
+    Square,
+)
 
 SIGMA = 1.5
 _MAX_HEADER = 12  # bytes of a codestream that `claimed_size` wants
@@ -111,3 +121,62 @@ def decode_mask(stream: bytes, height: int, width: int) -> np.ndarray:
     if mask.size != height * width or mask.max(initial=0) > 1:
         raise DamagedFileError("the mask is not a bilevel picture")
     return mask.reshape(height, width).astype(bool)
+
+
+class Kept(NamedTuple):
+    """Which pixels are kept, and what a file says of them.
+
+    Attributes:
+        mask: bool H×W. section: of the file, empty where the parameters say it all. named: those parameters.
+    """
+
+    mask: np.ndarray
+    section: bytes
+    named: dict[str, int]
+
+
+def kept_by(
+    scheme: Masked, image: Image, count: int | None = None, strength: np.ndarray | None = None
+) -> Kept:
+    """What the scheme keeps of ``image``, ``count`` single pixels; ``strength`` is its `edge_strength` if at hand."""
+    height, width = image.shape[:2]
+    if isinstance(scheme, Square):
+        side = min(max(1, round(scheme.keep * min(height, width))), height, width)
+        return Kept(central_square(height, width, side), b"", {"side": side})
+    if isinstance(scheme, Pixels) and not isinstance(scheme, EdgePixels):
+        mask = random_pixels(height, width, count, scheme.seed)
+        return Kept(mask, b"", {"count": count, "seed": scheme.seed, "step": scheme.step})
+    strength = edge_strength(image) if strength is None else strength
+    if isinstance(scheme, EdgePixels):
+        mask = edge_pixels(strength, count)
+        return Kept(mask, encode_mask(mask), {"step": scheme.step})
+    rows, columns = grid_shape(height, width, scheme.block)
+    wanted = max(1, round(scheme.keep * rows * columns))
+    far = min(round(scheme.far * wanted), wanted - 1) if isinstance(scheme, BlocksRandom) else 0
+    if scheme.importance is not None:
+        strength = strength + 1e6 * scheme.importance
+    near = edge_blocks(strength, scheme.block, wanted - far)
+    mask = to_pixels(near | far_blocks(near, far, scheme.seed), height, width, scheme.block)
+    return Kept(mask, encode_mask(near), {"count": far, "block": scheme.block, "seed": scheme.seed})
+
+
+def mask_of(p: Parameters, section: bytes, height: int, width: int) -> np.ndarray:
+    """bool H×W: the mask that `kept_by` described, or that of the selective scheme.
+
+    Raises:
+        DamagedFileError: there is no such mask.
+    """
+    if p.scheme == "square":
+        return central_square(height, width, p.side)
+    if p.scheme == "pixels":
+        if p.count > height * width:
+            raise DamagedFileError("more pixels are kept than there are")
+        return random_pixels(height, width, p.count, p.seed)
+    if p.scheme == "edges":
+        return decode_mask(section, height, width)
+    grid = decode_mask(section, *grid_shape(height, width, p.block))
+    if p.scheme == "blocks_random":
+        if p.count > grid.size:
+            raise DamagedFileError("more blocks are kept than there are")
+        grid = grid | far_blocks(grid, p.count, p.seed)
+    return to_pixels(grid, height, width, p.block)

@@ -1,22 +1,123 @@
-"""The networks: G, the feed-forward U-Net, and the discriminator. Leaky ReLU of slope 0.3, as in the released PPGN."""
+"""The networks: E with C, G, the feed-forward U-Net, D. Leaky ReLU of slope 0.3, as in the released PPGN."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lightning_modules.codec.errors import ConfigError, WeightsError
+from lightning_modules.codec.weights import weights_identity
+from lightning_modules.ppgn_inpainting.config import PpgnInpaintingModel
+from losses.perceptual import FrozenFeatures
+from losses.pretrained import SHARED_INPUT, SHARED_WEIGHTS, shared_weights
+
 SLOPE = 0.3
 _FIRST = 4  # side of the map that a vector is reshaped to
 
 
+class Features(NamedTuple):
+    """h1 [B, C1, ·, ·], h [B, C, a, b] (1×1 for a vector) and class logits [B, K]."""
+
+    h1: Tensor
+    h: Tensor
+    logits: Tensor
+
+
+class Encoder(nn.Module):
+    """x -> h1 -> h -> classes: E1, E2 and C of PPGN are one network.
+
+    Raises:
+        ConfigError: the classifier has no such modules.
+        WeightsError: its weights are not there.
+    """
+
+    def __init__(self, config: PpgnInpaintingModel) -> None:
+        super().__init__()
+        weights, options = self._weights(config)
+        self.frozen = FrozenFeatures(config.classifier, weights, **options)
+        self.vector = config.vector
+        modules = dict(self.frozen.network.named_modules())
+        missing = [name for name in (config.h1, config.h, config.style) if name not in modules]
+        if missing:
+            raise ConfigError(
+                f"{config.classifier} has no module {missing[0]!r}: see network.named_modules()"
+            )
+        self.names, self.style_name = (config.h1, config.h), config.style
+
+    def train(self, mode: bool = True) -> Encoder:
+        """Stay in eval mode."""
+        return super().train(False)
+
+    def forward(self, x: Tensor, noise_h1: float = 0.0, noise_h: float = 0.0) -> Features:
+        """Features of ``x`` [B, 3, H, W] about [0, 1]; noise on h1 travels on to h, as in joint PPGN-h.
+
+        float32 whatever the caller's autocast: sampling follows small differences of features.
+        """
+        noises = dict(zip(self.names, (noise_h1, noise_h), strict=True))
+        logits, found = self._captured(x, noises)
+        h1, h = (found[name] for name in self.names)
+        if self.vector:
+            h = h.reshape(len(h), h.shape[1], -1).mean(-1)[..., None, None]
+        return Features(h1, h, logits)
+
+    def style(self, x: Tensor) -> Tensor:
+        """Features [B, C, ·, ·] of the early layer whose Gram matrix is the style."""
+        return self._captured(x, {self.style_name: 0.0})[1][self.style_name]
+
+    def identity(self) -> bytes:
+        """4 bytes that differ with the weights; a file that was sampled through this classifier names them."""
+        state = {name: tensor.half() for name, tensor in self.frozen.network.state_dict().items()}
+        return weights_identity(state, {"paper": "classifier", "config": "{}"})
+
+    def _captured(self, x: Tensor, noises: Mapping[str, float]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Logits, and outputs by module's name; each with its noise, which travels on."""
+        modules = dict(self.frozen.network.named_modules())
+        found: dict[str, Tensor] = {}
+
+        def hook(name: str, sigma: float):
+            def take(module: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
+                found[name] = output + sigma * torch.randn_like(output) if sigma > 0 else output
+                return found[name]
+
+            return take
+
+        handles = [modules[name].register_forward_hook(hook(name, sigma)) for name, sigma in noises.items()]
+        try:
+            with torch.autocast(x.device.type, enabled=False):
+                return self.frozen.network((x.float() - self.frozen.mean) / self.frozen.std), found
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    @staticmethod
+    def _weights(config: PpgnInpaintingModel) -> tuple:
+        if config.classifier_weights == "random":
+            return None, {}
+        if config.classifier_weights == "hub":
+            return "hub", {}
+        path = shared_weights()
+        if path is None:
+            raise WeightsError(
+                f"the classifier {config.classifier} is needed: set GENIC_DATA to a folder with {SHARED_WEIGHTS}, "
+                "or keep to schemes without sampling (steps=0)"
+            )
+        return path, SHARED_INPUT
+
+
+def restored(config: PpgnInpaintingModel, tensors: Mapping[str, Tensor]) -> Encoder:
+    """The classifier of exported weights: found where it lies, or, where it was random, among ``tensors``."""
+    encoder = Encoder(config)
+    if config.classifier_weights == "random":
+        encoder.load_state_dict(tensors)
+    return encoder
+
+
 class Generator(nn.Module):
     """h -> x̂ (Dosovitskiy and Brox 2016, as in PPGN-h): no normalisation, no bounding function at the end.
-
-    Args:
-        h_channels, vector, dense, up, after: see the configuration.
 
     A vector [B, h_channels] goes through ``dense``, becomes a map of dense[-1]/16×4×4, and 256×256 after six
     deconvolutions; a map [B, h_channels, a, b] becomes a·2ⁿ×b·2ⁿ. The last layer of ``up`` and ``after`` makes the
@@ -24,19 +125,17 @@ class Generator(nn.Module):
     stride 1, this has the equivalent convolution; its frozen biases are trained here.
     """
 
-    def __init__(
-        self, h_channels: int, vector: bool, dense: Sequence[int], up: Sequence[int], after: Sequence[int]
-    ) -> None:
+    def __init__(self, config: PpgnInpaintingModel) -> None:
         super().__init__()
-        self.vector = vector
+        self.vector = config.vector
         layers: list[nn.Module] = []
-        channels = h_channels
-        for width in dense:
+        channels = config.h_channels
+        for width in config.dense:
             layers += [nn.Conv2d(channels, width, 1), nn.LeakyReLU(SLOPE)]
             channels = width
         self.dense = nn.Sequential(*layers)
-        channels, layers = (channels // _FIRST**2 if vector else channels), []
-        for width, then in zip(up, after, strict=True):
+        channels, layers = (channels // _FIRST**2 if config.vector else channels), []
+        for width, then in zip(config.up, config.after, strict=True):
             layers += [nn.ConvTranspose2d(channels, width, 4, 2, 1), nn.LeakyReLU(SLOPE)]
             channels = width
             if then:

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 
 from lightning_modules.config import CodingConfig, PaperConfig, TrainConfig, require
 
+TRANSFORMS = ("attention", "pretrained")
+CONDITIONS = ("labels", "latents")
+
 
 @dataclass
 class SelectiveDetailModel:
@@ -26,6 +29,11 @@ class SelectiveDetailModel:
         context: width of the context estimator and the mixing body. heads, radius: of the causal attention.
         skew: s of the decoding order t = s·i + j, 1 or 2.
         detail_decoder: False leaves out G_s: the paper's comparison, one decoder trained on MS-SSIM.
+        transform: of E and G_m. ``attention`` is the publication; ``pretrained`` has TAEF2 between pictures and 1/8 of
+            their sides, and between that and ẑ a linear map beside residual attention blocks (`networks`): E and G_m
+            then have no widths of their own.
+        analysis_blocks, synthesis_blocks: those attention blocks in E and in G_m. synthesis: their width in G_m.
+        light_decoder: leave out TAEF2's layers at full resolution (`layers.taef.Decoder`).
     """
 
     levels: int = 1
@@ -44,11 +52,16 @@ class SelectiveDetailModel:
     radius: int = 4
     skew: int = 1
     detail_decoder: bool = True
+    transform: str = "attention"
+    analysis_blocks: int = 1
+    synthesis: int = 128
+    synthesis_blocks: int = 4
+    light_decoder: bool = True
 
     @property
     def stride(self) -> int:
-        """Pixels a side of one position of ẑ; pictures are padded to multiples of it."""
-        return 2 ** (len(self.E) - 1)
+        """Pixels a side of one position of ẑ, in either transform; pictures are padded to multiples of it."""
+        return 16
 
 
 @dataclass
@@ -59,24 +72,34 @@ class SelectiveDetailTraining(TrainConfig):
         rate_weight: λ_e of equation 5, of the rate in bits per pixel; one value a level, in descending order.
         detail_weight: λ_p of equation 3, of the weighted MS-SSIM.
         adversarial_weight: λ_g of equation 5; 0 leaves D out.
+        ms_ssim_weight: of 1 − MS-SSIM of x̂_m in equation 3, where it is 1.
         mse_weight: of an additional mean squared error on x̂_m and x̂, [0, 1] range; not in the paper (0).
+        perceptual_weight: of LPIPS (SqueezeNet) of x̂_m; not in the paper (0).
         background: weight of unlabelled pixels in the weighted MS-SSIM, 0 to 1; the paper is silent.
         level_power: a training crop's level is (levels − 1)·u^level_power, u uniform; below 1 high rates come oftener.
-        D: widths of the discriminator, picture and reduced labels together first. D_blocks: attention blocks.
+        condition: of the discriminator: ``labels``, the publication's, or ``latents`` (`networks.LatentDiscriminator`).
+        D: widths of the discriminator, for labels with its input's, picture and reduced labels, first.
+        D_blocks: attention blocks in its bodies, for labels.
         semantic_classes: number of classes in t_s. semantic_features: channels it is reduced to by 1×1 for D.
         detail_from: batch from which G_s is trained, starting as G_m's copy where their widths agree; until then
             x̂ = x̂_m. The paper trains all from the start (0).
         adversarial_from: batch from which G_m is trained against D; the paper is silent (0).
         learning_rate: of Adam; the paper names no decay.
         clip: bound on the norm of each network's gradient; the paper is silent.
+        pretrained_rate: factor on the learning rate of TAEF2's own layers.
+        frozen: prefixes of the names of the system's parameters that are not trained.
+        gain_start, gain_step: logarithm of level 0's gain and its rise from level to level, with ``pretrained``.
     """
 
     rate_weight: list[float] = field(default_factory=lambda: [0.18])
     detail_weight: float = 5.0
     adversarial_weight: float = 0.01
+    ms_ssim_weight: float = 1.0
     mse_weight: float = 0.0
+    perceptual_weight: float = 0.0
     background: float = 0.1
     level_power: float = 1.0
+    condition: str = "labels"
     D: list[int] = field(default_factory=lambda: [8, 32, 64, 128, 192])
     D_blocks: list[int] = field(default_factory=lambda: [6, 6, 6, 6])
     semantic_classes: int = 21
@@ -84,6 +107,10 @@ class SelectiveDetailTraining(TrainConfig):
     detail_from: int = 0
     adversarial_from: int = 0
     learning_rate: float = 8e-5
+    pretrained_rate: float = 1.0
+    frozen: list[str] = field(default_factory=list)
+    gain_start: float = 0.0
+    gain_step: float = 0.35
 
 
 @dataclass
@@ -107,17 +134,30 @@ class SelectiveDetailConfig(PaperConfig):
         )
         require(min(t.rate_weight) > 0, "train.rate_weight", t.rate_weight, "a list of values above 0")
         require(m.skew in (1, 2), "model.skew", m.skew, "1 or 2")
+        require(t.level_power > 0, "train.level_power", t.level_power, "more than 0")
+        require(0 <= t.background <= 1, "train.background", t.background, "0 to 1")
+        require(t.semantic_classes >= 1, "train.semantic_classes", t.semantic_classes, "at least 1")
         # ẑ has one position for 16×16 pixels in E, the decoders and the hyperprior's padding alike.
-        networks = {"E": m.E, "G_m": m.G_m} | ({"G_s": m.G_s} if m.detail_decoder else {})
+        require(
+            m.transform in TRANSFORMS, "model.transform", repr(m.transform), f"one of {', '.join(TRANSFORMS)}"
+        )
+        networks = {"E": m.E, "G_m": m.G_m} if m.transform == "attention" else {}
+        networks |= {"G_s": m.G_s} if m.detail_decoder else {}
         for name, widths in networks.items():
             require(len(widths) == 5, f"model.{name}", widths, "five widths (four halvings of the sides)")
             blocks = getattr(m, f"{name}_blocks")
             require(len(blocks) == 4, f"model.{name}_blocks", blocks, "four numbers of blocks")
-        require(m.E[0] == 3, "model.E", m.E, "3 channels, the picture's, at the start")
-        require(m.G_m[-1] == 3, "model.G_m", m.G_m, "3 channels, the picture's, at the end")
+        if m.transform == "attention":
+            require(m.E[0] == 3, "model.E", m.E, "3 channels, the picture's, at the start")
+            require(m.G_m[-1] == 3, "model.G_m", m.G_m, "3 channels, the picture's, at the end")
         if m.detail_decoder:
             require(m.G_s[-1] == 4, "model.G_s", m.G_s, "4 channels, picture and mask, at the end")
-        if t.adversarial_weight > 0:
+        require(
+            t.condition in CONDITIONS, "train.condition", repr(t.condition), f"one of {', '.join(CONDITIONS)}"
+        )
+        if t.adversarial_weight > 0 and t.condition == "latents":
+            require(2 <= len(t.D) <= 5, "train.D", t.D, "2 to 5 widths")
+        if t.adversarial_weight > 0 and t.condition == "labels":
             inputs = 3 + t.semantic_features
             require(t.D[0] == inputs, "train.D", t.D, f"{inputs} channels, picture and labels, at the start")
             require(

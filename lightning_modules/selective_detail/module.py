@@ -7,6 +7,7 @@ Equation 4 as printed rewards D for calling real pictures fake; here high scores
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
@@ -14,13 +15,20 @@ from torch import Tensor, nn
 from datamodules.batch import Batch
 from lightning_modules.base import CompressionModule
 from lightning_modules.codec.weights import as_stored
+from lightning_modules.config import require
 from lightning_modules.entropy.gaussian import build_tables
+from lightning_modules.layers.taef import TAIL
 from lightning_modules.selective_detail.codec import SelectiveDetailCodec
 from lightning_modules.selective_detail.config import SelectiveDetailConfig
-from lightning_modules.selective_detail.networks import Discriminator
+from lightning_modules.selective_detail.networks import discriminator, start_as_klt
 from lightning_modules.selective_detail.system import Reconstruction, System
 from losses.gan import softplus_discriminator, softplus_generator
+from losses.perceptual import Lpips
+from losses.pretrained import load_taef
 from losses.ssim import ms_ssim, ms_ssim_pair
+
+KLT_BATCHES = 32
+"""Of the training data, from which the Karhunen-Loève transform is estimated."""
 
 
 class SelectiveDetail(CompressionModule):
@@ -31,51 +39,87 @@ class SelectiveDetail(CompressionModule):
     def __init__(self, config: SelectiveDetailConfig, seed: int = 0) -> None:
         super().__init__(config, seed)
         self.system = System(config.model)
-        self.D = Discriminator(config.train) if config.train.adversarial_weight > 0 else None
+        self.D = discriminator(config) if config.train.adversarial_weight > 0 else None
+        self.lpips = Lpips("squeeze") if config.train.perceptual_weight > 0 else None
+        for name, parameter in self.system.named_parameters():
+            parameter.requires_grad_(not name.startswith(tuple(config.train.frozen)))
         self.register_buffer("rate_weight", torch.tensor(config.train.rate_weight), persistent=False)
 
     @property
     def detail(self) -> bool:
         """Whether G_s takes part at this batch."""
-        return self.config.model.detail_decoder and int(self.batches_seen) >= self.config.train.detail_from
+        return self.config.model.detail_decoder and self.batches_seen >= self.config.train.detail_from
 
     def optimiser_groups(self) -> dict[str, tuple[Iterable[nn.Parameter], float]]:
-        rate = self.config.train.learning_rate
-        groups = {"generator": (self.system.parameters(), rate)}
+        rate, theirs, ours = self.config.train.learning_rate, [], []
+        for name, parameter in self.system.named_parameters():
+            if parameter.requires_grad:
+                (theirs if _pretrained(name) else ours).append(parameter)
+        scaled = [{"params": ours}, {"params": theirs, "scale": self.config.train.pretrained_rate}]
+        groups = {"generator": ([group for group in scaled if group["params"]], rate)}
         if self.D is not None:
             groups["discriminator"] = (self.D.parameters(), rate)
         return groups
 
+    def on_fit_start(self) -> None:
+        """Raise `ConfigError` where D is to see labels that the data has not, or more classes than it has."""
+        t, data = self.config.train, self.trainer.datamodule
+        if self.D is None or t.condition != "labels":
+            return
+        needed = "semantic among them, or train.adversarial_weight=0,"
+        require("semantic" in data.config.labels, "data.labels", data.config.labels, needed)
+        enough = data.semantic_classes <= t.semantic_classes
+        there = f"{data.semantic_classes} or more, as {data.config.name} has,"
+        require(enough, "train.semantic_classes", t.semantic_classes, there)
+
+    def setup(self, stage: str) -> None:
+        """A run that starts from nothing starts ``pretrained`` transforms at TAEF2 and the training pictures' KLT."""
+        c = self.config
+        fresh = self.batches_seen == 0 and self.trainer.ckpt_path is None and c.train.initialise_from is None
+        if c.model.transform == "pretrained" and fresh:
+            load_taef(self.system.E.pixels, self.system.G_m.pixels)
+            self.system.gain.start(c.train.gain_start, c.train.gain_step)
+            batches = islice(self.trainer.datamodule.train_dataloader(), KLT_BATCHES)
+            with torch.no_grad():
+                t = [
+                    self.system.E.folded(batch.image - 0.5).permute(0, 2, 3, 1).flatten(0, 2)
+                    for batch in batches
+                ]
+            start_as_klt(self.system.E, self.system.G_m, torch.cat(t))
+
     def loss_step(self, batch: Batch) -> None:
         c, x = self.config.train, batch.image.contiguous(memory_format=torch.channels_last)
         level = torch.rand(len(x), device=x.device) ** c.level_power * (self.config.model.levels - 1)
-        clock, detail = int(self.batches_seen), self.detail
+        clock, detail = self.batches_seen, self.detail
         adversarial = self.D is not None and clock >= c.adversarial_from
-        if detail and clock == c.detail_from > 0:
+        if detail and clock == c.detail_from > 0 and self.config.model.transform == "attention":
             self.system.G_s.load_state_dict(self.system.detail_from_main())
         output = self.system(x, level, detail)
         picture = output.picture
 
-        # Discriminator: real and decoded pictures under the same labels.
+        # Discriminator: real and decoded pictures under the same condition.
         if adversarial:
-            t_s = self._semantic(batch)
-            loss_d = softplus_discriminator(
-                self.D(x, t_s).float(), self.D(picture.x_hat_m.detach(), t_s).float()
-            )
+            told = picture.y.detach() if c.condition == "latents" else batch.semantic
+            real, fake = self.D(x, told).float(), self.D(picture.x_hat_m.detach(), told).float()
+            loss_d = softplus_discriminator(real, fake)
             self.update("discriminator", loss_d, c.clip)
             self.log("loss/discriminator", loss_d)
 
         # Encoder, decoders, entropy estimator: equation 5.
         ms_m, wms = self._similarities(x, picture, batch.detail, detail)
-        loss_d3 = (1 - ms_m) + c.detail_weight * (1 - wms)  # equation 3
+        loss_d3 = c.ms_ssim_weight * (1 - ms_m) + c.detail_weight * (1 - wms)  # equation 3
         bpp = (output.rate.latents + output.rate.hyper_latents) / (x.shape[2] * x.shape[3])
         rate_weight = _interpolate(self.rate_weight, level)
         loss = (loss_d3 + rate_weight * bpp).mean()
         if c.mse_weight > 0:
             error = ((picture.x_hat - x) ** 2).mean() + ((picture.x_hat_m - x) ** 2).mean()
             loss = loss + c.mse_weight * error
+        if self.lpips is not None:
+            perceptual = self.lpips(x, picture.x_hat_m).mean()
+            loss = loss + c.perceptual_weight * perceptual
+            self.log("loss/perceptual", perceptual)
         if adversarial:
-            loss_g = softplus_generator(self.D(picture.x_hat_m, t_s).float())  # equation 4
+            loss_g = softplus_generator(self.D(picture.x_hat_m, told).float())  # equation 4
             loss = loss + c.adversarial_weight * loss_g
             self.log("loss/adversarial", loss_g)
         norm = self.update("generator", loss, c.clip)
@@ -99,7 +143,11 @@ class SelectiveDetail(CompressionModule):
             output = self.system(x, torch.full((len(x),), float(level), device=x.device), self.detail)
             pixels = x.shape[2] * x.shape[3]
             bpp = (output.rate.latents + output.rate.hyper_latents) / pixels
-            values = {"bpp_estimated": bpp, "ms_ssim": ms_ssim(x, output.picture.x_hat.clamp(0, 1), floor=0)}
+            x_hat = output.picture.x_hat.clamp(0, 1)
+            psnr = -10 * torch.log10((x_hat - x).square().mean((1, 2, 3)))
+            values = {"bpp_estimated": bpp, "psnr": psnr, "ms_ssim": ms_ssim(x, x_hat, floor=0)}
+            if self.lpips is not None:
+                values["lpips_squeeze"] = self.lpips(x, x_hat)
             for name, value in values.items():
                 self.log(f"validation/{name}_{level}", value.mean(), batch_size=len(x), sync_dist=True)
 
@@ -119,20 +167,16 @@ class SelectiveDetail(CompressionModule):
             state |= {f"G_s.{name}": t for name, t in self.system.detail_from_main().items()}
         return state | build_tables().state()
 
-    def initialise_from(self, tensors: Mapping[str, Tensor]) -> None:
+    def initialise_from(self, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> tuple[int, int]:
         """As for every paper; where the file has no detail decoder, it starts as the main one's copy."""
-        super().initialise_from(tensors)
-        if self.system.G_s is not None and not any(name.startswith("G_s.") for name in tensors):
+        counts = super().initialise_from(tensors, metadata)
+        alike = self.system.G_s is not None and self.config.model.transform == "attention"
+        if alike and not any(name.startswith("G_s.") for name in tensors):
             self.system.G_s.load_state_dict(self.system.detail_from_main())
+        return counts
 
     def codec(self) -> SelectiveDetailCodec:
         return SelectiveDetailCodec(as_stored(self.export_weights()), self.metadata())
-
-    def _semantic(self, batch: Batch) -> Tensor:
-        """t_s; all of class 0 where the data has none, which makes D unconditional."""
-        if batch.semantic is not None:
-            return batch.semantic
-        return batch.image.new_zeros(batch.image[:, 0].shape, dtype=torch.int64)
 
     def _similarities(
         self, x: Tensor, picture: Reconstruction, t_a: Tensor | None, detail: bool
@@ -158,3 +202,8 @@ def _interpolate(table: Tensor, level: Tensor) -> Tensor:
     low = level.floor().clamp(0, len(table) - 1).long()
     high = (low + 1).clamp(max=len(table) - 1)
     return torch.exp(torch.lerp(table[low].log(), table[high].log(), level - low))
+
+
+def _pretrained(name: str) -> bool:
+    """Whether a parameter of the system is TAEF2's; of a light decoder's end it is not."""
+    return name.startswith("E.pixels.") or (name.startswith("G_m.pixels.") and int(name.split(".")[2]) < TAIL)

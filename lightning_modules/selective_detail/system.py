@@ -23,7 +23,13 @@ from torch import Tensor, nn
 from lightning_modules.entropy.hyperprior import EntropyEstimator, Rate
 from lightning_modules.layers.gain_units import GainUnits
 from lightning_modules.selective_detail.config import SelectiveDetailModel
-from lightning_modules.selective_detail.networks import HyperEncoder, decoder, encoder
+from lightning_modules.selective_detail.networks import (
+    HyperEncoder,
+    PretrainedDecoder,
+    PretrainedEncoder,
+    decoder,
+    encoder,
+)
 
 
 class Reconstruction(NamedTuple):
@@ -31,12 +37,14 @@ class Reconstruction(NamedTuple):
 
     Attributes:
         x_hat: equation 1. x_hat_m: main decoder. x_hat_s: detail decoder. m: mask, [B, 1, H, W] in (0, 1).
+        y: what the decoders are given, gain⁻¹(ẑ), [B, latents, H/16, W/16].
     """
 
     x_hat: Tensor
     x_hat_m: Tensor
     x_hat_s: Tensor
     m: Tensor
+    y: Tensor
 
 
 class Output(NamedTuple):
@@ -51,7 +59,8 @@ class System(nn.Module):
 
     def __init__(self, config: SelectiveDetailModel) -> None:
         super().__init__()
-        self.E = encoder(config)
+        pretrained = config.transform == "pretrained"
+        self.E = PretrainedEncoder(config) if pretrained else encoder(config)
         self.gain = GainUnits(config.levels, config.latents)
         self.H_e = HyperEncoder(config)
         self.H = EntropyEstimator(
@@ -63,7 +72,11 @@ class System(nn.Module):
             config.skew,
             config.levels,
         )
-        self.G_m = decoder(config.latents, config.G_m, config.G_m_blocks)
+        self.G_m = (
+            PretrainedDecoder(config)
+            if pretrained
+            else decoder(config.latents, config.G_m, config.G_m_blocks)
+        )
         self.G_s = decoder(config.latents, config.G_s, config.G_s_blocks) if config.detail_decoder else None
 
     def latents(self, x: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
@@ -76,10 +89,10 @@ class System(nn.Module):
         y = self.gain.inverse(z_hat, level)
         x_hat_m = self.G_m(y).float() + 0.5
         if self.G_s is None or not detail:
-            return Reconstruction(x_hat_m, x_hat_m, x_hat_m, torch.zeros_like(x_hat_m[:, :1]))
+            return Reconstruction(x_hat_m, x_hat_m, x_hat_m, torch.zeros_like(x_hat_m[:, :1]), y)
         out = self.G_s(y).float()
         x_hat_s, m = out[:, :3] + 0.5, torch.sigmoid(out[:, 3:])
-        return Reconstruction(x_hat_s * m + x_hat_m * (1 - m), x_hat_m, x_hat_s, m)
+        return Reconstruction(x_hat_s * m + x_hat_m * (1 - m), x_hat_m, x_hat_s, m, y)
 
     def detail_from_main(self) -> dict[str, Tensor]:
         """A state of G_s that copies G_m where their widths agree, with the mask at ½.

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from functools import lru_cache
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -23,8 +21,8 @@ from lightning_modules.entropy.hyperprior import EntropyEstimator
 from lightning_modules.selective_detail.codec import SelectiveDetailCodec
 from lightning_modules.selective_detail.config import SelectiveDetailModel
 from lightning_modules.selective_detail.system import System
+from tests.helpers import SHARED
 
-SHARED = Path(os.environ.get("GENIC_DATA", Path(__file__).parents[3] / "shared"))
 KODAK = sorted((SHARED / "kodak").glob("kodim*.png"))
 needs_kodak = pytest.mark.skipif(len(KODAK) < 24, reason="the 24 Kodak pictures are not under GENIC_DATA")
 

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import asdict
 from pathlib import Path
 
 from datamodules.images import ImageItem
 from eval import worker
 from eval.metrics import measure
-from eval.provenance import provenance
 from eval.schema import ImageResult
+from experiments.paper_tables import output
 from lightning_modules.codec.container import Container
 from lightning_modules.codec.contract import bits_per_pixel
 from lightning_modules.codec.errors import ConfigError
-from lightning_modules.codec.files import write_atomic
 from lightning_modules.gdae_sprc.codec import GdaeSprcCodec
 from lightning_modules.registry import open_codec
 
@@ -78,8 +75,4 @@ def folder(options: argparse.Namespace, data: str) -> Path:
 
 def save(options: argparse.Namespace, data: str, part: str, text: str, record: Mapping[str, object]) -> None:
     """``part``.md and ``part``.json in the `folder`; the text is printed."""
-    path = folder(options, data) / part
-    record = {"data": data, **record, "provenance": asdict(provenance(options.threads, 1))}
-    write_atomic(path.with_suffix(".md"), text.encode() + b"\n")
-    write_atomic(path.with_suffix(".json"), json.dumps(record, indent=1).encode() + b"\n")
-    print(f"{text}\n\n{path}.md")
+    output.save(folder(options, data), part, text, {"data": data, **record}, options.threads)

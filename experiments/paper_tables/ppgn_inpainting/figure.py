@@ -1,0 +1,89 @@
+"""The figure: original, what is kept, the reconstruction, and JPEG at the same bytes.
+
+::
+
+    python -m experiments.tables ppgn_inpainting figure --picture kodim04 --steps 20
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from eval.metrics import measure
+from experiments.paper_tables.ppgn_inpainting.common import CROP, codec_name, crop, parser, pictures
+from lightning_modules.codec.container import Container
+from lightning_modules.codec.contract import Image
+from lightning_modules.ppgn_inpainting.codec import PpgnInpaintingCodec
+from lightning_modules.ppgn_inpainting.schemes import Parameters
+from lightning_modules.registry import open_codec
+
+_ROWS = (
+    ("central square", {"scheme": "square"}),
+    ("random pixels", {"scheme": "pixels"}),
+    ("edge pixels", {"scheme": "edges"}),
+    ("blocks near edges", {"scheme": "blocks"}),
+    ("blocks + random", {"scheme": "blocks_random"}),
+    ("thumbnail", {"scheme": "thumbnail"}),
+)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command line after ``experiments.tables ppgn_inpainting figure``; returns the exit status."""
+    found = parser("figure", __doc__)
+    found.add_argument("--picture", default="kodim04", metavar="NAME", help="the one to draw, else the first")
+    found.add_argument("--crop", type=int, default=CROP, metavar="N", help=f"its side (default: {CROP})")
+    found.add_argument("--steps", type=int, default=20, metavar="N", help="of sampling (default: 20)")
+    options = found.parse_args(arguments)
+    items = pictures(options)
+    item = next((item for item in items if Path(item.name).stem == options.picture), items[0])
+    path = options.out / "figure.png"
+    image = crop(item, options.crop).image
+    draw(open_codec(codec_name(options)), image, Path(item.name).stem, options.steps, path)
+    print(path)
+    return 0
+
+
+def draw(codec: PpgnInpaintingCodec, image: Image, name: str, steps: int, path: Path) -> None:
+    """One row a scheme, each at the bytes of the picture's JPEG of quality 1."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    jpeg = open_codec("jpeg")
+    data = jpeg.encode(image, 1)
+    titled, budget = (f"JPEG 1, {len(data)} bytes", jpeg.decode(data)), {"target_bytes": len(data)}
+    figure, axes = plt.subplots(len(_ROWS), 5, figsize=(15, 3.2 * len(_ROWS)), layout="constrained")
+    for axis, (title, options) in zip(axes, _ROWS, strict=True):
+        files = [codec.encode(image, **budget, **options)]
+        if options["scheme"] != "thumbnail" and steps:
+            files.append(codec.encode(image, **budget, steps=steps, **options))
+        shown = [(f"{name}, original", image), (f"{title}, kept", _kept(codec, files[0]))]
+        for label, file in zip(("feed-forward", f"PPGN, {steps} steps"), files, strict=False):
+            shown.append((f"{label}, {len(file)} bytes", codec.decode(file)))
+        shown += [titled] + [("", np.full_like(image, 255))] * (4 - len(shown))
+        for place, (label, picture) in zip(axis, shown, strict=True):
+            ssim = measure(image, picture).ssim if label and "kept" not in label else None
+            place.imshow(picture)
+            place.set_title(label + (f", {ssim:.3f}" if ssim is not None and ssim < 1 else ""), fontsize=9)
+            place.set_axis_off()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=80)
+    plt.close(figure)
+
+
+def _kept(codec: PpgnInpaintingCodec, data: bytes) -> Image:
+    """What the file holds of the picture, the rest in black; a thumbnail as it is, in a corner."""
+    container = Container.from_bytes(data)
+    size, sections = (container.height, container.width), container.sections
+    p = Parameters.from_bytes(sections["parameters"], *size)
+    if p.scheme == "thumbnail":
+        small = codec.decoded_thumbnail(p, sections, *size)
+        out = np.zeros((*size, 3), np.uint8)
+        out[: small.shape[0], : small.shape[1]] = small
+        return out
+    mask, image = codec.kept_pixels(p, sections, *size)
+    return np.where(mask[..., None], image, np.uint8(0))

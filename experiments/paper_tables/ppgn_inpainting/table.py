@@ -1,0 +1,230 @@
+"""The table: the 13 published rows at the bytes of JPEG's quality 1, and what else fits.
+
+::
+
+    python -m experiments.tables ppgn_inpainting table                 # whole pictures, filled by the filler alone
+    python -m experiments.tables ppgn_inpainting table --crop 256 --steps 20    # crops, sampled with PPGN
+
+Crops have the 256×256 pixels of the networks of the time. Files are written here, decoded in another process, and
+measured once: a command that was killed goes on where it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from eval.metrics import unavailable
+from eval.runner import Task, WorkerPairs, measure_files
+from eval.schema import ImageResult, Means
+from eval.tables import number, table
+from experiments.paper_tables.output import save
+from experiments.paper_tables.ppgn_inpainting.common import codec_name, crop, parser, pictures
+from lightning_modules.codec.errors import GenicError, TargetError
+
+LPIPS = "lpips_alex"
+
+
+class Row(NamedTuple):
+    """A line of the table: means over all pictures, or None where ``failed`` of them cannot be made that small."""
+
+    scheme: str
+    published: float | None
+    mean: Means | None
+    failed: int = 0
+
+
+class Scheme(NamedTuple):
+    """A row: its name, the SSIM published for it, and how the codec makes it."""
+
+    name: str
+    published: float | None
+    options: Mapping[str, object]
+
+
+def _sampled(scheme: str, *assistants: str) -> dict[str, object]:
+    return {"scheme": scheme, "steps": None, "assistants": assistants}
+
+
+JPEG = {1: 0.438, 5: 0.555, 25: 0.797, 50: 0.864}
+PUBLISHED = (
+    Scheme("Pixel sampling", 0.126, _sampled("pixels")),
+    Scheme("Pixel sampling + style loss", 0.149, _sampled("pixels", "style")),
+    Scheme("Pixel sampling + content loss", 0.156, _sampled("pixels", "content")),
+    Scheme("Pixel sampling + edge loss", 0.154, _sampled("pixels", "edge")),
+    Scheme("Block sampling", 0.366, _sampled("blocks")),
+    Scheme("Block+Random sampling", 0.389, _sampled("blocks_random")),
+    Scheme("B+R sampling + style loss", 0.398, _sampled("blocks_random", "style")),
+    Scheme("B+R sampling + content loss", 0.403, _sampled("blocks_random", "content")),
+    Scheme("B+R sampling + edge loss", 0.399, _sampled("blocks_random", "edge")),
+)
+FORERUNNER = Scheme(
+    "B+R, G's own picture (PPGN as published)", None, _sampled("blocks_random") | {"refine": False}
+)
+BESIDE = (
+    Scheme("Central square", None, {"scheme": "square"}),
+    Scheme("Edge pixels", None, {"scheme": "edges"}),
+    Scheme("Pixels, filler alone", None, {"scheme": "pixels"}),
+    Scheme("Blocks, filler alone", None, {"scheme": "blocks"}),
+    Scheme("Blocks+random, filler alone", None, {"scheme": "blocks_random"}),
+    Scheme("Pixels + thumbnail 1/8", None, {"scheme": "pixels", "assist": 1 / 8}),
+    Scheme("Blocks+random + thumbnail 1/8", None, {"scheme": "blocks_random", "assist": 1 / 8}),
+    Scheme("Thumbnail, restored", None, {"scheme": "thumbnail"}),
+)
+SPLIT = (
+    *(
+        Scheme(f"Thumbnail of scale {s:.3g}", None, {"scheme": "thumbnail", "scale": s})
+        for s in (1, 2 / 3, 1 / 2, 1 / 3)
+    ),
+    *(Scheme(f"Blocks, {100 * k:.0f} % kept", None, {"scheme": "blocks", "keep": k}) for k in (0.15, 0.6)),
+)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command line after ``experiments.tables ppgn_inpainting table``; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    items = pictures(options)
+    if options.crop is not None:
+        items = [crop(item, options.crop) for item in items]
+    networks = () if unavailable(LPIPS) else (LPIPS,)
+    how = {"networks": networks, "store": options.out / "measured"}
+    with WorkerPairs(options.pairs, options.threads) as workers:
+        rows = _jpeg_rows(items, workers, how)
+        budgets = [image.bytes for image in rows.pop("budget")]
+        rows = [*rows.values(), *_rows(codec_name(options), items, budgets, options, workers, how)]
+    what = "whole pictures" if options.crop is None else f"central crops of {options.crop}×{options.crop}"
+    sampled = (
+        f"{options.steps} steps of sampling."
+        if options.steps
+        else "No sampling: the feed-forward networks alone."
+    )
+    lines = [
+        f"# Ablative compression, {what}",
+        f"{len(items)} pictures of {options.data}; means over pictures, whole files decoded in another process, every "
+        "scheme within the bytes of each picture's JPEG of quality 1, losses' targets included; a row without figures "
+        f"cannot be made that small on the pictures counted. {sampled} Published SSIM is of unnamed pictures and "
+        "another SSIM, without rates.",
+        table(
+            ["scheme", "published SSIM", "bpp", "SSIM", "PSNR, dB", "LPIPS"],
+            [_line(row) for row in rows],
+        ),
+        "\n".join(f"- {line}" for line in _findings(rows)),
+    ]
+    name = "table" if options.crop is None else f"table_{options.crop}"
+    record = {
+        "data": options.data,
+        "crop": options.crop,
+        "steps": options.steps,
+        "rows": [r._asdict() for r in rows],
+    }
+    save(options.out, name, "\n\n".join(lines), record, options.threads)
+    return 0
+
+
+def _parser():
+    found = parser("table", __doc__)
+    found.add_argument("--crop", type=int, metavar="N", help="central squares of N pixels (published: 256)")
+    found.add_argument(
+        "--steps", type=int, default=0, metavar="N", help="of sampling (default: 0; published: 20)"
+    )
+    found.add_argument("--quick", action="store_true", help="leave out the search for the split of bytes")
+    found.add_argument("--pairs", type=int, default=1, metavar="N", help="of processes (default: 1)")
+    return found
+
+
+def _jpeg_rows(items: Sequence[Any], workers: WorkerPairs, how: Mapping[str, Any]) -> dict[str, Any]:
+    """Rows by name, and the results of quality 1 as ``budget``."""
+    rows: dict[str, Any] = {}
+    for quality, published in JPEG.items():
+        results = measure_files([Task(item, "jpeg", quality) for item in items], workers, **how)
+        rows[f"JPEG {quality} % quality"] = Row(f"JPEG {quality} % quality", published, Means.of(results))
+        rows.setdefault("budget", results)
+    return rows
+
+
+def _rows(
+    codec: str,
+    items: Sequence[Any],
+    budgets: Sequence[int],
+    options,
+    workers: WorkerPairs,
+    how: Mapping[str, Any],
+) -> list[Row]:
+    schemes = [
+        *PUBLISHED,
+        *([FORERUNNER] if options.steps else []),
+        *BESIDE,
+        *([] if options.quick else SPLIT),
+    ]
+    rows = []
+    for name, published, wanted in schemes:
+        chosen = dict(wanted)
+        if "steps" in chosen:
+            chosen["steps"] = options.steps
+            if not options.steps:
+                if chosen["assistants"]:
+                    continue  # these losses are of sampling
+                name = f"{name} (not sampled)"
+        rows.append(_row(name, published, codec, chosen, items, budgets, workers, how))
+        print(f"{name}: {_line(rows[-1])[2:]}", flush=True)
+    return [*rows, _row("AVIF (4:4:4, tuned for PSNR)", None, "avif", {}, items, budgets, workers, how)]
+
+
+def _row(
+    name: str,
+    published: float | None,
+    codec: str,
+    chosen: Mapping[str, object],
+    items: Sequence[Any],
+    budgets: Sequence[int],
+    workers: WorkerPairs,
+    how: Mapping[str, Any],
+) -> Row:
+    tasks = [
+        Task(item, codec, target_bytes=size, options=chosen)
+        for item, size in zip(items, budgets, strict=True)
+    ]
+
+    def refused(task: Task, error: GenicError) -> None:
+        if not isinstance(error, TargetError):
+            raise error
+
+    results: list[ImageResult | None] = measure_files(tasks, workers, on_error=refused, **how)
+    failed = results.count(None)
+    return Row(name, published, None if failed else Means.of(results), failed)
+
+
+def _line(row: Row) -> list[str]:
+    if row.mean is None:
+        return [row.scheme, number(row.published, 3), f"too large on {row.failed}", "–", "–", "–"]
+    m = row.mean
+    figures = (number(m.bpp, 4), number(m.ssim, 4), number(m.psnr_rgb, 2), number(m.lpips_alex, 3))
+    return [row.scheme, number(row.published, 3), *figures]
+
+
+def _findings(rows: Sequence[Row]) -> list[str]:
+    """What the publication found, found or refuted here; and the best scheme against JPEG."""
+    known = [row for row in rows if row.mean is not None]
+    ssim = {row.scheme.replace(" (not sampled)", ""): row.mean.ssim for row in known}
+    three, lines = ("Pixel sampling", "Block sampling", "Block+Random sampling"), []
+    if all(name in ssim for name in three):
+        pixel, block, both = (ssim[name] for name in three)
+        lines.append(
+            f"Pixel ({pixel:.4f}) < block ({block:.4f}) < block + random ({both:.4f}): "
+            f"{'found' if pixel < block < both else 'refuted'}."
+        )
+    for base, short in (("Pixel sampling", "Pixel sampling"), ("Block+Random sampling", "B+R sampling")):
+        for loss in ("style", "content", "edge"):
+            name = f"{short} + {loss} loss"
+            if name in ssim and base in ssim:
+                gain = ssim[name] - ssim[base]
+                lines.append(
+                    f"{name} at equal bytes: {gain:+.4f} SSIM, {'a gain' if gain > 0 else 'no gain'}."
+                )
+    ours = [row for row in known if not row.scheme.startswith(("JPEG", "AVIF"))]
+    best, jpeg = max(ours, key=lambda row: row.mean.ssim), rows[0]
+    lines.append(
+        f"Best scheme: {best.scheme}, SSIM {best.mean.ssim:.4f} at {best.mean.bpp:.4f} bpp, against JPEG's "
+        f"{jpeg.mean.ssim:.4f} at {jpeg.mean.bpp:.4f}."
+    )
+    return lines

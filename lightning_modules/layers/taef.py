@@ -1,0 +1,91 @@
+"""A small pretrained auto-encoder of photographs: TAEF2 (madebyollin/taesd, MIT), and a lighter end for its decoder.
+
+::
+
+    x [B, 3, H, W] in [0, 1] ── Encoder ──> u [B, 32, H/8, W/8] ── Decoder ──> x̂, linear, about [0, 1]
+
+Trained adversarially by others on much data as a stand-in for a large latent-diffusion auto-encoder. A layer's name is
+its position in their sequence, so that their files load as they are; u has a deviation of about 0.84.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+CHANNELS = 32
+STRIDE = 8
+TAIL = 16
+"""Number of the decoder's first layer that is another in a light decoder."""
+_WIDTH = 64
+
+
+class Block(nn.Module):
+    """ReLU(x + 3×3(ReLU(3×3(ReLU(3×3(x)))))), 64 channels.
+
+    With ``pool`` x is first added to W₂·ReLU(GroupNorm₄(W₁·x)), 1×1 to 256 channels and back: the norm's statistics are
+    those of the whole picture.
+    """
+
+    def __init__(self, pool: bool = False) -> None:
+        super().__init__()
+        self.conv = nn.Sequential(_conv(), nn.ReLU(inplace=True), _conv(), nn.ReLU(inplace=True), _conv())
+        self.pool = (
+            nn.Sequential(
+                nn.Conv2d(_WIDTH, 4 * _WIDTH, 1, bias=False),
+                nn.GroupNorm(4, 4 * _WIDTH),
+                nn.ReLU(inplace=True),
+                nn.Conv2d(4 * _WIDTH, _WIDTH, 1, bias=False),
+            )
+            if pool
+            else None
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, 64, H, W] -> the same."""
+        if self.pool is not None:
+            x = x + self.pool(x)
+        return nn.functional.relu(x + self.conv(x))
+
+
+class SoftClamp(nn.Module):
+    """3·tanh(x/3): bounds what the decoder is given."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 3 * nn.functional.tanh(x / 3)
+
+
+class Encoder(nn.Sequential):
+    """x [B, 3, H, W] in [0, 1], sides multiples of 8 -> u [B, 32, H/8, W/8]."""
+
+    def __init__(self) -> None:
+        layers: list[nn.Module] = [_conv(3), Block()]
+        for stage in range(3):
+            down = nn.Conv2d(_WIDTH, _WIDTH, 3, stride=2, padding=1, bias=False)
+            layers += [down, *(Block(pool=stage == 2) for _ in range(3))]
+        super().__init__(*layers, nn.Conv2d(_WIDTH, CHANNELS, 3, padding=1))
+
+
+class Decoder(nn.Sequential):
+    """u [B, 32, H/8, W/8] -> x̂ [B, 3, H, W], not clamped.
+
+    Args:
+        light: the layers at full resolution, 150 of 265 thousand multiplications a pixel, are replaced by a block at
+            half resolution, a convolution to 12 channels and a pixel shuffle: 30 thousand (not TAEF2's weights).
+    """
+
+    def __init__(self, light: bool = False) -> None:
+        layers: list[nn.Module] = [SoftClamp(), _conv(CHANNELS), nn.ReLU(inplace=True)]
+        for stage in range(3):
+            layers += [*(Block(pool=stage == 0) for _ in range(3))]
+            if stage < 2:
+                layers += [nn.Upsample(scale_factor=2), nn.Conv2d(_WIDTH, _WIDTH, 3, padding=1, bias=False)]
+        if light:
+            layers += [Block(), nn.Conv2d(_WIDTH, 12, 3, padding=1), nn.PixelShuffle(2)]
+        else:
+            layers += [nn.Upsample(scale_factor=2), nn.Conv2d(_WIDTH, _WIDTH, 3, padding=1, bias=False)]
+            layers += [Block(), nn.Conv2d(_WIDTH, 3, 3, padding=1)]
+        super().__init__(*layers)
+
+
+def _conv(in_channels: int = _WIDTH) -> nn.Conv2d:
+    return nn.Conv2d(in_channels, _WIDTH, 3, padding=1)

@@ -1,0 +1,3 @@
+"""Fixtures of all tests."""
+
+from tests.toy_fixtures import toy, whole  # noqa: F401

@@ -1,0 +1,121 @@
+"""Two processes: equal to the bit after every batch, equal to one with their batches together, resumed exactly."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("omegaconf")
+pytest.importorskip("pytorch_lightning")
+
+import pytorch_lightning as pl
+import torch
+
+from experiments.config import load_config
+from experiments.run import train
+from experiments.training.checkpoint import read_checkpoint
+from experiments.training.devices import Placement
+from experiments.training.loggers import read_metrics
+from lightning_modules.registry import PAPERS, find_paper
+from tests.ranks import COPIED_AFTER, COPY, install
+from tests.toy_fixtures import register
+
+ROOT = Path(__file__).resolve().parent.parent
+COMMON = [
+    "preset=nano",
+    "train.validate_every=0",
+    "train.panels_every=0",
+    "train.keep_every=0",
+    "train.evaluate=null",
+]
+# What makes halves of a batch add up to the whole.
+HALVES = {
+    # Batch norms see their process's samples alone, and the masked error is a ratio of sums over them.
+    "extreme_semantic": ["train.freeze_from=0", "model.F=[]", "train.selective=0"],
+}
+# Its batch is shared out among three networks by number, so that other samples meet.
+NO_HALVES = {"ppgn_inpainting"}
+DCGAN = [
+    *("model.generator=dcgan", "model.widths=[8,8,8,8,4]", "model.blocks=[]", "model.encoder=false"),
+    *("train.ssim_weight=0", "train.mse_weight=0", "train.rate_weight=0", "train.r1_weight=0"),
+    *("train.augment=false", "train.D=[4,4,4,4,4]", "data.crop=128"),
+]
+
+
+def two(experiment: str, folder: Path, *settings: str) -> Path:
+    """Train on two processes; gives the run's folder."""
+    folder.mkdir()
+    command = [sys.executable, "-m", "tests.ranks", experiment, *COMMON, *settings]
+    done = subprocess.run(
+        [*command, "--cpus", "2", "--logger", "csv", "--out", str(folder)],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "RANKS_FOLDER": str(folder)},
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("finished at batch") == 1
+    return folder / experiment / "nano"
+
+
+def lines(folder: Path, rank: int) -> list[dict[str, str]]:
+    return [json.loads(line) for line in (folder / f"{rank}.jsonl").read_text().splitlines()]
+
+
+def assert_ranks_are_equal(folder: Path, batches: int) -> None:
+    first, second = lines(folder, 0), lines(folder, 1)
+    assert len(first) == len(second) == batches
+    for batch, (one, other) in enumerate(zip(first, second, strict=True), 1):
+        assert one.keys() == other.keys() and one
+        assert not [name for name in one if one[name] != other[name]], f"after batch {batch}"
+    assert first[0] != first[-1]
+
+
+@pytest.mark.parametrize("experiment", [*PAPERS, "toy"])
+def test_two_processes(experiment, tmp_path, monkeypatch):
+    if experiment == "toy":
+        register(monkeypatch)
+    settings = [*HALVES.get(experiment, []), "train.batches=3", "train.learning_rate=0.01"]
+    folder = two(experiment, tmp_path / "two", *settings, "data.batch_size=4")
+    assert_ranks_are_equal(tmp_path / "two", 3)
+    logged = [line["batch"] for line in read_metrics(folder / "metrics.jsonl") if "loss/total" in line]
+    assert logged == [1, 2, 3]
+    if experiment in NO_HALVES:
+        return
+    install(monkeypatch, witness=False)
+    config = load_config(experiment, [*COMMON, *settings, "data.batch_size=8"])
+    pl.seed_everything(config.seed, verbose=False)
+    start = find_paper(experiment).module_class()(config.paper(), config.seed).state_dict()
+    one = train(config, out=tmp_path / "one", placement=Placement("cpu", 1)).module.state_dict()
+    both = read_checkpoint(folder / "last.ckpt")["state_dict"]
+    moved = {
+        name: (tensor - start[name]).abs().max().item() for name, tensor in one.items() if tensor.numel()
+    }
+    largest = max(moved.values())
+    assert largest > 1e-4
+    for name, way in moved.items():
+        torch.testing.assert_close(both[name], one[name], rtol=0, atol=2e-3 * way + 1e-5 * largest, msg=name)
+
+
+def test_a_resumed_run_on_two_processes_is_the_whole_one(tmp_path):
+    """With a batch norm in training, whose statistics are each process's own until they are averaged."""
+    settings = ["train.batches=4", "train.checkpoint_every=2", "train.freeze_from=9"]
+    whole = two("extreme_semantic", tmp_path / "whole", *settings)
+    assert_ranks_are_equal(tmp_path / "whole", 4)
+    run = tmp_path / "copy"
+    run.mkdir()
+    (tmp_path / "whole" / COPY).rename(run / "last.ckpt")
+    assert read_checkpoint(run / "last.ckpt")["batches_seen"] == COPIED_AFTER
+    two("extreme_semantic", tmp_path / "rest", *settings, "--resume", str(run))
+    for rank in range(2):
+        assert lines(tmp_path / "rest", rank) == lines(tmp_path / "whole", rank)[COPIED_AFTER:]
+    assert (run / "last.safetensors").read_bytes() == (whole / "last.safetensors").read_bytes()
+
+
+def test_batch_norms_of_generator_and_discriminator(tmp_path):
+    two("gan_reversal", tmp_path / "two", *DCGAN, "train.batches=2")
+    assert_ranks_are_equal(tmp_path / "two", 2)
