@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from lightning_modules.config import CodingConfig, PaperConfig, TrainConfig, require
-from lightning_modules.ppgn_inpainting.schemes import SCALES
+from lightning_modules.ppgn_inpainting.schemes import SCALES, scale_index
 from losses.gan import GAN_LOSSES
 
 CLASSIFIER_WEIGHTS = ("hub", "shared", "random")
@@ -144,7 +144,7 @@ class PpgnInpaintingConfig(PaperConfig):
         good = len(t.restore_quality) == 2 and 0 <= t.restore_quality[0] <= t.restore_quality[1] <= 100
         require(good, "train.restore_quality", t.restore_quality, "a range within 0 to 100")
         known = ", ".join(f"{scale:.3g}" for scale in SCALES)
-        good = all(any(abs(scale - s) <= 0.01 for s in SCALES) for scale in t.restore_scales)
+        good = all(scale_index(scale) is not None for scale in t.restore_scales)
         require(
             good and len(t.restore_scales) > 0, "train.restore_scales", t.restore_scales, f"some of {known}"
         )
