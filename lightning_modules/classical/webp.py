@@ -6,7 +6,7 @@ import struct
 
 from lightning_modules.classical.base import ClassicalCodec, Image, check_size, pillow_decode, pillow_encode
 from lightning_modules.codec.errors import DamagedFileError
-from lightning_modules.codec.rate_control import whole
+from lightning_modules.codec.rate_control import eighths
 
 
 class WebP(ClassicalCodec):
@@ -18,7 +18,7 @@ class WebP(ClassicalCodec):
     id = "webp"
     qualities = (0, 3, 8, 20, 40, 60, 75, 85)
     default_quality = 75
-    quality_steps = whole(0, 100)
+    quality_steps = eighths(100)
     quality_meaning = "libwebp's scale"
 
     def compress(self, image: Image, quality: float) -> bytes:
