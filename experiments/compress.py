@@ -15,10 +15,11 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from datamodules.images import list_images, read_image
+from experiments.command import command, make_parser, print_error
 from lightning_modules.codec.contract import Codec, Image, bits_per_pixel
 from lightning_modules.codec.errors import ConfigError, DataError, GenicError, ImageError, TargetError
 from lightning_modules.codec.files import write_atomic
@@ -28,31 +29,32 @@ from lightning_modules.registry import open_codec
 SUFFIX = ".gnc"
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status: 2 where a picture could not be compressed."""
     options = _parser().parse_args(arguments)
-    try:
-        codec = open_codec(options.codec)
-        targets = plan(gather(options.inputs), options.output, SUFFIX, options.force)
-    except GenicError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    codec = open_codec(options.codec)
+
+    def compress(source: Path, target: Path) -> None:
+        image = read_image(source)
+        data, quality = _encode(codec, image, options)
+        write_atomic(target, data)
+        at = "" if quality is None else f"  quality {quality:.6g}"
+        print(f"{target}  {len(data)} bytes  {bits_per_pixel(data, image):.4f} bpp{at}")
+
+    return convert(plan(gather(options.inputs), options.output, SUFFIX, options.force), compress)
+
+
+def convert(targets: Mapping[Path, Path], work: Callable[[Path, Path], None]) -> int:
+    """``work(source, target)`` for each; what is wrong with one is printed, and the exit status is then 2."""
     failed = False
     for source, target in targets.items():
         try:
-            image = read_image(source)
-            data, quality = _encode(codec, image, options)
-            write_atomic(target, data)
-            at = "" if quality is None else f"  quality {quality:.6g}"
-            print(f"{target}  {len(data)} bytes  {bits_per_pixel(data, image):.4f} bpp{at}")
-        except TargetError as error:  # of this picture
-            print(f"error: {source}: {error}", file=sys.stderr)
-            failed = True
-        except ConfigError as error:  # the quality: no picture would do better
-            print(f"error: {error}", file=sys.stderr)
-            return 2
+            work(source, target)
         except GenicError as error:
-            print(f"error: {source}: {error}", file=sys.stderr)
+            if isinstance(error, ConfigError) and not isinstance(error, TargetError):
+                raise  # an option: no picture would do better
+            print_error(f"{source}: {error}")
             failed = True
     return 2 if failed else 0
 
@@ -117,14 +119,9 @@ def _reaching(codec: Codec, image: Image, options: argparse.Namespace) -> Found:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.compress", description=__doc__.partition("\n")[0]
-    )
+    parser = make_parser("compress", __doc__)
     parser.add_argument("codec", metavar="CODEC", help="jpeg, hevc, …, or PAPER[:PRESET or checkpoint]")
     parser.add_argument("inputs", nargs="+", type=Path, metavar="IN", help="pictures, or folders of them")
-    parser.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the files"
-    )
     wanted = parser.add_mutually_exclusive_group()
     wanted.add_argument(
         "--quality", type=float, metavar="Q", help="the codec's own scale (see its docstring)"
@@ -135,8 +132,16 @@ def _parser() -> argparse.ArgumentParser:
     wanted.add_argument(
         "--ms-ssim-db", type=float, metavar="DB", help="the least file that reaches −10·log10(1 − MS-SSIM)"
     )
-    parser.add_argument("--force", action="store_true", help="overwrite existing files")
+    add_output(parser)
     return parser
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """``--output`` and ``--force``, of `plan`."""
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the files"
+    )
+    parser.add_argument("--force", action="store_true", help="overwrite existing files")
 
 
 if __name__ == "__main__":

@@ -14,11 +14,9 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -26,15 +24,19 @@ import numpy as np
 from PIL import Image as Pillow
 from PIL import ImageDraw
 
-from datamodules.images import read_image, write_png
-from eval.metrics import measure
-from experiments import decompress, evaluate, rd_curves
+from datamodules.images import ImageItem, read_image, write_png
+from eval.runner import Task, WorkerPairs, measure_files
+from eval.schema import ImageResult
+from eval.tables import number, table
+from experiments import evaluate, rd_curves
+from experiments.command import command, make_parser
 from experiments.config import load_config
-from experiments.paper_tables.files import within
+from experiments.paper_tables.common import within_or_smallest
 from experiments.run import Run, quieten, train
+from experiments.training.folder import METRICS
+from experiments.training.loggers import read_metrics
 from lightning_modules.codec.contract import Image
-from lightning_modules.codec.errors import DataError, GenicError
-from lightning_modules.registry import open_codec
+from lightning_modules.codec.errors import DataError
 
 PAPER = "selective_detail"
 # Few points each, over the rates where the learned codec works; `experiments.evaluate` sweeps them all.
@@ -50,60 +52,46 @@ SWEEPS = {
 PICTURES = 6
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.demo", description=__doc__.partition("\n")[0]
-    )
+    parser = make_parser("demo", __doc__)
     parser.add_argument(
         "--out", type=Path, default=Path("runs/demo"), metavar="DIR", help="default: runs/demo"
     )
     parser.add_argument("--minutes", type=float, default=2.0, metavar="M", help="of training (default: 2)")
     options = parser.parse_args(arguments)
-    try:
-        quieten()
-        print("1/3  training selective_detail on the bundled photographs", flush=True)
-        run = _train(options.out, options.minutes)
-        data = _data()
-        print(f"2/3  files and pictures: {data}, first {PICTURES}", flush=True)
-        results = options.out / "results"
-        for codec, sweep in SWEEPS.items():
-            devices = str(os.cpu_count() or 1)
-            options_of = [
-                "--data",
-                data,
-                "--limit",
-                str(PICTURES),
-                "--qualities",
-                sweep,
-                "--devices",
-                devices,
-            ]
-            status = evaluate.main([codec, *options_of, "--out", str(results)])
-            if status:
-                return status
-        print("3/3  curves and pictures", flush=True)
-        evaluated, items = evaluate.pictures(data, None, PICTURES)
-        rd_curves.draw(results, evaluated, anchor="hevc")
-        comparison = _compare(read_image(items[0].path), options.out)
-        report = _report(options.out, run, results / evaluated, comparison)
-    except GenicError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(f"\nreport: {report}")
+    quieten()
+    print("1/3  training selective_detail on the bundled photographs", flush=True)
+    run = _train(options.out, options.minutes)
+    data = _data()
+    print(f"2/3  files and pictures: {data}, first {PICTURES}", flush=True)
+    results = options.out / "results"
+    how = [
+        "--data",
+        data,
+        "--limit",
+        str(PICTURES),
+        "--devices",
+        str(os.cpu_count() or 1),
+        "--out",
+        str(results),
+    ]
+    for codec, sweep in SWEEPS.items():
+        if status := evaluate.main([codec, "--qualities", sweep, *how]):
+            return status
+    print("3/3  curves and pictures", flush=True)
+    evaluated, items = evaluate.pictures(data, None, PICTURES)
+    rd_curves.draw(results, evaluated, anchor="hevc")
+    comparison = _compare(items[0], options.out / "pictures")
+    print(f"\nreport: {_report(options.out, run, results / evaluated, comparison)}")
     return 0
 
 
 def _train(out: Path, minutes: float) -> Run:
     """A run of the `small` preset, from scratch, for ``minutes``."""
-    settings = [
-        "preset=small",
-        "data=sample",
-        "train.log_every=5",
-        "train.validate_every=0",
-        "train.panels_every=0",
-    ]
-    config = load_config(PAPER, settings)
+    rarely = ["train.log_every=5", "train.validate_every=0", "train.panels_every=0"]
+    config = load_config(PAPER, ["preset=small", "data=sample", *rarely])
     return train(config, out=out / "training", max_time=timedelta(minutes=minutes), logger="csv")
 
 
@@ -116,24 +104,19 @@ def _data() -> str:
         return "sample"
 
 
-def _compare(image: Image, out: Path) -> list[tuple[str, int, float, float]]:
-    """Files of one picture at about equal bytes: name, bytes, PSNR and SSIM; decoded by `experiments.decompress`."""
-    folder = out / "pictures"
-    folder.mkdir(parents=True, exist_ok=True)
-    learned = open_codec(PAPER)
-    files = {PAPER: learned.encode(image)}
-    files |= {name: within(open_codec(name), image, len(files[PAPER])) for name in ("jpeg", "webp")}
-    rows, panels = [], [("original", image)]
-    for name, data in files.items():
-        path = folder / f"{name}.gnc"
-        path.write_bytes(data)
-        decompress.main([str(path), "-o", str(folder), "--force"])
-        decoded = read_image(path.with_suffix(".png"))
-        metrics = measure(image, decoded)
-        rows.append((name, len(data), metrics.psnr_rgb, metrics.ssim))
-        panels.append((f"{name}, {len(data)} bytes", decoded))
+def _compare(item: ImageItem, folder: Path) -> dict[str, ImageResult]:
+    """Files of one picture at about equal bytes, and ``comparison.png``, what was decoded of them."""
+    how = {"store": folder / "measured", "save_decoded": folder}
+    with WorkerPairs() as workers:
+        (ours,) = measure_files([Task(item, PAPER)], workers, **how)
+        others = [Task(item, name, target_bytes=ours.bytes) for name in ("jpeg", "webp")]
+        tasks = [Task(item, PAPER), *within_or_smallest(others, workers, **how)]
+        results = measure_files(tasks, workers, **how)
+    panels = [("original", item.read())]
+    for task, found in zip(tasks, results, strict=True):
+        panels.append((f"{task.codec}, {found.bytes} bytes", read_image(task.saved(folder))))
     write_png(folder / "comparison.png", _strip(panels))
-    return rows
+    return {task.codec: found for task, found in zip(tasks, results, strict=True)}
 
 
 def _strip(panels: Sequence[tuple[str, Image]]) -> Image:
@@ -148,28 +131,24 @@ def _strip(panels: Sequence[tuple[str, Image]]) -> Image:
     return np.asarray(sheet)
 
 
-def _report(out: Path, run: Run, results: Path, comparison: list[tuple[str, int, float, float]]) -> Path:
-    logged = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
-    losses = [(line["batch"], line["loss/total"]) for line in logged if "loss/total" in line]
+def _report(out: Path, run: Run, results: Path, comparison: Mapping[str, ImageResult]) -> Path:
+    logged = [line for line in read_metrics(run.folder / METRICS) if "loss/total" in line]
     training = f"{run.batches} batches"
-    if len(losses) > 1:
-        training += (
-            f"; loss {losses[0][1]:.3f} at batch {losses[0][0]}, {losses[-1][1]:.3f} at batch {losses[-1][0]}"
-        )
+    if len(logged) > 1:
+        losses = (f"{line['loss/total']:.3f} at batch {line['batch']}" for line in (logged[0], logged[-1]))
+        training += f"; loss {', '.join(losses)}"
+    folder = results.relative_to(out)
+    rows = [
+        [name, str(found.bytes), number(found.psnr_rgb, 2), number(found.ssim, 4)]
+        for name, found in comparison.items()
+    ]
     lines = [
         "# genic: demo",
         f"**Training** (from scratch, bundled photographs): {training}. Run: `{run.folder}`.",
-        "**Codecs** (shipped weights; real files, decoded in another process): "
-        f"[tables]({results.relative_to(out)}/rd.md).",
-        *(
-            f"![{name}]({results.relative_to(out)}/{name}.png)"
-            for name in ("rd_ms_ssim_db", "rd_psnr_rgb", "rd_ssim")
-        ),
+        f"**Codecs** (shipped weights; real files, decoded in another process): [tables]({folder}/rd.md).",
+        *(f"![{name}]({folder}/{name}.png)" for name in ("rd_ms_ssim_db", "rd_psnr_rgb", "rd_ssim")),
         "**One picture at about equal bytes**",
-        "| codec | bytes | PSNR, dB | SSIM |\n|---|---:|---:|---:|\n"
-        + "\n".join(
-            f"| {name} | {size} | {psnr:.2f} | {ssim:.4f} |" for name, size, psnr, ssim in comparison
-        ),
+        table(["codec", "bytes", "PSNR, dB", "SSIM"], rows),
         "![comparison](pictures/comparison.png)",
     ]
     path = out / "report.md"

@@ -11,7 +11,6 @@ ones name the old identity and need the version that wrote them.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,7 +19,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from lightning_modules.codec.errors import GenicError, WeightsError
+from experiments.command import command, make_parser
+from lightning_modules.codec.errors import WeightsError
 from lightning_modules.codec.weights import load_weights, save_weights
 from lightning_modules.registry import find_paper
 
@@ -79,11 +79,10 @@ def migrate(
     return moved, {**metadata, **{name: json.dumps(part, sort_keys=True) for name, part in told.items()}}
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.migrate", description=__doc__.partition("\n")[0]
-    )
+    parser = make_parser("migrate", __doc__)
     parser.add_argument(
         "weights", nargs="+", type=Path, metavar="FILE", help="safetensors of an earlier version"
     )
@@ -91,14 +90,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the results"
     )
     options = parser.parse_args(arguments)
-    try:
-        for path in options.weights:
-            target = options.output / path.name
-            identity = save_weights(target, *migrate(*load_weights(path)))
-            print(f"{target}  identity {identity.hex()}")
-    except GenicError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    for path in options.weights:
+        target = options.output / path.name
+        identity = save_weights(target, *migrate(*load_weights(path)))
+        print(f"{target}  identity {identity.hex()}")
     return 0
 
 

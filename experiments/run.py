@@ -29,6 +29,10 @@ from pytorch_lightning.utilities import rank_zero_only, rank_zero_warn
 
 from datamodules import make_datamodule
 from datamodules.files import EvaluationOnly
+from datamodules.images import manifest_hash
+from eval.provenance import provenance
+from eval.runner import codec_result, evaluate
+from experiments.command import command, make_parser
 from experiments.config import RunConfig, load_config, to_yaml
 from experiments.evaluate import pictures
 from experiments.training.callbacks import FINISHED, Checkpoints, Clock, Meters, Panels
@@ -41,15 +45,14 @@ from experiments.training.checkpoint import (
 )
 from experiments.training.devices import Placement, choose_devices, cluster_plugins
 from experiments.training.folder import WEIGHTS, choose_folder
-from experiments.training.loggers import JsonlLogger, finish_wandb, make_wandb_logger
+from experiments.training.loggers import JsonlLogger, finish_wandb, log_table, make_wandb_logger
 from experiments.training.precision import lightning_precision
 from experiments.training.progress import ProgressDisplay
-from experiments.training.rd import log_table, measure_weights
 from lightning_modules.base import CompressionModule
-from lightning_modules.codec.errors import ConfigError, GenicError
+from lightning_modules.codec.errors import ConfigError
 from lightning_modules.codec.weights import find_weights, load_weights
 from lightning_modules.config import PRECISIONS
-from lightning_modules.registry import find_paper
+from lightning_modules.registry import find_paper, open_codec
 
 
 @dataclass(frozen=True)
@@ -162,7 +165,10 @@ def train(
     if measured and clock.reason == FINISHED and trainer.is_global_zero:
         codec, data = f"{config.experiment}:{folder / WEIGHTS}", config.train.evaluate
         print(f"measuring {codec} on {data}: {len(measured)} pictures", flush=True)
-        result = measure_weights(codec, data, measured, folder / "rd" / f"{data}.json")
+        opened = open_codec(codec)
+        points = evaluate(codec, measured, list(opened.qualities))
+        result = codec_result(codec, opened, data, manifest_hash(measured), points, provenance(1, 1), {})
+        result.save(folder / "rd" / f"{data}.json")
         if logger == "wandb":
             log_table(loggers[1], result)
     if logger == "wandb":
@@ -170,31 +176,28 @@ def train(
     return Run(folder, module.batches_seen, clock.reason or FINISHED, module)
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
     options = _parser().parse_intermixed_args(arguments)
     quieten()
     pairs = [*options.settings, *([f"train.precision={options.precision}"] if options.precision else [])]
-    try:
-        config = load_config(options.experiment, pairs)
-        started = time.monotonic()
-        run = train(
-            config,
-            out=options.out,
-            placement=choose_devices(options.gpus, options.cpus, options.nodes),
-            resume=options.resume,
-            max_time=_parse_time(options.max_time),
-            logger=options.logger,
-        )
-    except GenicError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    config = load_config(options.experiment, pairs)
+    started = time.monotonic()
+    run = train(
+        config,
+        out=options.out,
+        placement=choose_devices(options.gpus, options.cpus, options.nodes),
+        resume=options.resume,
+        max_time=_parse_time(options.max_time),
+        logger=options.logger,
+    )
     _report(run, config, time.monotonic() - started)
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m experiments.run", description="Train a paper's system.")
+    parser = make_parser("run", __doc__)
     parser.add_argument("experiment", help="a paper, e.g. selective_detail")
     parser.add_argument(
         "settings",

@@ -15,10 +15,11 @@ import importlib
 import sys
 from collections.abc import Callable, Sequence
 
-from lightning_modules.codec.errors import ConfigError, GenicError, did_you_mean
+from experiments.command import command
+from lightning_modules.codec.errors import ConfigError, did_you_mean
 
-# Paper -> its parts, modules of the package `experiments.paper_tables.PAPER`; without any it is a module itself. Their
-# `main` takes the rest of the command line and returns the exit status.
+# Paper -> its parts, modules of the package `experiments.paper_tables.PAPER`, the first by default. Their `main` takes
+# the rest of the command line and returns the exit status.
 PARTS: dict[str, tuple[str, ...]] = {
     "extreme_semantic": ("gc",),
     "gan_reversal": ("table",),
@@ -27,19 +28,15 @@ PARTS: dict[str, tuple[str, ...]] = {
 }
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if arguments and arguments[0] in ("-h", "--help"):
-        parts = (" ".join((paper, f"[{'|'.join(names)}]" if names else "")) for paper, names in PARTS.items())
-        print(__doc__ + "\n" + "\n".join(f"    {line}" for line in parts))
+        print(__doc__, *(f"    {paper} [{'|'.join(parts)}]" for paper, parts in PARTS.items()), sep="\n")
         return 0
-    try:
-        run, rest = _find(arguments)
-        return run(rest)
-    except GenicError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    run, rest = _find(arguments)
+    return run(rest)
 
 
 def _find(arguments: list[str]) -> tuple[Callable[[Sequence[str]], int], list[str]]:
@@ -47,14 +44,11 @@ def _find(arguments: list[str]) -> tuple[Callable[[Sequence[str]], int], list[st
     paper, rest = (arguments[0] if arguments else ""), arguments[1:]
     if paper not in PARTS:
         raise ConfigError(f"no table of a paper {paper!r}; {did_you_mean(paper, PARTS)}")
-    module = f"experiments.paper_tables.{paper}"
-    if parts := PARTS[paper]:
-        named = bool(rest) and not rest[0].startswith("-")
-        part = rest.pop(0) if named else parts[0]
-        if part not in parts:
-            raise ConfigError(f"{paper} has no part {part!r}; {did_you_mean(part, parts)}")
-        module = f"{module}.{part}"
-    return importlib.import_module(module).main, rest
+    parts = PARTS[paper]
+    part = rest.pop(0) if rest and not rest[0].startswith("-") else parts[0]
+    if part not in parts:
+        raise ConfigError(f"{paper} has no part {part!r}; {did_you_mean(part, parts)}")
+    return importlib.import_module(f"experiments.paper_tables.{paper}.{part}").main, rest
 
 
 if __name__ == "__main__":

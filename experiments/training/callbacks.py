@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 import time
@@ -31,26 +32,25 @@ class Clock(pl.Callback):
     """Ends the run after ``batches`` batches, when its time is up, or on SIGTERM, SIGINT or SIGUSR1.
 
     A second signal acts as it would without this callback. Lightning's own handler of SIGTERM is replaced,
-    since it ends the run without a checkpoint.
+    since it ends the run without a checkpoint; its `Timer` knows no signals, and validates before it stops.
 
     Attributes:
         reason: why the run ended: `FINISHED`, `OUT_OF_TIME`, or the signal's name.
     """
 
     def __init__(self, batches: int, max_time: timedelta | None = None) -> None:
-        self.batches, self.max_time = batches, max_time
+        self.batches = batches
+        self.seconds = math.inf if max_time is None else max_time.total_seconds()
         self.reason: str | None = None
         self._signal: str | None = None
         self._previous: dict[signal.Signals, Any] = {}
         self._started = time.monotonic()
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: CompressionModule) -> None:
+    def on_train_start(self, *_: Any) -> None:
         if threading.current_thread() is threading.main_thread():
             self._previous = {s: signal.signal(s, self._on_signal) for s in _SIGNALS}
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: CompressionModule, outputs: Any, batch: Batch, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: CompressionModule, *_: Any) -> None:
         seen = pl_module.batches_seen
         # Loggers take the value of this name as their step.
         pl_module.log("step", float(seen))
@@ -64,21 +64,17 @@ class Clock(pl.Callback):
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: CompressionModule) -> None:
         pl_module.log("step", float(pl_module.batches_seen), sync_dist=True)
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: CompressionModule) -> None:
+    def on_train_end(self, *_: Any) -> None:
         # Now, and not at teardown: Lightning puts back what was there before it in between.
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous = {}
 
-    def on_exception(
-        self, trainer: pl.Trainer, pl_module: CompressionModule, exception: BaseException
-    ) -> None:
-        self.on_train_end(trainer, pl_module)
+    def on_exception(self, *_: Any) -> None:
+        self.on_train_end()
 
     def _interruption(self, trainer: pl.Trainer) -> str | None:
-        timed_out = (
-            self.max_time is not None and time.monotonic() - self._started > self.max_time.total_seconds()
-        )
+        timed_out = time.monotonic() - self._started > self.seconds
         mine = self._signal or (OUT_OF_TIME if timed_out else None)
         if trainer.world_size == 1:
             return mine
@@ -120,9 +116,7 @@ class Checkpoints(pl.Callback):
     ) -> None:
         checkpoint[CONFIG_KEY], checkpoint[PROCESSES_KEY] = self.yaml, trainer.world_size
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: CompressionModule, outputs: Any, batch: Batch, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: CompressionModule, *_: Any) -> None:
         seen = pl_module.batches_seen
         if due(seen, self.config.checkpoint_every) or trainer.should_stop:
             self._save_weights(pl_module, WEIGHTS)
@@ -136,16 +130,18 @@ class Checkpoints(pl.Callback):
 
 
 class Meters(pl.Callback):
-    """Logs learning rates and the rate of training, in pictures a second over all processes."""
+    """Logs learning rates and the rate of training, in pictures a second over all processes.
+
+    Lightning's `LearningRateMonitor` names rates by the optimisers' class, one for all networks here; it and
+    `ThroughputMonitor` write lines of their own, at Lightning's count, and not beside the losses of the batch.
+    """
 
     def __init__(self) -> None:
         self.images_per_second = 0.0
         self._since: float | None = None
         self._images = 0
 
-    def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: CompressionModule, batch: Batch, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, *_: Any) -> None:
         if self._since is None:
             self._since, self._images = time.monotonic(), 0
 
@@ -161,7 +157,7 @@ class Meters(pl.Callback):
         for name, optimiser in zip(pl_module.optimiser_names, trainer.optimizers, strict=True):
             pl_module.log(f"learning_rate/{name}", optimiser.param_groups[0]["lr"])
 
-    def on_validation_start(self, trainer: pl.Trainer, pl_module: CompressionModule) -> None:
+    def on_validation_start(self, *_: Any) -> None:
         # Validation is not training: the meter starts anew after it.
         self._since = None
 

@@ -10,12 +10,14 @@ import secrets
 import time
 from argparse import Namespace
 from collections.abc import Mapping
+from dataclasses import astuple, fields
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning.loggers import Logger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
+from eval.schema import CodecResult, Means
 from experiments.training.folder import METRICS
 from lightning_modules.codec.errors import ToolError
 from lightning_modules.codec.files import atomic_file
@@ -25,6 +27,9 @@ PROJECT = "genic"
 
 class JsonlLogger(Logger):
     """One JSON object a logging event: ``batch``, ``seconds`` of training so far, and the values.
+
+    Lightning's `CSVLogger` rewrites its whole file for each new column, and neither goes back to the checkpoint that a
+    run is resumed from nor counts the seconds before it.
 
     Args:
         folder: of the run.
@@ -130,3 +135,10 @@ def finish_wandb(logger: WandbLogger) -> None:
     logger.experiment.finish()
     if offline:
         print(f"Weights & Biases has no account here: the run is in {directory}\n    wandb sync {directory}")
+
+
+def log_table(logger: WandbLogger, result: CodecResult) -> None:
+    """The means of each quality as a table in Weights & Biases."""
+    columns = ["quality", *(field.name for field in fields(Means))]
+    rows = [[point.quality, *astuple(point.mean)] for point in result.points]
+    logger.log_table(f"rd/{result.data}", columns=columns, data=rows)

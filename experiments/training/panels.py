@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
-from PIL import Image, ImageDraw
+import torch
+from PIL import Image, ImageDraw, ImageOps
 from torch import Tensor
+from torchvision.transforms.functional import to_pil_image
+from torchvision.utils import make_grid
 
 _TITLE_HEIGHT = 14
 
@@ -17,16 +19,11 @@ def picture_grid(panels: Mapping[str, Tensor]) -> Image.Image:
     Args:
         panels: [B, 3, H, W] in [0, 1] by title, all of one size.
     """
-    columns = [_to_uint8(pictures) for pictures in panels.values()]
-    rows = np.concatenate([np.concatenate(list(column), axis=0) for column in columns], axis=1)
-    grid = Image.new("RGB", (rows.shape[1], rows.shape[0] + _TITLE_HEIGHT), "white")
-    grid.paste(Image.fromarray(rows), (0, _TITLE_HEIGHT))
-    draw = ImageDraw.Draw(grid)
+    pictures = torch.stack(list(panels.values()), 1)
+    grid = make_grid(pictures.flatten(0, 1), nrow=len(panels), padding=0)
+    picture = to_pil_image(grid.clamp(0, 1).mul(255).round().byte())
+    sheet = ImageOps.expand(picture, (0, _TITLE_HEIGHT, 0, 0), "white")
+    draw = ImageDraw.Draw(sheet)
     for k, title in enumerate(panels):
-        draw.text((k * columns[0].shape[2] + 2, 1), title, fill="black")
-    return grid
-
-
-def _to_uint8(pictures: Tensor) -> np.ndarray:
-    """[B, 3, H, W] in [0, 1] -> uint8 [B, H, W, 3], rounded."""
-    return pictures.clamp(0, 1).mul(255).round().byte().permute(0, 2, 3, 1).numpy()
+        draw.text((k * pictures.shape[-1] + 2, 1), title, fill="black")
+    return sheet

@@ -9,13 +9,14 @@ import pytorch_lightning as pl
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from datamodules.batch import Batch
 from experiments.training.callbacks import Meters, due
 from lightning_modules.base import CompressionModule
 
 
 class ProgressDisplay(pl.Callback):
     """Batches done and to go, pictures a second, and what was last logged, on rank zero.
+
+    Lightning's `RichProgressBar` shows epochs, of which a run has one without an end, and nothing off a terminal.
 
     Args:
         batches: length of the run.
@@ -38,9 +39,7 @@ class ProgressDisplay(pl.Callback):
         )
         self._bar.start()
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: CompressionModule, outputs: Any, batch: Batch, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: CompressionModule, *_: Any) -> None:
         if not trainer.is_global_zero:
             return
         seen = pl_module.batches_seen
@@ -50,16 +49,12 @@ class ProgressDisplay(pl.Callback):
             if logging:
                 self._bar.update(self._task, values=self._values(trainer))
         elif logging:
-            stamp = time.strftime("%H:%M:%S")
-            self.console.print(
-                f"{stamp} batch {seen}/{self.batches}  {self._values(trainer)}", highlight=False
-            )
+            line = f"{time.strftime('%H:%M:%S')} batch {seen}/{self.batches}  {self._values(trainer)}"
+            self.console.print(line, highlight=False)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: CompressionModule) -> None:
-        if trainer.is_global_zero:
-            values = _format(trainer, "validation/")
-            if values:
-                self.console.print(f"validated at batch {pl_module.batches_seen}  {values}", highlight=False)
+        if trainer.is_global_zero and (values := _format(trainer, "validation/")):
+            self.console.print(f"validated at batch {pl_module.batches_seen}  {values}", highlight=False)
 
     def teardown(self, trainer: pl.Trainer, pl_module: CompressionModule, stage: str) -> None:
         if self._bar is not None:
@@ -72,7 +67,5 @@ class ProgressDisplay(pl.Callback):
 
 
 def _format(trainer: pl.Trainer, group: str) -> str:
-    chosen = {
-        k.removeprefix(group): float(v) for k, v in trainer.callback_metrics.items() if k.startswith(group)
-    }
-    return "  ".join(f"{name} {value:.4g}" for name, value in chosen.items())
+    values = trainer.callback_metrics.items()
+    return "  ".join(f"{k.removeprefix(group)} {float(v):.4g}" for k, v in values if k.startswith(group))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from experiments.paper_tables.common import save_figure, show
 from experiments.paper_tables.extreme_semantic.scenes import Pictures, Row
 from lightning_modules.codec.errors import ConfigError
 from lightning_modules.extreme_semantic.codec import ExtremeSemanticCodec
@@ -23,7 +24,6 @@ def draw(
         name: of the picture; None for the one in the middle.
         best: GC's row at the largest C, and HEVC's within its bytes and within twice as many, by scheme.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     names = list(pictures.images)
@@ -47,14 +47,10 @@ def draw(
         (f"HEVC, {len(hevc.data)} bytes", hevc.picture),
         (f"HEVC, {len(twice.data)} bytes", twice.picture),
     )
-    figure = Figure(figsize=(16, 6.6), facecolor="white", layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = Figure(figsize=(16, 6.6), layout="constrained")
     axes = figure.subplots(2, 4).flatten()
+    axes[-1].set_axis_off()
     for axis, (title, picture) in zip(axes, panels, strict=False):
         flat = {"cmap": "tab20" if picture.dtype != bool else "gray", "interpolation": "nearest"}
-        axis.imshow(picture, **(flat if picture.ndim == 2 else {}))
-        axis.set_title(title)
-    for axis in axes:
-        axis.set_axis_off()
-    out.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out / "figure.png", dpi=80)
+        show(axis, title, picture, **(flat if picture.ndim == 2 else {}))
+    save_figure(figure, out / "figure.png", 80)

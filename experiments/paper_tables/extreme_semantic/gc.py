@@ -6,24 +6,22 @@ Every figure is of whole files, decoded in a fresh process.
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from datamodules.camvid import CLASSES
 from datamodules.config import ROOT_VARIABLE
 from eval.distances import embed, frechet, kernel_distance
 from eval.metrics import unavailable
-from eval.provenance import provenance
 from eval.runner import WorkerPairs
 from eval.segmentation import KINDS, Segmenter, load_segmenter, save_segmenter, scores, train_segmenter
 from eval.tables import number, table
+from experiments.command import listed
+from experiments.paper_tables.common import parser, save
 from experiments.paper_tables.extreme_semantic.figure import draw
 from experiments.paper_tables.extreme_semantic.scenes import (
     Pictures,
@@ -35,8 +33,6 @@ from experiments.paper_tables.extreme_semantic.scenes import (
 from experiments.paper_tables.extreme_semantic.selective import selective_rows, selective_text
 from lightning_modules.codec.contract import Image
 from lightning_modules.codec.errors import ConfigError
-from lightning_modules.codec.files import write_atomic
-from lightning_modules.extreme_semantic.codec import ExtremeSemanticCodec
 from lightning_modules.registry import open_codec
 from losses.perceptual import FrozenFeatures
 
@@ -45,8 +41,6 @@ PATCH = 96
 KNOWN = len(CLASSES) - 1  # unlabelled pixels count for nothing
 SETS = ("camvid", "kodak")
 CLASSICAL = (("HEVC", "hevc"), ("AVIF", "avif"), ("WebP", "webp"))
-
-
 LPIPS = "lpips_alex"
 
 
@@ -108,73 +102,46 @@ def main(arguments: Sequence[str] | None = None) -> int:
     backbone = FrozenFeatures(BACKBONE, backbone_file, [4], mean=(0.5,) * 3, std=(0.5,) * 3, pad_type="same")
     segmenters = {kind: _segmenter(kind, options, backbone_file) for kind in options.segmenters}
     why_no_lpips = unavailable(LPIPS)
+    networks = [] if why_no_lpips else [LPIPS]
     results, lines = {}, ["# Extreme semantic compression", _preamble(options, why_no_lpips)]
-    with WorkerPairs() as workers:
+    with WorkerPairs(options.devices, options.threads) as workers:
         for data in options.data:
-            networks = [] if why_no_lpips else [LPIPS]
             pictures = load_pictures(data, options.root, options.limit, options.out, workers, networks)
             judge = Judge(pictures, backbone, segmenters)
             rows, sweep, best = _generative(pictures, judge, options)
             lines += _rows_text(pictures, judge, rows)
-            results[data] = [dataclasses.asdict(row) for row in rows]
+            results[data] = rows
             if data == "camvid":
                 found = _same_distance(rows, sweep)
-                results["hevc"] = {"curve": [dataclasses.asdict(row) for row in sweep], "same": found}
-                lines.append(_rates_text(found, sweep))
-                name, codec = _codec(options.weights)
+                name = f"extreme_semantic:{options.weights}"
+                codec = open_codec(name)
                 selective = selective_rows(codec, pictures, name)
-                results["selective"] = [dataclasses.asdict(row) for row in selective]
-                lines += selective_text(selective)
+                results |= {"hevc": {"curve": sweep, "same": found}, "selective": selective}
                 draw(codec, pictures, options.picture, best, options.out)
-                lines.append("![](figure.png)")
-    where = provenance(torch.get_num_threads(), 1)
-    lines.append(f"{where.machine}, {where.threads} threads, {where.date}.")
-    options.out.mkdir(parents=True, exist_ok=True)
-    results["provenance"] = dataclasses.asdict(where)
-    write_atomic(options.out / "table.json", (json.dumps(results, indent=1) + "\n").encode())
-    write_atomic(options.out / "table.md", ("\n\n".join(lines) + "\n").encode())
-    print((options.out / "table.md").read_text())
+                lines += [_rates_text(found, sweep), *selective_text(selective), "![](figure.png)"]
+    save(options.out, "table", "\n\n".join(lines), results, options.threads)
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.tables extreme_semantic", description=__doc__.partition("\n")[0]
-    )
-    parser.add_argument("--weights", default="small", help="preset, file or run of conditional GC and SC")
-    parser.add_argument(
-        "--unconditional", metavar="WEIGHTS", help="GC with an unconditional D (default: left out)"
-    )
-    parser.add_argument("--data", nargs="+", default=list(SETS), choices=SETS, help="sets (default: both)")
-    parser.add_argument("--root", metavar="DIR", help="folder of the data sets (default: $GENIC_DATA)")
-    parser.add_argument(
+    sets = {"nargs": "+", "default": list(SETS), "choices": SETS, "help": "sets (default: both)"}
+    found = parser("extreme_semantic", "", __doc__, **sets)
+    found.add_argument("--weights", default="small", help="preset, file or run of conditional GC and SC")
+    found.add_argument("--unconditional", metavar="WEIGHTS", help="GC with an unconditional D")
+    found.add_argument(
         "--backbone", type=Path, metavar="FILE", help=f"weights of {BACKBONE} (default: in the root)"
     )
-    parser.add_argument(
-        "--segmenters",
-        nargs="*",
-        default=list(KINDS),
-        metavar="KIND",
-        help="networks for mIoU (default: both)",
+    kinds = ", ".join(KINDS)
+    found.add_argument(
+        "--segmenters", nargs="*", default=list(KINDS), metavar="KIND", help=f"for mIoU (default: {kinds})"
     )
-    parser.add_argument(
-        "--segmenter-batches",
-        type=int,
-        default=1000,
-        metavar="N",
-        help="of 8 crops, to train each (default: 1000)",
+    found.add_argument(
+        "--segmenter-batches", type=int, default=1000, metavar="N", help="of 8 crops, to train each"
     )
-    parser.add_argument("--limit", type=int, metavar="K", help="at most K pictures of each data set")
-    parser.add_argument(
-        "--sweep", type=_integers, default=(51, 48, 45, 42, 39, 36), metavar="QP,…", help="of HEVC"
-    )
-    parser.add_argument("--picture", metavar="NAME", help="of the figure (default: the one in the middle)")
-    parser.add_argument("--out", type=Path, default=Path("results/tables/extreme_semantic"), metavar="DIR")
-    return parser
-
-
-def _integers(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(",") if part)
+    qualities = [51, 48, 45, 42, 39, 36]
+    found.add_argument("--sweep", type=listed(int), default=qualities, metavar="QP,…", help="of HEVC")
+    found.add_argument("--picture", metavar="NAME", help="of the figure (default: the one in the middle)")
+    return found
 
 
 def _backbone_file(options: argparse.Namespace) -> Path:
@@ -186,11 +153,6 @@ def _backbone_file(options: argparse.Namespace) -> Path:
             f"the features of the distances need weights: set {ROOT_VARIABLE}, or give --backbone FILE"
         )
     return Path(root) / f"weights/{BACKBONE}_imagenet.safetensors"
-
-
-def _codec(which: str) -> tuple[str, ExtremeSemanticCodec]:
-    name = f"extreme_semantic:{which}"
-    return name, open_codec(name)
 
 
 def _segmenter(kind: str, options: argparse.Namespace, backbone: Path) -> Segmenter:
@@ -206,11 +168,11 @@ def _generative(
 ) -> tuple[list[Figures], list[Figures], dict[str, Row]]:
     """Rows of GC at every C, each followed by the classical codecs within the same bytes; HEVC's rows at fixed QPs, for
     scenes with labels; and the rows of the last C by scheme's first word, with HEVC's at twice the bytes."""
-    name, codec = _codec(options.weights)
+    name = f"extreme_semantic:{options.weights}"
     rows: list[Row] = []
-    for quality in codec.qualities:
+    for quality in open_codec(name).qualities:
         label = f"C = {quality:g}"
-        rows.append(pictures.row(f"GC {label}", name, lambda _, q=quality: {"quality": q}))
+        rows.append(pictures.at(f"GC {label}", name, quality))
         limits = rows[-1].sizes
         rows += [pictures.within(f"{title} ≤ {label}", other, limits) for title, other in CLASSICAL]
     best = {row.scheme.partition(" ")[0]: row for row in rows[-1 - len(CLASSICAL) :]}
@@ -218,13 +180,11 @@ def _generative(
     if pictures.labels:
         twice = {name: 2 * size for name, size in best["GC"].sizes.items()}
         best["HEVC, twice"] = pictures.within("", "hevc", twice)
-        sweep = [pictures.row(f"hevc {qp}", "hevc", lambda _, qp=qp: {"quality": qp}) for qp in options.sweep]
+        sweep = [pictures.at(f"hevc {qp}", "hevc", qp) for qp in options.sweep]
     if options.unconditional:
-        name, other = _codec(options.unconditional)
-        rows += [
-            pictures.row(f"GC C = {q:g}, unconditional", name, lambda _, q=q: {"quality": q})
-            for q in other.qualities
-        ]
+        name = f"extreme_semantic:{options.unconditional}"
+        qualities = open_codec(name).qualities
+        rows += [pictures.at(f"GC C = {q:g}, unconditional", name, q) for q in qualities]
     return [judge.figures(row) for row in rows], [judge.figures(row) for row in sweep], best
 
 
@@ -271,14 +231,11 @@ def _rows_text(pictures: Pictures, judge: Judge, rows: Sequence[Figures]) -> lis
     lines = [f"## GC on {pictures.name} ({count})", table(header, body)]
     if kinds:
         found = judge.recognised(pictures.images)
-        lines.append(
-            "On the originals: "
-            + "; ".join(
-                f"{kind}: mIoU {100 * s['miou']:.1f} %, {100 * s['accuracy']:.1f} % of the pixels"
-                for kind, s in found.items()
-            )
-            + "."
-        )
+        each = [
+            f"{kind}: mIoU {100 * s['miou']:.1f} %, {100 * s['accuracy']:.1f} % of the pixels"
+            for kind, s in found.items()
+        ]
+        lines.append(f"On the originals: {'; '.join(each)}.")
     return lines
 
 
@@ -291,15 +248,10 @@ def _rate_text(found: SameRate | None, bpp: float) -> str:
 
 def _rates_text(found: Sequence[Mapping[str, object]], sweep: Sequence[Figures]) -> str:
     measures = [key for key in found[0] if key not in ("scheme", "bpp")]
-    body = []
-    for entry in found:
-        body.append(
-            [
-                entry["scheme"],
-                number(entry["bpp"], 4),
-                *(_rate_text(entry[m], entry["bpp"]) for m in measures),
-            ]
-        )
+    body = [
+        [one["scheme"], number(one["bpp"], 4), *(_rate_text(one[m], one["bpp"]) for m in measures)]
+        for one in found
+    ]
     kinds = list(sweep[0].miou)
     curve = [
         [r.scheme, number(r.bpp, 4), number(r.psnr, 2), number(r.frechet, 2)]

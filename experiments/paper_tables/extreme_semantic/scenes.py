@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from datamodules import DataConfig, make_datamodule
 from datamodules.images import ImageItem, read_image, read_label
 from eval.runner import Task, WorkerPairs, measure_files
 from eval.schema import ImageResult
+from experiments.paper_tables.common import dataset, spaced, within_or_smallest
 from lightning_modules.codec.contract import Image
-from lightning_modules.codec.errors import DataError, GenicError, TargetError
-
-COARSEST = {"hevc": 51, "avif": 0, "webp": 0}
-"""Quality of the least files that a classical codec makes here."""
 
 
 class Measured(NamedTuple):
@@ -66,41 +62,28 @@ class Pictures:
     def __post_init__(self) -> None:
         object.__setattr__(self, "images", {name: item.read() for name, item in self.items.items()})
 
-    def row(self, scheme: str, codec: str, options: Callable[[str], Mapping[str, object]]) -> Row:
-        """Files of all pictures by ``codec``; ``options(name)``: of `Codec.encode`, quality or target among them."""
-        tasks = [self._task(name, codec, options(name)) for name in self.items]
-        return Row(scheme, dict(zip(self.items, self._measured(tasks), strict=True)))
+    def at(self, scheme: str, codec: str, quality: float) -> Row:
+        """Files of all pictures at a quality."""
+        return self.row(scheme, [Task(item, codec, quality) for item in self.items.values()])
 
     def within(self, scheme: str, codec: str, limits: Mapping[str, int]) -> Row:
-        """The finest quality, picture by picture, within ``limits`` bytes; the coarsest where none is."""
-        failed: set[str] = set()
-
-        def coarsest(task: Task, error: GenicError) -> None:
-            if not isinstance(error, TargetError):
-                raise error
-            failed.add(task.item.name)
-
+        """The finest quality, picture by picture, within ``limits`` bytes; the smallest file where none is."""
         tasks = [Task(item, codec, target_bytes=limits[name]) for name, item in self.items.items()]
-        how = {"store": self.folder / "measured", "save_decoded": self.folder / "decoded"}
-        measure_files(tasks, self.workers, networks=self.networks, on_error=coarsest, **how)
-        tasks = [
-            Task(task.item, codec, COARSEST[codec]) if task.item.name in failed else task for task in tasks
-        ]
-        return Row(scheme, dict(zip(self.items, self._measured(tasks), strict=True)))
+        return self.row(scheme, within_or_smallest(tasks, **self._how))
 
-    def _task(self, name: str, codec: str, options: Mapping[str, object]) -> Task:
-        own = {key: value for key, value in options.items() if key != "quality"}
-        return Task(self.items[name], codec, options.get("quality"), options=own)
+    def row(self, scheme: str, tasks: Sequence[Task]) -> Row:
+        """A task a picture, in their order."""
+        files = {}
+        results = measure_files(tasks, **self._how)
+        for name, task, result in zip(self.items, tasks, results, strict=True):
+            path = task.saved(self._how["save_decoded"])
+            files[name] = Measured(result, path.with_suffix(".gnc").read_bytes(), read_image(path))
+        return Row(scheme, files)
 
-    def _measured(self, tasks: Sequence[Task]) -> list[Measured]:
-        store, decoded = self.folder / "measured", self.folder / "decoded"
-        how = {"store": store, "save_decoded": decoded}
-        results = measure_files(tasks, self.workers, networks=self.networks, **how)
-        paths = [task.saved(decoded) for task in tasks]
-        return [
-            Measured(result, path.with_suffix(".gnc").read_bytes(), read_image(path))
-            for result, path in zip(results, paths, strict=True)
-        ]
+    @property
+    def _how(self) -> dict[str, Any]:
+        folders = {"store": self.folder / "measured", "save_decoded": self.folder / "decoded"}
+        return {"workers": self.workers, "networks": self.networks, **folders}
 
 
 def load_pictures(
@@ -112,13 +95,8 @@ def load_pictures(
     networks: Sequence[str] = (),
 ) -> Pictures:
     """The evaluation pictures of a data set, ``limit`` of them evenly spaced, and their labels where it has any."""
-    module = make_datamodule(DataConfig(name=data, root=root))
-    items = module.evaluation_images()
-    if not items:
-        raise DataError(f"data set {data!r} has no pictures to evaluate on: set GENIC_DATA or --root")
-    count = min(limit or len(items), len(items))
-    chosen = [items[k * len(items) // count] for k in range(count)]
-    named = {item.name.replace("/", "-").rpartition(".")[0]: item for item in chosen}
+    module, items = dataset(data, root)
+    named = {item.name.replace("/", "-").rpartition(".")[0]: item for item in spaced(items, limit)}
     labels = {}
     if data == "camvid":
         labels = {n: read_label(module.label_path("semantic", item.name)) for n, item in named.items()}

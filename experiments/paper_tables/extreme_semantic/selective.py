@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from scipy import ndimage
 
+from eval.runner import Task
 from eval.tables import number, table
 from experiments.paper_tables.extreme_semantic.scenes import Pictures, Row
 from lightning_modules.codec.learned import padded
@@ -17,15 +18,8 @@ from lightning_modules.extreme_semantic.codec import ExtremeSemanticCodec
 from lightning_modules.extreme_semantic.map_coding import CODERS, map_sizes
 from lightning_modules.extreme_semantic.maps import class_numbers, heat_of, wanted_positions
 
-SYNTHESISED = (
-    "",
-    "sky",
-    "road,sky",
-    "road,building,sky",
-    "road,building,sky,tree,pavement",
-    None,
-)
-"""Classes synthesised; None for all."""
+SYNTHESISED = ("", "sky", "road,sky", "road,building,sky", "road,building,sky,tree,pavement")
+"""Classes synthesised; all of them come last."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +50,14 @@ class SelectiveRow:
 
 
 def selective_rows(codec: ExtremeSemanticCodec, pictures: Pictures, name: str) -> list[SelectiveRow]:
-    """A row for each of `SYNTHESISED`; ``name`` is the codec's, for other processes."""
-    names = [_names(codec, which) for which in SYNTHESISED]
-    rows = [
-        pictures.row(which, name, lambda n, which=which: {"labels": pictures.labels[n], "synthesise": which})
-        for which in names
-    ]
+    """A row for each of `SYNTHESISED` and one for all; ``name`` is the codec's, for other processes."""
+    rows = []
+    for which in (*SYNTHESISED, ",".join(codec.config.classes)):
+        tasks = [
+            Task(item, name, options={"labels": pictures.labels[n], "synthesise": which})
+            for n, item in pictures.items.items()
+        ]
+        rows.append(pictures.row(which, tasks))
     return [_row(codec, pictures, row, rows[0]) for row in rows]
 
 
@@ -80,19 +76,7 @@ def selective_text(rows: Sequence[SelectiveRow]) -> list[str]:
         ]
         for row in rows
     ]
-    header = [
-        "synthesised",
-        "share",
-        "margin",
-        "bytes",
-        "latents",
-        "map",
-        "saved",
-        "PSNR",
-        "(GC)",
-        "PSNR inside",
-        "(GC)",
-    ]
+    sizes, quality = ["bytes", "latents", "map", "saved"], ["PSNR", "(GC)", "PSNR inside", "(GC)"]
     maps = [[row.synthesised, *(number(row.maps[coder], 0) for coder in CODERS)] for row in rows if row.maps]
     return [
         "## SC: bytes against the share synthesised",
@@ -100,22 +84,13 @@ def selective_text(rows: Sequence[SelectiveRow]) -> list[str]:
         "classes; the margin is preserved as well, for the sake of its wanted neighbours. PSNR is over the pixels "
         "of wanted positions of all pictures together, beside the same pixels' in the files with nothing synthesised; "
         "inside: without the positions next to one that is not wanted.",
-        table(header, body),
+        table(["synthesised", "share", "margin", *sizes, *quality], body),
         "Bytes of the map by each lossless coder tried; the smallest is in the file:",
         table(["synthesised", *CODERS], maps),
     ]
 
 
-def _names(codec: ExtremeSemanticCodec, which: str | None) -> str:
-    return ",".join(codec.config.classes) if which is None else which
-
-
-def _row(
-    codec: ExtremeSemanticCodec,
-    pictures: Pictures,
-    row: Row,
-    whole: Row,
-) -> SelectiveRow:
+def _row(codec: ExtremeSemanticCodec, pictures: Pictures, row: Row, whole: Row) -> SelectiveRow:
     stride, classes = codec.config.latent_stride, len(codec.config.classes)
     sums = np.zeros((4, 2))
     shares, margins, ledgers, maps = [], [], [], []

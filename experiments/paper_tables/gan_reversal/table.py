@@ -6,27 +6,50 @@ A 480×360 picture becomes 128×128 as its central 360×360 square, scaled by a 
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import json
+import io
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image as PillowImage
 
-from datamodules import DataConfig, make_datamodule
-from eval.provenance import provenance
 from eval.runner import Loaded, Task, WorkerPairs, measure_files
-from eval.schema import ImageResult
 from eval.tables import number, table
-from experiments.paper_tables.files import Row, png_row, png_size
+from experiments.command import listed
+from experiments.paper_tables.common import dataset, parser, save, save_figure, spaced, within_or_smallest
 from lightning_modules.codec.contract import Codec, Image
-from lightning_modules.codec.errors import ConfigError, DataError, GenicError, TargetError
-from lightning_modules.codec.files import write_atomic
+from lightning_modules.codec.errors import DataError
 from lightning_modules.registry import open_codec
+
+
+@dataclass(frozen=True)
+class Row:
+    """Means over pictures; each picture counts once.
+
+    Attributes:
+        scheme: name in the table. pictures: how many.
+        bpp: bits of the whole file a pixel. ratio: bytes of the pictures' PNG files to those of these files.
+        psnr: dB, of each picture, then the mean. mse: on the scale 0 to 255. ssim: see `eval.metrics`.
+        seconds: of encoding, a picture; None where it was not timed.
+        largest: bytes of the largest file.
+        files: what is known of each file: name, bytes, psnr, ssim, seconds and the options of its search.
+    """
+
+    scheme: str
+    pictures: int
+    bpp: float
+    ratio: float
+    psnr: float
+    mse: float
+    ssim: float
+    seconds: float | None = None
+    largest: int = 0
+    files: tuple[dict[str, object], ...] = ()
+
 
 # 'Summary of the metrics': bpp, compression ratio, PSNR, MSE, SSIM, on pictures that the publication does not name.
 PUBLISHED = (
@@ -56,71 +79,90 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     codec = open_codec(f"gan_reversal:{options.weights}")
     parts = _pictures(options.data, options.root, options.limit)
-    chosen = _spaced(parts["unseen"], min(options.effort_pictures, len(parts["unseen"])))
+    chosen = spaced(parts["unseen"], options.effort_pictures)
     with WorkerPairs(options.devices, options.threads) as workers:
         rows = {
-            part: [png_row({item.name: item.image for item in items})]
-            + [_row(scheme, tasks, options, workers) for scheme, tasks in _schemes(items, options, part)]
+            part: [
+                png_row(items),
+                *(measured(*row, workers, options.out) for row in _schemes(items, options, part)),
+            ]
             for part, items in parts.items()
         }
-        effort = [
-            _row(f"effort {level}", [_ours(item, options, effort=level) for item in chosen], options, workers)
-            for level in options.efforts
-        ]
-    few = _spaced(parts["unseen"], min(SPEED_PICTURES, len(parts["unseen"])))
-    _write(options, rows, effort, _speed(codec, [item.image for item in few], options))
-    print((options.out / "table.md").read_text())
+        effort = []
+        for level in options.efforts:
+            tasks = [_ours(item, options, effort=level) for item in chosen]
+            effort.append(measured(f"effort {level}", tasks, workers, options.out))
+    speed = _speed(codec, [item.image for item in spaced(parts["unseen"], SPEED_PICTURES)], options)
+    if effort:
+        _plot(effort, options.out / "effort.png")
+    record = {
+        "limit_bytes": options.bytes,
+        "weights": options.weights,
+        "rows": {part: [_plain(row) for row in found] for part, found in rows.items()},
+        "effort": [_plain(row) for row in effort],
+        "speed": speed,
+    }
+    save(options.out, "table", _page(options, rows, effort, speed), record, options.threads)
     return 0
 
 
+def png_row(items: Sequence[Loaded]) -> Row:
+    """The first row: lossless."""
+    bpp = [8 * png_size(item.image) / item.image[..., 0].size for item in items]
+    return Row("PNG", len(bpp), float(np.mean(bpp)), 1.0, math.inf, 0.0, 1.0)
+
+
+def png_size(image: Image) -> int:
+    """Bytes of the picture as an optimised PNG."""
+    out = io.BytesIO()
+    PillowImage.fromarray(image).save(out, "PNG", optimize=True)
+    return len(out.getvalue())
+
+
+def measured(scheme: str, tasks: Sequence[Task], workers: WorkerPairs, out: Path) -> Row:
+    """Means over the files of a scheme, the smallest there is where none keeps to the bytes; the name says so."""
+    how = {"store": out / "measured", "save_decoded": out / "files"}
+    kept = within_or_smallest(tasks, workers, **how)
+    if [task.target_bytes for task in kept] != [task.target_bytes for task in tasks]:
+        scheme = f"{scheme} or its smallest file"
+    files, figures = [], []
+    for task, found in zip(kept, measure_files(kept, workers, **how), strict=True):
+        mse = 255**2 / 10 ** (found.psnr_rgb / 10)
+        ratio = png_size(task.item.image) / found.bytes
+        figures.append((found.bpp, ratio, found.psnr_rgb, mse, found.ssim, found.encode_seconds))
+        own = {"name": found.name, "bytes": found.bytes, "psnr": found.psnr_rgb, "ssim": found.ssim}
+        files.append(own | {"seconds": found.encode_seconds} | dict(task.options))
+    means = (float(value) for value in np.mean(figures, 0))
+    return Row(scheme, len(files), *means, max(file["bytes"] for file in files), tuple(files))
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.tables gan_reversal", description=__doc__.partition("\n")[0]
-    )
-    parser.add_argument("--weights", default="small", help="preset, file or run (default: small)")
-    parser.add_argument(
-        "--data", default="camvid", help="set of related pictures; its train part is the seen one"
-    )
-    parser.add_argument("--root", metavar="DIR", help="folder of the data sets (default: $GENIC_DATA)")
-    parser.add_argument("--limit", type=int, metavar="K", help="at most K pictures of each part")
-    parser.add_argument("--bytes", type=int, default=LIMIT, metavar="N", help=f"of a file (default: {LIMIT})")
-    parser.add_argument(
+    related = "set of related pictures; its train part is the seen one"
+    found = parser("gan_reversal", "", __doc__, default="camvid", help=related)
+    found.add_argument("--weights", default="small", help="preset, file or run (default: small)")
+    found.add_argument("--bytes", type=int, default=LIMIT, metavar="N", help=f"of a file (default: {LIMIT})")
+    found.add_argument(
         "--effort", type=int, metavar="0…9", help="of the table's search (default: the preset's)"
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of every search")
-    parser.add_argument(
-        "--efforts", type=_integers, default=(0, 3, 5, 7, 9), metavar="A,B,…", help="of the curve"
+    found.add_argument("--seed", type=int, default=0, metavar="N", help="of every search")
+    found.add_argument(
+        "--efforts", type=listed(int), default=[0, 3, 5, 7, 9], metavar="A,B,…", help="of the curve"
     )
-    parser.add_argument(
-        "--effort-pictures", type=int, default=16, metavar="K", help="unseen ones, for the curve"
-    )
-    parser.add_argument("--devices", type=int, default=1, metavar="N", help="worker pairs (default: 1)")
-    parser.add_argument("--threads", type=int, default=1, metavar="T", help="of each process (default: 1)")
-    parser.add_argument("--out", type=Path, default=Path("results/tables/gan_reversal"), metavar="DIR")
-    return parser
-
-
-def _integers(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(",") if part)
+    found.add_argument("--effort-pictures", type=int, default=16, metavar="K", help="unseen, for the curve")
+    return found
 
 
 def _pictures(data: str, root: str | None, limit: int | None) -> dict[str, list[Loaded]]:
     """128×128 pictures: unseen ones, and as many of those trained on, evenly spaced."""
-    module = make_datamodule(DataConfig(name=data, root=root))
-    unseen, seen = module.evaluation_images(), module.items("train")
-    if not unseen or not seen:
-        raise DataError(f"data set {data!r} lacks pictures to train or to evaluate on")
-    if limit is not None and limit < 1:
-        raise ConfigError(f"--limit {limit}: at least 1")
-    count = min(len(unseen), len(seen), limit or len(unseen))
+    module, unseen = dataset(data, root)
+    seen = module.items("train")
+    if not seen:
+        raise DataError(f"data set {data!r} lacks pictures to train on")
+    count = min(len(seen), len(spaced(unseen, limit)))
     return {
-        part: [Loaded(item.name, square(item.read())) for item in _spaced(items, count)]
+        part: [Loaded(item.name, square(item.read())) for item in spaced(items, count)]
         for part, items in (("unseen", unseen), ("seen", seen))
     }
-
-
-def _spaced(items: Sequence, count: int) -> list:
-    return [items[k * len(items) // count] for k in range(count)]
 
 
 def _schemes(items: Sequence[Loaded], options: argparse.Namespace, part: str) -> list[tuple[str, list[Task]]]:
@@ -146,36 +188,6 @@ def _ours(item: Loaded, options: argparse.Namespace, **search: object) -> Task:
     return Task(item, f"gan_reversal:{options.weights}", target_bytes=options.bytes, options=search)
 
 
-def _row(scheme: str, tasks: Sequence[Task], options: argparse.Namespace, workers: WorkerPairs) -> Row:
-    """Means over the files of a scheme, the smallest there is where none keeps to the bytes; the name says so."""
-    smallest: dict[str, Task] = {}
-
-    def note(task: Task, error: GenicError) -> None:
-        if not isinstance(error, TargetError):
-            raise error
-        smallest[task.item.name] = dataclasses.replace(task, target_bytes=int(error.best))
-
-    how = {"store": options.out / "measured", "save_decoded": options.out / "files"}
-    results = measure_files(tasks, workers, on_error=note, **how)
-    if smallest:
-        scheme = f"{scheme} or its smallest file"
-        rest = iter(measure_files(list(smallest.values()), workers, **how))
-        results = [next(rest) if found is None else found for found in results]
-    return _means(scheme, tasks, results)
-
-
-def _means(scheme: str, tasks: Sequence[Task], results: Sequence[ImageResult]) -> Row:
-    files, figures = [], []
-    for task, found in zip(tasks, results, strict=True):
-        mse = 255**2 / 10 ** (found.psnr_rgb / 10)
-        ratio = png_size(task.item.image) / found.bytes
-        figures.append((found.bpp, ratio, found.psnr_rgb, mse, found.ssim, found.encode_seconds))
-        own = {"name": found.name, "bytes": found.bytes, "psnr": found.psnr_rgb, "ssim": found.ssim}
-        files.append(own | {"seconds": found.encode_seconds} | dict(task.options))
-    means = (float(value) for value in np.mean(figures, 0))
-    return Row(scheme, len(figures), *means, max(found.bytes for found in results), tuple(files))
-
-
 def _speed(codec: Codec, images: Sequence[Image], options: argparse.Namespace) -> dict[str, float]:
     """Seconds a picture, one at a time and in a batch."""
     search = {"target_bytes": options.bytes, "seed": options.seed}
@@ -187,14 +199,23 @@ def _speed(codec: Codec, images: Sequence[Image], options: argparse.Namespace) -
     for image in images[:4]:
         codec.encode(image, steps=SPEED_STEPS, **search)
     alone = (time.perf_counter() - begin) / len(images[:4])
-    return {"pictures": len(images), "alone": alone, "batch": batch, "ratio": alone / batch}
+    threads = torch.get_num_threads()
+    return {
+        "pictures": len(images),
+        "threads": threads,
+        "alone": alone,
+        "batch": batch,
+        "ratio": alone / batch,
+    }
 
 
-def _write(
-    options: argparse.Namespace, rows: dict[str, list[Row]], effort: list[Row], speed: dict[str, float]
-) -> None:
-    """``table.md``, ``table.json`` and ``effort.png`` below the output folder."""
-    where = provenance(options.threads, options.devices)
+def _page(
+    options: argparse.Namespace,
+    rows: Mapping[str, Sequence[Row]],
+    effort: Sequence[Row],
+    speed: Mapping[str, float],
+) -> str:
+    """Markdown."""
     lines = [
         "# GAN reversal",
         f"Files of at most {options.bytes} bytes at {SIDE}×{SIDE}, whole, decoded in a fresh "
@@ -210,27 +231,14 @@ def _write(
         ]
     lines += ["## As published, on other pictures", _table(PUBLISHED)]
     if effort:
-        _plot(effort, options.out / "effort.png")
-        lines += [
-            f"## Effort ({effort[0].pictures} unseen pictures)",
-            _table(effort),
-            "![](effort.png)",
-        ]
+        title = f"## Effort ({effort[0].pictures} unseen pictures)"
+        lines += [title, _table(effort), "![](effort.png)"]
     lines.append(
         f"Encoding at {SPEED_STEPS} steps: {speed['alone']:.2f} s a picture one at a time, "
-        f"{speed['batch']:.2f} s in a batch of {speed['pictures']}: {speed['ratio']:.1f} times faster. "
-        f"{where.machine}, {torch.get_num_threads()} threads."
+        f"{speed['batch']:.2f} s in a batch of {speed['pictures']}: {speed['ratio']:.1f} times faster, "
+        f"by {speed['threads']} threads."
     )
-    write_atomic(options.out / "table.md", ("\n\n".join(lines) + "\n").encode())
-    content = {
-        "limit_bytes": options.bytes,
-        "weights": options.weights,
-        "rows": {part: [_plain(row) for row in found] for part, found in rows.items()},
-        "effort": [_plain(row) for row in effort],
-        "speed": speed,
-        "provenance": dataclasses.asdict(where),
-    }
-    write_atomic(options.out / "table.json", (json.dumps(content, indent=1) + "\n").encode())
+    return "\n\n".join(lines)
 
 
 def _table(rows: Sequence[Row]) -> str:
@@ -254,15 +262,13 @@ def _table(rows: Sequence[Row]) -> str:
 
 
 def _plain(row: Row) -> dict[str, object]:
-    return {k: "inf" if v == math.inf else v for k, v in dataclasses.asdict(row).items()}
+    return {k: "inf" if v == math.inf else v for k, v in asdict(row).items()}
 
 
 def _plot(rows: Sequence[Row], path: Path) -> None:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6.4, 4.2), facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     axes = figure.add_subplot()
     axes.plot([row.seconds for row in rows], [row.ssim for row in rows], "o-", color="#d62728")
     for row in rows:
@@ -274,5 +280,4 @@ def _plot(rows: Sequence[Row], path: Path) -> None:
     axes.set_ylabel("SSIM")
     axes.set_title(f"Effort at {rows[0].bpp:.3f} bpp or less")
     axes.grid(alpha=0.3)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150, bbox_inches="tight")
+    save_figure(figure, path, 150)

@@ -15,13 +15,15 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
 from datamodules.images import ImageItem
+from eval import tables
 from eval.runner import Task
 from eval.schema import Means
+from eval.tables import number
 from experiments.config import load_config
 from experiments.evaluate import pictures
 from experiments.paper_tables.gdae_sprc.common import measured, parser, save
@@ -92,20 +94,14 @@ def measure_rows(
 
 def table(rows: Sequence[Row]) -> str:
     """Markdown, in the slides' order, their values in brackets."""
-    lines = [
-        "| AE | DC | GAN | SPRC | bpp | PSNR, dB | MS-SSIM, dB | encode, s | decode, s |",
-        "|---|---|---|---|---:|---:|---:|---:|---:|",
-    ]
+    lines = []
     for row in rows:
-        psnr, ms_ssim, _ = PUBLISHED[row.parts]
-        ticks = " | ".join("✓" if part else "" for part in row.parts)
-        m = row.mean
-        similarity = "–" if m.ms_ssim_db is None else f"{m.ms_ssim_db:.2f}"
-        lines.append(
-            f"| ✓ | {ticks} | {m.bpp:.3f} | {m.psnr_rgb:.2f} ({psnr}) | {similarity} ({ms_ssim}) "
-            f"| {m.encode_seconds:.2f} | {m.decode_seconds:.2f} |"
-        )
-    return "\n".join(lines)
+        m, (psnr, ms_ssim, _) = row.mean, PUBLISHED[row.parts]
+        both = f"{m.psnr_rgb:.2f} ({psnr})", f"{number(m.ms_ssim_db, 2)} ({ms_ssim})"
+        seconds = number(m.encode_seconds, 2), number(m.decode_seconds, 2)
+        lines.append(["✓", *("✓" if part else "" for part in row.parts), number(m.bpp, 3), *both, *seconds])
+    header = ["AE", "DC", "GAN", "SPRC", "bpp", "PSNR, dB", "MS-SSIM, dB", "encode, s", "decode, s"]
+    return tables.table(header, lines)
 
 
 def findings(rows: Sequence[Row], published_losses: bool) -> list[str]:
@@ -125,11 +121,8 @@ def findings(rows: Sequence[Row], published_losses: bool) -> list[str]:
                 a, b = getattr(without.mean, attribute), getattr(with_it.mean, attribute)
                 if a is not None and b is not None:
                     verdicts.append(f"{metric} {'found' if a < b else 'not found'} ({b - a:+.2f} dB)")
-            note = (
-                ""
-                if published_losses or label != "GAN"
-                else "; no test of the slides, whose weights are 10 : 5 : 2"
-            )
+            untested = label == "GAN" and not published_losses
+            note = "; no test of the slides, whose weights are 10 : 5 : 2" if untested else ""
             lines.append(f"{label}: {without.name} < {with_it.name}: {', '.join(verdicts)}{note}")
     return lines
 
@@ -150,19 +143,11 @@ def main(arguments: Sequence[str]) -> int:
     head = (
         f"Ablation of GDAE + SPRC on {data}, files of at most {options.bpp} bpp, with SPRC latents of level "
         f"{options.level:g}; the slides' values in brackets. Losses MSE : GAN : SSIM "
-        + " : ".join(f"{weight:g}" for weight in weights)
-        + "."
+        f"{' : '.join(f'{weight:g}' for weight in weights)}."
     )
-    text = "\n\n".join(
-        [head, table(rows), "\n".join(f"- {line}" for line in findings(rows, weights == (10, 5, 2)))]
-    )
-    record = {
-        "bpp": options.bpp,
-        "level": options.level,
-        "settings": options.settings,
-        "rows": [asdict(row) for row in rows],
-    }
-    save(options, data, "ablation", text, record)
+    shown = "\n".join(f"- {line}" for line in findings(rows, weights == (10, 5, 2)))
+    setting = {"bpp": options.bpp, "level": options.level, "settings": options.settings}
+    save(options, data, "ablation", f"{head}\n\n{table(rows)}\n\n{shown}", {**setting, "rows": rows})
     return 0
 
 

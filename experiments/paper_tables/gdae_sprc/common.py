@@ -8,26 +8,24 @@ from pathlib import Path
 
 from eval.runner import Task, WorkerPairs, measure_files
 from eval.schema import ImageResult
-from experiments.paper_tables import output
-from lightning_modules.codec.errors import ConfigError, GenicError, TargetError
+from experiments.paper_tables import common
+from lightning_modules.codec.errors import ConfigError
 from lightning_modules.gdae_sprc.codec import GdaeSprcCodec
 from lightning_modules.registry import open_codec
 
 
-def parser(part: str, description: str) -> argparse.ArgumentParser:
-    """The options that every part has."""
-    parser = argparse.ArgumentParser(
-        prog=f"python -m experiments.tables gdae_sprc {part}", description=description.partition("\n")[0]
-    )
-    parser.add_argument("--data", default="kodak", help="data set to measure on (default: kodak)")
-    parser.add_argument("--root", metavar="DIR", help="folder of the data sets (default: $GENIC_DATA)")
-    parser.add_argument("--limit", type=int, metavar="K", help="the first K pictures only")
-    parser.add_argument("--threads", type=int, default=1, metavar="T", help="of each process (default: 1)")
-    parser.add_argument("--devices", type=int, default=1, metavar="N", help="GPUs, or processes without any")
-    parser.add_argument(
-        "--out", type=Path, default=Path("results/tables"), metavar="DIR", help="default: results/tables"
-    )
-    return parser
+def parser(part: str, doc: str) -> argparse.ArgumentParser:
+    """The options that every part has; ``--limit`` is the first so many pictures, as in `experiments.evaluate`."""
+    found = common.parser("gdae_sprc", part, doc, "the first K pictures only")
+    found.set_defaults(out=common.TABLES)
+    return found
+
+
+def codec_parser(part: str, doc: str) -> argparse.ArgumentParser:
+    """With ``--codec`` besides, for `opened`."""
+    found = parser(part, doc)
+    found.add_argument("--codec", default="gdae_sprc", metavar="gdae_sprc[:PRESET or checkpoint]")
+    return found
 
 
 def opened(which: str) -> GdaeSprcCodec:
@@ -46,15 +44,9 @@ def measured(
         decoded: folder for files and decoded pictures, see `Task.saved`.
         may_fail: a budget that a picture cannot meet gives None instead of an error.
     """
-
-    def failed(_task: Task, error: GenicError) -> None:
-        if not (may_fail and isinstance(error, TargetError)):
-            raise error
-
+    how = {"store": options.out / "measured", "save_decoded": decoded}
     with WorkerPairs(options.devices, options.threads) as workers:
-        return measure_files(
-            tasks, workers, store=options.out / "measured", save_decoded=decoded, on_error=failed
-        )
+        return measure_files(tasks, workers, on_error=common.unmet if may_fail else None, **how)
 
 
 def folder(options: argparse.Namespace, data: str) -> Path:
@@ -64,4 +56,4 @@ def folder(options: argparse.Namespace, data: str) -> Path:
 
 def save(options: argparse.Namespace, data: str, part: str, text: str, record: Mapping[str, object]) -> None:
     """``part``.md and ``part``.json in the `folder`; the text is printed."""
-    output.save(folder(options, data), part, text, {"data": data, **record}, options.threads)
+    common.save(folder(options, data), part, text, {"data": data, **record}, options.threads)

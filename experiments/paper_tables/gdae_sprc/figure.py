@@ -24,8 +24,10 @@ from scipy.ndimage import uniform_filter
 from datamodules.images import ImageItem, read_image
 from eval.metrics import psnr_rgb
 from eval.runner import Task
+from eval.tables import number, table
 from experiments.evaluate import pictures
-from experiments.paper_tables.gdae_sprc.common import folder, measured, opened, parser, save
+from experiments.paper_tables.common import save_figure, show
+from experiments.paper_tables.gdae_sprc.common import codec_parser, folder, measured, opened, save
 from lightning_modules.codec.contract import Image
 from lightning_modules.codec.errors import ConfigError
 from lightning_modules.gdae_sprc.codec import GdaeSprcCodec
@@ -83,50 +85,43 @@ def compare(
 def summary(comparisons: Sequence[Comparison], bpp: float, strength: float) -> str:
     """Markdown: means over the pictures that have both regions."""
     both = [c for c in comparisons if c.adaptive.hot is not None and c.adaptive.cold is not None]
+    rows = []
+    for name in ("adaptive", "uniform"):
+        values = np.mean([getattr(c, name)[1:] for c in both], axis=0)
+        rows.append(
+            [name, *(number(value, digits) for value, digits in zip(values, (0, 2, 2, 2), strict=True))]
+        )
+    better = sum(c.adaptive.hot > c.uniform.hot for c in both)
     lines = [
         f"Means of {len(both)} pictures at {bpp} bpp, {strength} QP between coldest and hottest; "
         f"hot: heat of {HOT} or more, {100 * np.mean([c.hot_share for c in both]):.0f} % of the pixels.",
-        "",
-        "| residual quality | bytes | PSNR, dB | hot, dB | cold, dB |",
-        "|---|---:|---:|---:|---:|",
+        table(["residual quality", "bytes", "PSNR, dB", "hot, dB", "cold, dB"], rows),
+        f"The hot region is better with the adaptive file on {better} of {len(both)}.",
     ]
-    for name in ("adaptive", "uniform"):
-        values = np.mean([getattr(c, name)[1:] for c in both], axis=0)
-        lines.append(f"| {name} | {values[0]:.0f} | {values[1]:.2f} | {values[2]:.2f} | {values[3]:.2f} |")
-    better = sum(c.adaptive.hot > c.uniform.hot for c in both)
-    return "\n".join(
-        [*lines, "", f"The hot region is better with the adaptive file on {better} of {len(both)}."]
-    )
+    return "\n\n".join(lines)
 
 
 def draw(image: Image, gdae: Image, heat: np.ndarray, sprc: Image, titles: Sequence[str], path: Path) -> None:
     """The figure: a row of pictures, a row of crops at the hottest place, a row at the coldest."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
 
     hottest, coldest = _extremes(heat)
-    figure, axes = plt.subplots(
-        3, 4, figsize=(16, 10), layout="constrained", gridspec_kw={"height_ratios": [2, 1, 1]}
-    )
+    figure = Figure(figsize=(16, 10), layout="constrained")
+    axes = figure.subplots(3, 4, height_ratios=[2, 1, 1])
     for column, (title, picture) in enumerate(zip(titles, (image, gdae, None, sprc), strict=True)):
         for row, window in enumerate((None, hottest, coldest)):
             axis = axes[row, column]
-            axis.set_axis_off()
-            axis.imshow(_cut(image if picture is None else picture, window))
+            show(axis, "" if row else title, _cut(image if picture is None else picture, window))
             if picture is None:
                 axis.imshow(_cut(heat, window), cmap="jet", alpha=0.5, vmin=0, vmax=1)
-        axes[0, column].set_title(title)
         for window, colour in ((hottest, "red"), (coldest, "deepskyblue")):
             corner = (window[1].start, window[0].start)
             sides = (window[1].stop - window[1].start, window[0].stop - window[0].start)
-            axes[0, column].add_patch(plt.Rectangle(corner, *sides, fill=False, color=colour))
+            axes[0, column].add_patch(Rectangle(corner, *sides, fill=False, color=colour))
     axes[1, 0].set_title("where the heat is highest", color="red")
     axes[2, 0].set_title("where it is lowest", color="deepskyblue")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=100)
-    plt.close(figure)
+    save_figure(figure, path, 100)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -193,8 +188,7 @@ def _level(text: str) -> float | str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    found = parser("figure", __doc__)
-    found.add_argument("--codec", default="gdae_sprc", metavar="gdae_sprc[:PRESET or checkpoint]")
+    found = codec_parser("figure", __doc__)
     found.add_argument("--picture", metavar="NAME", help="the one to draw (default: the first)")
     found.add_argument("--bpp", type=float, default=0.5, help="the budget (default: 0.5)")
     found.add_argument("--level", type=_level, default="best", help="of the latents, or none (default: best)")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 
 import numpy as np
 
@@ -16,9 +15,9 @@ from datamodules.images import ImageItem
 from eval.runner import Task
 from eval.schema import ImageResult, Means
 from eval.tables import number, table
+from experiments.command import listed
 from experiments.evaluate import pictures
-from experiments.paper_tables.gdae_sprc.common import measured, opened, parser, save
-from lightning_modules.codec.errors import ConfigError
+from experiments.paper_tables.gdae_sprc.common import codec_parser, measured, opened, save
 
 Found = Mapping[str, Sequence[ImageResult | None]]
 
@@ -53,10 +52,7 @@ def main(arguments: Sequence[str]) -> int:
         "weights": codec.weights_id.hex(),
         "options": codec.coding_options(),
         "latents": sizes,
-        "rows": {
-            bpp: {name: [r and asdict(r) for r in row] for name, row in rows.items()}
-            for bpp, rows in found.items()
-        },
+        "rows": found,
     }
     save(options, data, "levels", "\n\n".join(text), record)
     return 0
@@ -100,16 +96,8 @@ def _sizes(codec, items: Sequence[ImageItem], level: float) -> dict[str, float]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    found = parser("levels", __doc__)
-    found.add_argument("--codec", default="gdae_sprc", metavar="gdae_sprc[:PRESET or checkpoint]")
+    found = codec_parser("levels", __doc__)
     found.add_argument(
-        "--bpp", type=_budgets, default=[0.25, 0.5, 1.0], metavar="A,B,…", help="default: 0.25,0.5,1.0"
+        "--bpp", type=listed(float), default=[0.25, 0.5, 1.0], metavar="A,B,…", help="default: 0.25,0.5,1.0"
     )
     return found
-
-
-def _budgets(text: str) -> list[float]:
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError:
-        raise ConfigError(f"--bpp {text}: give numbers with commas between, e.g. 0.25,0.5") from None

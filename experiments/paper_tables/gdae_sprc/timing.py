@@ -19,9 +19,9 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 import torch
 
-from eval.provenance import provenance
+from eval.tables import number, table
 from experiments.evaluate import pictures
-from experiments.paper_tables.gdae_sprc.common import opened, parser, save
+from experiments.paper_tables.gdae_sprc.common import codec_parser, opened, save
 from lightning_modules.classical import ycbcr
 from lightning_modules.codec.container import Container
 from lightning_modules.codec.contract import Image
@@ -80,21 +80,16 @@ def main(arguments: Sequence[str]) -> int:
     images = [item.read() for item in items]
     part_seconds(codec, images[0], options.level, options.quality)  # imports and allocations
     runs = [part_seconds(codec, image, options.level, options.quality) for image in images]
-    lines = [
-        f"Medians of {len(images)} pictures, {options.threads} thread(s), {provenance(options.threads, 1).machine}.",
-        "",
-        "| part | s | processor, s |",
-        "|---|---:|---:|",
-    ]
     seconds = {part: Seconds(*np.median([run[part] for run in runs], axis=0).tolist()) for part in runs[0]}
-    lines += [f"| {part} | {found.clock:.3f} | {found.processor:.3f} |" for part, found in seconds.items()]
-    save(options, data, "timing", "\n".join(lines), {part: s._asdict() for part, s in seconds.items()})
+    rows = [[part, number(s.clock, 3), number(s.processor, 3)] for part, s in seconds.items()]
+    text = f"Medians of {len(images)} pictures, {options.threads} thread(s).\n\n"
+    text += table(["part", "s", "processor, s"], rows)
+    save(options, data, "timing", text, {part: s._asdict() for part, s in seconds.items()})
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    found = parser("timing", __doc__)
-    found.add_argument("--codec", default="gdae_sprc", metavar="gdae_sprc[:PRESET or checkpoint]")
+    found = codec_parser("timing", __doc__)
     found.set_defaults(limit=4)
     found.add_argument("--level", type=float, default=0.0, help="of the latents (default: 0)")
     found.add_argument("--quality", type=float, default=15.0, help="of the residual (default: 15)")

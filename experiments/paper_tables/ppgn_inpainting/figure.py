@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from eval.metrics import measure
+from experiments.paper_tables.common import save_figure, show
 from experiments.paper_tables.ppgn_inpainting.common import CROP, codec_name, crop, parser, pictures
 from lightning_modules.codec.container import Container
 from lightning_modules.codec.contract import Image
@@ -48,16 +49,13 @@ def main(arguments: Sequence[str]) -> int:
 
 def draw(codec: PpgnInpaintingCodec, image: Image, name: str, steps: int, path: Path) -> None:
     """One row a scheme, each at the bytes of the picture's JPEG of quality 1."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
+    from matplotlib.figure import Figure
 
     jpeg = open_codec("jpeg")
     data = jpeg.encode(image, 1)
     titled, budget = (f"JPEG 1, {len(data)} bytes", jpeg.decode(data)), {"target_bytes": len(data)}
-    figure, axes = plt.subplots(len(_ROWS), 5, figsize=(15, 3.2 * len(_ROWS)), layout="constrained")
-    for axis, (title, options) in zip(axes, _ROWS, strict=True):
+    figure = Figure(figsize=(15, 3.2 * len(_ROWS)), layout="constrained")
+    for row, (title, options) in zip(figure.subplots(len(_ROWS), 5), _ROWS, strict=True):
         files = [codec.encode(image, **budget, **options)]
         if options["scheme"] != "thumbnail" and steps:
             files.append(codec.encode(image, **budget, steps=steps, **options))
@@ -65,14 +63,11 @@ def draw(codec: PpgnInpaintingCodec, image: Image, name: str, steps: int, path: 
         for label, file in zip(("feed-forward", f"PPGN, {steps} steps"), files, strict=False):
             shown.append((f"{label}, {len(file)} bytes", codec.decode(file)))
         shown += [titled] + [("", np.full_like(image, 255))] * (4 - len(shown))
-        for place, (label, picture) in zip(axis, shown, strict=True):
+        for axes, (label, picture) in zip(row, shown, strict=True):
             ssim = measure(image, picture).ssim if label and "kept" not in label else None
-            place.imshow(picture)
-            place.set_title(label + (f", {ssim:.3f}" if ssim is not None and ssim < 1 else ""), fontsize=9)
-            place.set_axis_off()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=80)
-    plt.close(figure)
+            show(axes, label + (f", {ssim:.3f}" if ssim is not None and ssim < 1 else ""), picture)
+            axes.title.set_fontsize(9)
+    save_figure(figure, path, 80)
 
 
 def _kept(codec: PpgnInpaintingCodec, data: bytes) -> Image:

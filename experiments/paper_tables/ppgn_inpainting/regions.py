@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ import torch
 from datamodules.images import read_image
 from eval.runner import Task, WorkerPairs, measure_files
 from eval.tables import number, table
-from experiments.paper_tables.output import save
+from experiments.paper_tables.common import save
 from experiments.paper_tables.ppgn_inpainting.common import codec_name, parser, pictures
 from lightning_modules.codec.contract import Image
 from losses._similarity import gaussian, similarity, smooth
@@ -32,7 +31,7 @@ def main(arguments: Sequence[str]) -> int:
     found.add_argument("--bpp", type=float, default=0.2, help="the most of a file (default: 0.2)")
     options = found.parse_args(arguments)
     items, codec, rows = pictures(options), codec_name(options), {}
-    with WorkerPairs(1, options.threads) as workers:
+    with WorkerPairs(options.devices, options.threads) as workers:
         for name in ("thumbnail", "selective"):
             rows[name] = np.mean([_figures(name, codec, item, options, workers) for item in items], 0)
     digits = (4, 2, 4, 2, 4)
@@ -52,7 +51,7 @@ def _figures(scheme: str, codec: str, item, options, workers: WorkerPairs) -> li
     map_[height // 3 : height - height // 3, width // 3 : width - width // 3] = 1
     if scheme == "selective":
         chosen["importance"] = map_
-    task, files = Task(item, codec, target_bpp=options.bpp, options=chosen), Path(options.out / "files")
+    task, files = Task(item, codec, target_bpp=options.bpp, options=chosen), options.out / "files"
     (result,) = measure_files([task], workers, store=options.out / "measured", save_decoded=files)
     decoded = read_image(task.saved(files))
     return [result.bpp, *_inside(image, decoded, map_), *_inside(image, decoded, 1 - map_)]

@@ -11,16 +11,17 @@ measured once: a command that was killed goes on where it was.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+import argparse
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import NamedTuple
 
 from eval.metrics import unavailable
 from eval.runner import Task, WorkerPairs, measure_files
-from eval.schema import ImageResult, Means
+from eval.schema import Means
 from eval.tables import number, table
-from experiments.paper_tables.output import save
+from experiments.paper_tables.common import save, unmet
 from experiments.paper_tables.ppgn_inpainting.common import codec_name, crop, parser, pictures
-from lightning_modules.codec.errors import GenicError, TargetError
 
 LPIPS = "lpips_alex"
 
@@ -35,11 +36,12 @@ class Row(NamedTuple):
 
 
 class Scheme(NamedTuple):
-    """A row: its name, the SSIM published for it, and how the codec makes it."""
+    """A row: its name, the SSIM published for it, how the codec makes it, and another codec where it is not ours."""
 
     name: str
     published: float | None
     options: Mapping[str, object]
+    codec: str | None = None
 
 
 def _sampled(scheme: str, *assistants: str) -> dict[str, object]:
@@ -78,6 +80,7 @@ SPLIT = (
     ),
     *(Scheme(f"Blocks, {100 * k:.0f} % kept", None, {"scheme": "blocks", "keep": k}) for k in (0.15, 0.6)),
 )
+AVIF = Scheme("AVIF (4:4:4, tuned for PSNR)", None, {}, "avif")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -87,11 +90,20 @@ def main(arguments: Sequence[str]) -> int:
     if options.crop is not None:
         items = [crop(item, options.crop) for item in items]
     networks = () if unavailable(LPIPS) else (LPIPS,)
-    how = {"networks": networks, "store": options.out / "measured"}
-    with WorkerPairs(options.pairs, options.threads) as workers:
-        rows = _jpeg_rows(items, workers, how)
-        budgets = [image.bytes for image in rows.pop("budget")]
-        rows = [*rows.values(), *_rows(codec_name(options), items, budgets, options, workers, how)]
+    ours = codec_name(options)
+    with WorkerPairs(options.devices, options.threads) as workers:
+        measure = partial(measure_files, workers=workers, networks=networks, store=options.out / "measured")
+        jpeg = {quality: measure([Task(item, "jpeg", quality) for item in items]) for quality in JPEG}
+        rows = [Row(f"JPEG {q} % quality", JPEG[q], Means.of(results)) for q, results in jpeg.items()]
+        for scheme in _schemes(options.steps, options.quick):
+            tasks = [
+                Task(item, scheme.codec or ours, target_bytes=found.bytes, options=scheme.options)
+                for item, found in zip(items, jpeg[1], strict=True)
+            ]
+            results = measure(tasks, on_error=unmet)
+            failed = results.count(None)
+            rows.append(Row(scheme.name, scheme.published, None if failed else Means.of(results), failed))
+            print(f"{scheme.name}: {_line(rows[-1])[2:]}", flush=True)
     what = "whole pictures" if options.crop is None else f"central crops of {options.crop}×{options.crop}"
     sampled = (
         f"{options.steps} steps of sampling."
@@ -104,94 +116,36 @@ def main(arguments: Sequence[str]) -> int:
         "scheme within the bytes of each picture's JPEG of quality 1, losses' targets included; a row without figures "
         f"cannot be made that small on the pictures counted. {sampled} Published SSIM is of unnamed pictures and "
         "another SSIM, without rates.",
-        table(
-            ["scheme", "published SSIM", "bpp", "SSIM", "PSNR, dB", "LPIPS"],
-            [_line(row) for row in rows],
-        ),
+        table(["scheme", "published SSIM", "bpp", "SSIM", "PSNR, dB", "LPIPS"], [_line(row) for row in rows]),
         "\n".join(f"- {line}" for line in _findings(rows)),
     ]
     name = "table" if options.crop is None else f"table_{options.crop}"
-    record = {
-        "data": options.data,
-        "crop": options.crop,
-        "steps": options.steps,
-        "rows": [r._asdict() for r in rows],
-    }
+    setting = {"data": options.data, "crop": options.crop, "steps": options.steps}
+    record = setting | {"rows": [row._asdict() for row in rows]}
     save(options.out, name, "\n\n".join(lines), record, options.threads)
     return 0
 
 
-def _parser():
+def _parser() -> argparse.ArgumentParser:
     found = parser("table", __doc__)
     found.add_argument("--crop", type=int, metavar="N", help="central squares of N pixels (published: 256)")
     found.add_argument(
         "--steps", type=int, default=0, metavar="N", help="of sampling (default: 0; published: 20)"
     )
     found.add_argument("--quick", action="store_true", help="leave out the search for the split of bytes")
-    found.add_argument("--pairs", type=int, default=1, metavar="N", help="of processes (default: 1)")
+    found.add_argument("--pairs", type=int, dest="devices", metavar="N", help="another name of --devices")
     return found
 
 
-def _jpeg_rows(items: Sequence[Any], workers: WorkerPairs, how: Mapping[str, Any]) -> dict[str, Any]:
-    """Rows by name, and the results of quality 1 as ``budget``."""
-    rows: dict[str, Any] = {}
-    for quality, published in JPEG.items():
-        results = measure_files([Task(item, "jpeg", quality) for item in items], workers, **how)
-        rows[f"JPEG {quality} % quality"] = Row(f"JPEG {quality} % quality", published, Means.of(results))
-        rows.setdefault("budget", results)
-    return rows
-
-
-def _rows(
-    codec: str,
-    items: Sequence[Any],
-    budgets: Sequence[int],
-    options,
-    workers: WorkerPairs,
-    how: Mapping[str, Any],
-) -> list[Row]:
-    schemes = [
-        *PUBLISHED,
-        *([FORERUNNER] if options.steps else []),
-        *BESIDE,
-        *([] if options.quick else SPLIT),
-    ]
-    rows = []
-    for name, published, wanted in schemes:
-        chosen = dict(wanted)
-        if "steps" in chosen:
-            chosen["steps"] = options.steps
-            if not options.steps:
-                if chosen["assistants"]:
-                    continue  # these losses are of sampling
-                name = f"{name} (not sampled)"
-        rows.append(_row(name, published, codec, chosen, items, budgets, workers, how))
-        print(f"{name}: {_line(rows[-1])[2:]}", flush=True)
-    return [*rows, _row("AVIF (4:4:4, tuned for PSNR)", None, "avif", {}, items, budgets, workers, how)]
-
-
-def _row(
-    name: str,
-    published: float | None,
-    codec: str,
-    chosen: Mapping[str, object],
-    items: Sequence[Any],
-    budgets: Sequence[int],
-    workers: WorkerPairs,
-    how: Mapping[str, Any],
-) -> Row:
-    tasks = [
-        Task(item, codec, target_bytes=size, options=chosen)
-        for item, size in zip(items, budgets, strict=True)
-    ]
-
-    def refused(task: Task, error: GenicError) -> None:
-        if not isinstance(error, TargetError):
-            raise error
-
-    results: list[ImageResult | None] = measure_files(tasks, workers, on_error=refused, **how)
-    failed = results.count(None)
-    return Row(name, published, None if failed else Means.of(results), failed)
+def _schemes(steps: int, quick: bool) -> Iterator[Scheme]:
+    for scheme in (*PUBLISHED, *([FORERUNNER] if steps else []), *BESIDE, *([] if quick else SPLIT), AVIF):
+        if "steps" not in scheme.options:
+            yield scheme
+        elif steps:
+            yield scheme._replace(options={**scheme.options, "steps": steps})
+        elif not scheme.options["assistants"]:  # whose losses are of sampling
+            name = f"{scheme.name} (not sampled)"
+            yield scheme._replace(name=name, options={**scheme.options, "steps": 0})
 
 
 def _line(row: Row) -> list[str]:

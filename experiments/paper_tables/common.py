@@ -1,0 +1,106 @@
+"""What the tables and figures of all papers share: options, pictures, files within budgets, and where results go."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from datamodules import DataConfig, make_datamodule
+from datamodules.images import ImageItem
+from eval.provenance import provenance
+from eval.runner import Task, WorkerPairs, measure_files
+from experiments.command import add_data, add_processes, make_parser
+from lightning_modules.codec.errors import ConfigError, DataError, GenicError, TargetError
+from lightning_modules.codec.files import atomic_file, write_atomic
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+TABLES = Path("results/tables")
+
+
+def parser(
+    paper: str, part: str, doc: str, limit: str = "K pictures, evenly spaced (default: all)", **data: Any
+) -> argparse.ArgumentParser:
+    """The options that every part has: those of `experiments.command.add_data` and `add_processes`, and ``--out``."""
+    found = make_parser(f"tables {paper} {part}".strip(), doc)
+    data = data or {"default": "kodak", "help": "data set to measure on (default: kodak)"}
+    add_data(found, limit, **data)
+    add_processes(found)
+    found.add_argument("--out", type=Path, default=TABLES / paper, metavar="DIR", help="default: %(default)s")
+    return found
+
+
+def dataset(data: str, root: str | None) -> tuple[Any, list[ImageItem]]:
+    """A data module and its pictures to evaluate on; `DataError` where there are none."""
+    module = make_datamodule(DataConfig(name=data, root=root))
+    items = module.evaluation_images()
+    if not items:
+        raise DataError(f"data set {data!r} has no pictures to measure on: set GENIC_DATA or --root")
+    return module, items
+
+
+def spaced(items: Sequence[Any], count: int | None) -> list[Any]:
+    """At most ``count`` of them, evenly spaced; all by default. `ConfigError` where it is less than 1."""
+    if count is not None and count < 1:
+        raise ConfigError(f"{count} pictures: at least 1 is needed")
+    count = len(items) if count is None else min(count, len(items))
+    return [items[k * len(items) // count] for k in range(count)]
+
+
+def unmet(_task: Task, error: GenicError) -> None:
+    """For `measure_files`: a budget that no file keeps gives None, all else is an error."""
+    if not isinstance(error, TargetError):
+        raise error
+
+
+def within_or_smallest(tasks: Sequence[Task], workers: WorkerPairs, **how: Any) -> list[Task]:
+    """The tasks, each with its ``target_bytes`` or, where no file is as small, with the smallest file's size.
+
+    Args:
+        how: of `measure_files`; what was measured on the way is read from its store when the result is measured.
+    """
+    sizes = {id(task): task.target_bytes for task in tasks}
+
+    def smallest(task: Task, error: GenicError) -> None:
+        unmet(task, error)
+        sizes[id(task)] = int(error.best)
+
+    measure_files(tasks, workers, on_error=smallest, **how)
+    return [dataclasses.replace(task, target_bytes=sizes[id(task)]) for task in tasks]
+
+
+def save(folder: Path, name: str, text: str, record: Mapping[str, object], threads: int = 1) -> None:
+    """Write ``name``.md and ``name``.json, which has the provenance beside ``record``; print the page.
+
+    Args:
+        folder: below ``results/tables``; made if need be.
+        text: Markdown, which ends with where the figures come from.
+        record: as JSON takes it; dataclasses are written as mappings.
+        threads: that the figures were measured with.
+    """
+    where = provenance(threads, 1)
+    text += f"\n\n{where.date}, commit {(where.commit or 'unknown')[:12]}, {where.machine}\n"
+    record = {**record, "provenance": where}
+    content = json.dumps(record, indent=1, default=dataclasses.asdict)
+    write_atomic(folder / f"{name}.md", text.encode())
+    write_atomic(folder / f"{name}.json", content.encode() + b"\n")
+    print(f"{text}\n{folder / name}.md")
+
+
+def show(axes: Axes, title: str, picture: Any, **how: Any) -> None:
+    """A picture without ticks; ``how`` is of `Axes.imshow`."""
+    axes.imshow(picture, **how)
+    axes.set_title(title)
+    axes.set_axis_off()
+
+
+def save_figure(figure: Figure, path: Path, dpi: int) -> None:
+    """PNG."""
+    with atomic_file(path) as file:
+        figure.savefig(file, dpi=dpi, format="png")
