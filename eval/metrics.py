@@ -32,11 +32,11 @@ def measure(original: Image, decoded: Image, networks: Sequence[str] = ()) -> Me
         ConfigError: no such network.
         ToolError, WeightsError: it is not available (see `unavailable`).
     """
-    psnr = psnr_rgb(original, decoded)
+    db = psnr_rgb(original, decoded)
     side = min(original.shape[:2])
     structure = 1.0 if side >= similarity.WINDOW else None
     multiscale = 1.0 if side >= similarity.MIN_SIDE else None
-    if psnr < math.inf:  # Equal pictures have 1 exactly, however a machine rounds.
+    if db < math.inf:  # Equal pictures have 1 exactly, however a machine rounds.
         x, y = _planes(original), _planes(decoded)
         with torch.no_grad():
             if structure is not None:
@@ -45,7 +45,7 @@ def measure(original: Image, decoded: Image, networks: Sequence[str] = ()) -> Me
                 multiscale = similarity.ms_ssim(x, y, data_range=255, floor=0).item()
     decibels = None if multiscale is None else ms_ssim_db(multiscale)
     distances = {name: _distance(name, original, decoded) for name in networks}
-    return Metrics(psnr, structure, multiscale, decibels, **distances)
+    return Metrics(db, structure, multiscale, decibels, **distances)
 
 
 def unavailable(network: str) -> str | None:
@@ -74,7 +74,11 @@ def psnr_rgb(original: Image, decoded: Image) -> float:
         )
     error = original.astype(np.int32) - decoded
     # A sum of integers: the same on every machine.
-    mse = int(np.sum(error * error, dtype=np.int64)) / error.size
+    return psnr(int(np.sum(error * error, dtype=np.int64)) / error.size)
+
+
+def psnr(mse: float) -> float:
+    """Decibels of a mean squared error of values of 0 to 255."""
     return math.inf if mse == 0 else 10 * math.log10(255**2 / mse)
 
 

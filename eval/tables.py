@@ -50,7 +50,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def number(value: float | None, digits: int) -> str:
     """Fixed-point, or a dash for None."""
-    return "–" if value is None else f"{value:.{digits}f}"
+    return "–" if value is None else f"{value:.{digits}f}".replace("inf", "∞")
 
 
 def _bd_tables(curves: Sequence[Curve], anchor: Curve) -> list[str]:

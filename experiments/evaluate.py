@@ -26,16 +26,10 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from datamodules import DataConfig, make_datamodule
@@ -49,6 +43,7 @@ from eval.provenance import provenance
 from eval.runner import Task, WorkerPairs, codec_result, evaluate, with_distances
 from eval.schema import CodecResult
 from eval.tables import number
+from experiments.command import add_data, add_processes, command, make_parser, print_error
 from lightning_modules.codec.errors import ConfigError, DataError, GenicError, ImageError, TargetError
 from lightning_modules.registry import open_codec
 
@@ -82,12 +77,9 @@ def pictures(
     Raises:
         ConfigError, DataError: no such set, or it is not where it should be.
     """
-    config = DataConfig(name=data, root=root)
-    items = make_datamodule(config).evaluation_images()
-    if not items:
-        raise DataError(f"data set {data!r} has no pictures to evaluate on: set GENIC_DATA or --root")
+    _, items = dataset(data, root)
     if name is None:
-        folder = config.resolved_root() if data == "folder" else None
+        folder = DataConfig(name=data, root=root).resolved_root() if data == "folder" else None
         name = data if folder is None else re.sub(r"[^\w.-]+", "-", folder.resolve().name).strip("-.")
     if re.fullmatch(r"\w[\w.-]*", name) is None:
         raise ConfigError(f"--name {name!r}: letters, digits, '.', '-' and '_' only")
@@ -96,6 +88,15 @@ def pictures(
     if limit < 1:
         raise ConfigError(f"--limit {limit}: at least 1")
     return f"{name}-first{limit}", items[:limit]
+
+
+def dataset(data: str, root: str | None) -> tuple[Any, list[ImageItem]]:
+    """A data module and its pictures to evaluate on; `DataError` where there are none."""
+    module = make_datamodule(DataConfig(name=data, root=root))
+    items = module.evaluation_images()
+    if not items:
+        raise DataError(f"data set {data!r} has no pictures to evaluate on: set GENIC_DATA or --root")
+    return module, items
 
 
 def readable(items: Sequence[ImageItem]) -> tuple[list[ImageItem], list[str]]:
@@ -112,88 +113,65 @@ def readable(items: Sequence[ImageItem]) -> tuple[list[ImageItem], list[str]]:
     return good, problems
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
     options = _parser().parse_args(arguments)
     console = Console()
-    try:
-        rates = _numbers("--bpp", options.bpp)
-        qualities = _numbers("--qualities", options.qualities)
-        networks, distances, why_not = _available(options.measures, options.backbone)
-        save = options.save_decoded or bool(distances)
-        with WorkerPairs(options.devices, options.threads) as workers:
-            data, items = pictures(options.data, options.root, options.limit, options.name)
-            items, problems = readable(items)
-            manifest = manifest_hash(items)
-            folder = results_folder(options.out / "budgets" if rates else options.out, data, manifest)
-            # Names are checked before hours are spent on the first one.
-            codecs = {name: open_codec(name) for name in options.codecs}
-            for name, codec in codecs.items():
-                if not codec.trained:
-                    raise ConfigError(
-                        f"{name} has random weights: their quality says nothing; time them (eval.speed)"
-                    )
-            for name, codec in codecs.items():
-                sweep = [] if rates else qualities or list(codec.qualities)
-                too_large: list[Task] = []
-                with _progress(console) as progress:
-                    task = progress.add_task(
-                        f"{name} on {data}", total=len(items) * (len(sweep) + len(rates))
-                    )
-                    points = evaluate(
-                        name,
-                        items,
-                        sweep,
-                        workers,
-                        rates=rates,
-                        networks=networks,
-                        store=options.out / "measured",
-                        save_decoded=folder / "decoded" if save else None,
-                        on_error=partial(_note_target, too_large),
-                        advance=lambda progress=progress, task=task: progress.advance(task),
-                    )
-                problems += [
-                    f"{name}: {count} of {len(items)} pictures have no file within {rate:g} bpp"
-                    for rate, count in Counter(failed.target_bpp for failed in too_large).items()
-                ]
-                if not points:
-                    continue
-                points, refused = with_distances(
-                    name,
-                    items,
-                    points,
-                    distances,
-                    options.backbone,
-                    workers,
-                    options.out / "measured",
-                    folder / "decoded",
+    rates, qualities = numbers("--bpp", options.bpp), numbers("--qualities", options.qualities)
+    networks, distances, why_not = _available(options.measures, options.backbone)
+    store = options.out / "measured"
+    with WorkerPairs(options.devices, options.threads) as workers:
+        data, items = pictures(options.data, options.root, options.limit, options.name)
+        items, problems = readable(items)
+        manifest = manifest_hash(items)
+        folder = results_folder(options.out / "budgets" if rates else options.out, data, manifest)
+        saved = folder / "decoded"
+        keep = saved if options.save_decoded or distances else None
+        # Names are checked before hours are spent on the first one.
+        codecs = {name: open_codec(name) for name in options.codecs}
+        for name, codec in codecs.items():
+            if not codec.trained:
+                raise ConfigError(
+                    f"{name} has random weights: their quality says nothing; time them (eval.speed)"
                 )
-                where = provenance(options.threads, min(options.devices, len(items)))
-                of = (
-                    f"{options.backbone}, {_patches(items)} patches of {PATCH}×{PATCH}" if distances else None
+        for name, codec in codecs.items():
+            sweep = [] if rates else qualities or list(codec.qualities)
+            too_large: list[Task] = []
+            how = {"networks": networks, "store": store, "save_decoded": keep}
+            with _progress(console) as progress:
+                total = len(items) * (len(sweep) + len(rates))
+                advance = partial(progress.advance, progress.add_task(f"{name} on {data}", total=total))
+                failed = partial(_note_target, too_large)
+                points = evaluate(
+                    name, items, sweep, workers, rates=rates, on_error=failed, advance=advance, **how
                 )
-                result = codec_result(name, codec, data, manifest, points, where, why_not | refused, of)
-                result.save(result_path(folder, name))
-                console.print(_table(result))
-                console.print(f"{result_path(folder, name)}", soft_wrap=True, highlight=False)
-        for problem in problems:
-            print(f"error: {problem}", file=sys.stderr)
-    except GenicError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+            problems += [
+                f"{name}: {count} of {len(items)} pictures have no file within {rate:g} bpp"
+                for rate, count in Counter(task.target_bpp for task in too_large).items()
+            ]
+            if not points:
+                continue
+            points, refused = with_distances(
+                name, items, points, distances, options.backbone, workers, store, saved
+            )
+            where = provenance(options.threads, min(options.devices, len(items)))
+            of = f"{options.backbone}, {_patches(items)} patches of {PATCH}×{PATCH}" if distances else None
+            result = codec_result(name, codec, data, manifest, points, where, why_not | refused, of)
+            result.save(result_path(folder, name))
+            console.print(_table(result))
+            console.print(f"{result_path(folder, name)}", soft_wrap=True, highlight=False)
+    for problem in problems:
+        print_error(problem)
     return 1 if problems else 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.evaluate", description=__doc__.partition("\n")[0]
-    )
+    parser = make_parser("evaluate", __doc__)
     parser.add_argument(
         "codecs", nargs="+", metavar="CODEC", help="jpeg, hevc, …, or PAPER[:PRESET or checkpoint]"
     )
-    parser.add_argument("--data", required=True, help="data set, e.g. kodak")
-    parser.add_argument("--root", metavar="DIR", help="folder of the data sets (default: $GENIC_DATA)")
-    parser.add_argument("--limit", type=int, metavar="K", help="the first K pictures only")
+    add_data(parser, "the first K pictures only", required=True, help="data set, e.g. kodak")
     sweep = parser.add_mutually_exclusive_group()
     sweep.add_argument("--qualities", metavar="A,B,…", help="in place of each codec's own sweep")
     sweep.add_argument("--bpp", metavar="A,B,…", help="rates that files may take, instead of qualities")
@@ -213,8 +191,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--save-decoded", action="store_true", help="keep files and decoded pictures beside the results"
     )
-    parser.add_argument("--devices", type=int, default=1, metavar="N", help="GPUs, or processes without any")
-    parser.add_argument("--threads", type=int, default=1, metavar="T", help="of each process (default: 1)")
+    add_processes(parser)
     parser.add_argument("--out", type=Path, default=Path("results"), metavar="DIR", help="default: results")
     return parser
 
@@ -225,7 +202,8 @@ def _note_target(too_large: list[Task], task: Task, error: GenicError) -> None:
     too_large.append(task)
 
 
-def _numbers(option: str, text: str | None) -> list[float]:
+def numbers(option: str, text: str | None) -> list[float]:
+    """Of an option's text with commas, none without one; `ConfigError` names the option."""
     try:
         return [float(part) for part in text.split(",")] if text else []
     except ValueError:
@@ -251,7 +229,7 @@ def _patches(items: Sequence[ImageItem]) -> int:
 
 def _progress(console: Console) -> Progress:
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    return Progress(TextColumn("{task.description}"), *columns, console=console)
+    return Progress("{task.description}", *columns, console=console)
 
 
 def _table(result: CodecResult) -> Table:

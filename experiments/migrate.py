@@ -26,8 +26,6 @@ from lightning_modules.registry import find_paper
 
 # Paper -> old name -> present name, of settings of the model that have another name now. (Equal names need no line.)
 RENAMED: dict[str, dict[str, str]] = {
-    "selective_detail": {},
-    "gdae_sprc": {},
     "gan_reversal": {"guess": "encoder"},
     "ppgn_inpainting": {
         "rate": "step_size",
@@ -43,8 +41,6 @@ CODING: dict[str, dict[str, str]] = {
 }
 # Paper -> the setting that had a value for each rate level.
 LEVELS = {"selective_detail": "lambda_e", "gdae_sprc": "lambda_rate"}
-# Paper -> old prefix -> present prefix of tensors' names.
-TENSORS: dict[str, dict[str, str]] = {}
 
 
 def migrate(
@@ -69,14 +65,16 @@ def migrate(
             f"the weights of {paper} lack the settings {', '.join(sorted(missing))}: train them again"
         )
     config = {name: renamed[name] for name in sorted(known)}
-    moved = {_renamed(name, TENSORS.get(paper, {})): tensor for name, tensor in tensors.items()}
     told = {"config": config, "training": old}
     if paper in CODING:
         # An old name that means something else now gives way to the one that took its name.
         coding = {name: value for name, value in old.items() if name not in CODING[paper].values()}
         coding = {CODING[paper].get(name, name): value for name, value in coding.items()}
         told["coding"] = {f.name: coding[f.name] for f in fields(parts.coding) if f.name in coding}
-    return moved, {**metadata, **{name: json.dumps(part, sort_keys=True) for name, part in told.items()}}
+    return dict(tensors), {
+        **metadata,
+        **{name: json.dumps(part, sort_keys=True) for name, part in told.items()},
+    }
 
 
 @command
@@ -95,13 +93,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         identity = save_weights(target, *migrate(*load_weights(path)))
         print(f"{target}  identity {identity.hex()}")
     return 0
-
-
-def _renamed(name: str, prefixes: Mapping[str, str]) -> str:
-    for old, new in prefixes.items():
-        if name.startswith(old):
-            return new + name.removeprefix(old)
-    return name
 
 
 if __name__ == "__main__":

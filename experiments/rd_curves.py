@@ -10,7 +10,6 @@ Reads ``RESULTS/DATA/*.json`` (of `experiments.evaluate`, or in CompressAI's for
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,10 +17,11 @@ from pathlib import Path
 from eval.curves import Curve, curve_of, find_reference, load_reference, load_results, shipped_reference
 from eval.plots import plot
 from eval.tables import report
-from lightning_modules.codec.errors import ConfigError, GenicError, did_you_mean
+from experiments.command import command, make_parser
+from lightning_modules.codec.errors import ConfigError, did_you_mean
 
-# Of the published curves these are drawn; the table has them all.
-_DRAWN = (
+# Of the published curves these are drawn (at first, in a page); the tables have them all.
+DRAWN = (
     "VTM 9.1 intra 4:4:4",
     "BPG 4:4:4 (x265)",
     "mbt2018-mean, MSE",
@@ -61,8 +61,8 @@ def draw(
     known = {curve.name for curve in published}
     if reference is not None:
         published += [curve for curve in load_reference(reference) if curve.name not in known]
-    against = _choose(anchor, [*curves, *published])
-    drawn = [*curves, *(curve for curve in published if curve.name in _DRAWN or curve is against)]
+    against = choose_anchor(anchor, [*curves, *published])
+    drawn = [*curves, *(curve for curve in published if curve.name in DRAWN or curve is against)]
     written = plot(drawn, results / data, f"{data}, {_count(found)}", max_bpp)
     text = report(found, [*curves, *published], against, data)
     path = results / data / "rd.md"
@@ -70,11 +70,10 @@ def draw(
     return [*written, path]
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.rd_curves", description=__doc__.partition("\n")[0]
-    )
+    parser = make_parser("rd_curves", __doc__)
     parser.add_argument("--data", default="kodak", help="data set (default: kodak)")
     parser.add_argument(
         "--results", type=Path, default=Path("results"), metavar="DIR", help="default: results"
@@ -86,18 +85,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     reference = options.reference
     if reference is None and options.data == "kodak":
         reference = find_reference()
-    try:
-        if options.max_bpp <= 0:
-            raise ConfigError(f"--max-bpp {options.max_bpp:g}: more than 0")
-        for path in draw(options.results, options.data, options.anchor, reference, options.max_bpp):
-            print(path)
-    except GenicError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    if options.max_bpp <= 0:
+        raise ConfigError(f"--max-bpp {options.max_bpp:g}: more than 0")
+    for path in draw(options.results, options.data, options.anchor, reference, options.max_bpp):
+        print(path)
     return 0
 
 
-def _choose(anchor: str | None, curves: Sequence[Curve]) -> Curve:
+def choose_anchor(anchor: str | None, curves: Sequence[Curve]) -> Curve:
+    """The curve of that name; by default HEVC's, or the first. `ConfigError` where there is no such."""
     names = [curve.name for curve in curves]
     if anchor is None:
         return curves[names.index("hevc") if "hevc" in names else 0]

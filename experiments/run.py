@@ -199,12 +199,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = make_parser("run", __doc__)
     parser.add_argument("experiment", help="a paper, e.g. selective_detail")
-    parser.add_argument(
-        "settings",
-        nargs="*",
-        metavar="key=value",
-        help="preset=NAME, data=NAME, model.…=, train.…=, coding.…=",
-    )
+    keys = "preset=NAME, data=NAME, model.…=, train.…=, coding.…="
+    parser.add_argument("settings", nargs="*", metavar="key=value", help=keys)
     parser.add_argument("--gpus", type=int, metavar="N", help="GPUs a node")
     parser.add_argument("--cpus", type=int, metavar="N", help="CPU processes a node")
     parser.add_argument("--nodes", type=int, default=1, metavar="M", help="machines, under torchrun or SLURM")

@@ -9,12 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from datamodules import DataConfig, make_datamodule
-from datamodules.images import ImageItem
 from eval.provenance import provenance
 from eval.runner import Task, WorkerPairs, measure_files
 from experiments.command import add_data, add_processes, make_parser
-from lightning_modules.codec.errors import ConfigError, DataError, GenicError, TargetError
+from lightning_modules.codec.errors import ConfigError, GenicError, TargetError
 from lightning_modules.codec.files import atomic_file, write_atomic
 
 if TYPE_CHECKING:
@@ -34,15 +32,6 @@ def parser(
     add_processes(found)
     found.add_argument("--out", type=Path, default=TABLES / paper, metavar="DIR", help="default: %(default)s")
     return found
-
-
-def dataset(data: str, root: str | None) -> tuple[Any, list[ImageItem]]:
-    """A data module and its pictures to evaluate on; `DataError` where there are none."""
-    module = make_datamodule(DataConfig(name=data, root=root))
-    items = module.evaluation_images()
-    if not items:
-        raise DataError(f"data set {data!r} has no pictures to measure on: set GENIC_DATA or --root")
-    return module, items
 
 
 def spaced(items: Sequence[Any], count: int | None) -> list[Any]:

@@ -12,7 +12,8 @@ import numpy as np
 from datamodules.images import ImageItem, read_image, read_label
 from eval.runner import Task, WorkerPairs, measure_files
 from eval.schema import ImageResult
-from experiments.paper_tables.common import dataset, spaced, within_or_smallest
+from experiments.evaluate import dataset
+from experiments.paper_tables.common import spaced, within_or_smallest
 from lightning_modules.codec.contract import Image
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ import numpy as np
 import torch
 from scipy import ndimage
 
+from eval.metrics import psnr
 from eval.runner import Task
 from eval.tables import number, table
 from experiments.paper_tables.extreme_semantic.scenes import Pictures, Row
@@ -119,10 +119,6 @@ def _row(codec: ExtremeSemanticCodec, pictures: Pictures, row: Row, whole: Row) 
         float(total),
         *(float(np.mean([ledger.get(key, 0) for ledger in ledgers])) for key in ("latents", "semantic_map")),
         1 - float(total) * len(ledgers) / sum(whole.sizes.values()),
-        *(_psnr(*pair) for pair in sums),
+        *(psnr(error / count) if error > 0 else None for error, count in sums),
         {coder: float(np.mean([m[coder] for m in maps])) for coder in CODERS} if maps else {},
     )
-
-
-def _psnr(error: float, count: float) -> float | None:
-    return 10 * math.log10(255**2 * count / error) if error > 0 else None

@@ -20,7 +20,8 @@ from PIL import Image as PillowImage
 from eval.runner import Loaded, Task, WorkerPairs, measure_files
 from eval.tables import number, table
 from experiments.command import listed
-from experiments.paper_tables.common import dataset, parser, save, save_figure, spaced, within_or_smallest
+from experiments.evaluate import dataset
+from experiments.paper_tables.common import parser, save, save_figure, spaced, within_or_smallest
 from lightning_modules.codec.contract import Codec, Image
 from lightning_modules.codec.errors import DataError
 from lightning_modules.registry import open_codec
@@ -81,13 +82,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parts = _pictures(options.data, options.root, options.limit)
     chosen = spaced(parts["unseen"], options.effort_pictures)
     with WorkerPairs(options.devices, options.threads) as workers:
-        rows = {
-            part: [
-                png_row(items),
-                *(measured(*row, workers, options.out) for row in _schemes(items, options, part)),
-            ]
-            for part, items in parts.items()
-        }
+        rows = {part: [png_row(items)] for part, items in parts.items()}
+        for part, items in parts.items():
+            rows[part] += [measured(*row, workers, options.out) for row in _schemes(items, options, part)]
         effort = []
         for level in options.efforts:
             tasks = [_ours(item, options, effort=level) for item in chosen]
@@ -168,18 +165,12 @@ def _pictures(data: str, root: str | None, limit: int | None) -> dict[str, list[
 def _schemes(items: Sequence[Loaded], options: argparse.Namespace, part: str) -> list[tuple[str, list[Task]]]:
     """All rows but PNG's."""
     fixed = (("K-means (K = 4)", "kmeans", 4), ("JPEG 10", "jpeg", 10), ("JPEG 1", "jpeg", 1))
-    fitted = (("WebP", "webp"), ("AVIF", "avif"))
-    return [
-        *((scheme, [Task(item, codec, quality) for item in items]) for scheme, codec, quality in fixed),
-        *(
-            (
-                f"{scheme}, ≤ {options.bytes} B",
-                [Task(item, codec, target_bytes=options.bytes) for item in items],
-            )
-            for scheme, codec in fitted
-        ),
-        ("GAN reversal", [_ours(item, options, loss="mse" if part == "seen" else "ssim") for item in items]),
-    ]
+    rows = [(scheme, [Task(item, codec, quality) for item in items]) for scheme, codec, quality in fixed]
+    for scheme, codec in (("WebP", "webp"), ("AVIF", "avif")):
+        tasks = [Task(item, codec, target_bytes=options.bytes) for item in items]
+        rows.append((f"{scheme}, ≤ {options.bytes} B", tasks))
+    loss = "mse" if part == "seen" else "ssim"
+    return [*rows, ("GAN reversal", [_ours(item, options, loss=loss) for item in items])]
 
 
 def _ours(item: Loaded, options: argparse.Namespace, **search: object) -> Task:
@@ -242,23 +233,12 @@ def _page(
 
 
 def _table(rows: Sequence[Row]) -> str:
-    header = ["", "bpp", "ratio", "PSNR", "MSE", "SSIM", "encode s", "largest B"]
-    return table(
-        header,
-        [
-            [
-                row.scheme,
-                number(row.bpp, 4),
-                number(row.ratio, 2),
-                "∞" if row.psnr == math.inf else number(row.psnr, 2),
-                number(row.mse, 1),
-                number(row.ssim, 4),
-                number(row.seconds, 2),
-                str(row.largest or "–"),
-            ]
-            for row in rows
-        ],
-    )
+    digits = {"bpp": 4, "ratio": 2, "psnr": 2, "mse": 1, "ssim": 4, "seconds": 2}
+    body = [
+        [row.scheme, *(number(getattr(row, k), d) for k, d in digits.items()), str(row.largest or "–")]
+        for row in rows
+    ]
+    return table(["", "bpp", "ratio", "PSNR", "MSE", "SSIM", "encode s", "largest B"], body)
 
 
 def _plain(row: Row) -> dict[str, object]:

@@ -13,7 +13,6 @@ large as the uniform one, picture by picture.
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -22,7 +21,7 @@ import numpy as np
 from scipy.ndimage import uniform_filter
 
 from datamodules.images import ImageItem, read_image
-from eval.metrics import psnr_rgb
+from eval.metrics import psnr, psnr_rgb
 from eval.runner import Task
 from eval.tables import number, table
 from experiments.evaluate import pictures
@@ -157,13 +156,8 @@ def main(arguments: Sequence[str]) -> int:
 def _regions(image: Image, path: Path, hot: np.ndarray) -> Regions:
     decoded = read_image(path)
     error = (image.astype(np.float64) - decoded) ** 2
-
-    def psnr(where: np.ndarray) -> float | None:
-        mse = error[where].mean() if where.any() else None
-        return None if mse is None else math.inf if mse == 0 else 10 * math.log10(255**2 / mse)
-
-    size = path.with_suffix(".gnc").stat().st_size
-    return Regions(str(path), size, psnr_rgb(image, decoded), psnr(hot), psnr(~hot))
+    parts = (psnr(error[where].mean()) if where.any() else None for where in (hot, ~hot))
+    return Regions(str(path), path.with_suffix(".gnc").stat().st_size, psnr_rgb(image, decoded), *parts)
 
 
 def _extremes(heat: np.ndarray) -> tuple[tuple[slice, slice], tuple[slice, slice]]:

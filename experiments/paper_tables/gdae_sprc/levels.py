@@ -28,28 +28,25 @@ def main(arguments: Sequence[str]) -> int:
     codec = opened(options.codec)
     data, items = pictures(options.data, options.root, options.limit)
     choices: dict[str, str | float] = {"none": "none"} | {str(k): float(k) for k in range(codec.levels)}
+    cells = [(bpp, name) for bpp in options.bpp for name in choices]
     tasks = [
-        Task(item, options.codec, target_bpp=bpp, options={"level": choice})
+        Task(item, options.codec, target_bpp=bpp, options={"level": choices[name]})
+        for bpp, name in cells
         for item in items
-        for bpp in options.bpp
-        for choice in choices.values()
     ]
-    results = iter(measured(options, tasks, may_fail=True))
-    shaped = [[[next(results) for _ in choices] for _ in options.bpp] for _ in items]
-    found = {
-        bpp: {name: [of[b][c] for of in shaped] for c, name in enumerate(choices)}
-        for b, bpp in enumerate(options.bpp)
-    }
+    results = measured(options, tasks, may_fail=True)
+    found: dict[float, dict[str, list[ImageResult | None]]] = {bpp: {} for bpp in options.bpp}
+    for k, (bpp, name) in enumerate(cells):
+        found[bpp][name] = results[k * len(items) : (k + 1) * len(items)]
     sizes = {name: _sizes(codec, items, level) for name, level in choices.items() if name != "none"}
-    text = [
-        f"GDAE + SPRC ({options.codec}, weights {codec.weights_id.hex()}) on {data}, {len(items)} pictures."
-    ]
+    weights = codec.weights_id.hex()
+    text = [f"GDAE + SPRC ({options.codec}, weights {weights}) on {data}, {len(items)} pictures."]
     for bpp, rows in found.items():
         text += [f"Files of at most {bpp:g} bpp:", budget_table(rows)]
     text += ["Bytes of the latents by either lossless coder:", sizes_table(sizes)]
     record = {
         "codec": options.codec,
-        "weights": codec.weights_id.hex(),
+        "weights": weights,
         "options": codec.coding_options(),
         "latents": sizes,
         "rows": found,

@@ -9,6 +9,7 @@ import numpy as np
 
 from datamodules.images import ImageItem
 from eval.runner import Loaded
+from experiments.evaluate import dataset
 from experiments.paper_tables import common
 from lightning_modules.codec.weights import find_weights
 
@@ -30,7 +31,7 @@ def codec_name(options: argparse.Namespace) -> str:
 
 def pictures(options: argparse.Namespace) -> list[ImageItem]:
     """``--limit`` pictures of the data set, evenly spaced."""
-    return common.spaced(common.dataset(options.data, options.root)[1], options.limit)
+    return common.spaced(dataset(options.data, options.root)[1], options.limit)
 
 
 def crop(item: Any, side: int) -> Loaded:

@@ -9,13 +9,13 @@ The map is the central third of both sides.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 
 from datamodules.images import read_image
+from eval.metrics import psnr
 from eval.runner import Task, WorkerPairs, measure_files
 from eval.tables import number, table
 from experiments.paper_tables.common import save
@@ -65,4 +65,4 @@ def _inside(image: Image, decoded: Image, where: np.ndarray) -> tuple[float, flo
     taps = gaussian(WINDOW, SIGMA)
     weight = smooth(torch.from_numpy(where)[None, None], taps)
     (ssim,) = similarity(x, y, [weight], taps, 255.0, luminance=True)
-    return 10 * math.log10(255**2 / max(mse, 1e-9)), float(ssim.mean())
+    return psnr(max(mse, 1e-9)), float(ssim.mean())
