@@ -115,8 +115,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     console = Console()
     try:
-        rates = _numbers("--bpp", options.bpp)
-        qualities = _numbers("--qualities", options.qualities)
+        rates = numbers("--bpp", options.bpp)
+        qualities = numbers("--qualities", options.qualities)
         networks, why_not = _available(options.measures)
         with WorkerPairs(options.devices, options.threads) as workers:
             data, items = pictures(options.data, options.root, options.limit, options.name)
@@ -203,7 +203,8 @@ def _note_target(too_large: list[Task], task: Task, error: GenicError) -> None:
     too_large.append(task)
 
 
-def _numbers(option: str, text: str | None) -> list[float]:
+def numbers(option: str, text: str | None) -> list[float]:
+    """Of an option's text with commas, none without one; `ConfigError` names the option."""
     try:
         return [float(part) for part in text.split(",")] if text else []
     except ValueError:
