@@ -101,6 +101,14 @@ function curvePoints(entry, key, picture) {
   return { x: points.map((p) => p[0]), y: points.map((p) => p[1]), labels: points.map((p) => p[2]) };
 }
 
+/** Of a trace's values those up to a rate, with that where its line leaves the plot. */
+function visibleValues({ x, y }, most) {
+  const values = y.filter((_, k) => x[k] <= most);
+  const k = x.findIndex((rate) => rate > most);
+  if (k > 0) values.push(y[k - 1] + ((y[k] - y[k - 1]) * (most - x[k - 1])) / (x[k] - x[k - 1]));
+  return values;
+}
+
 function drawCurves() {
   const measure = measureOf($("measure").value);
   const picture = $("curve-picture").value;
@@ -124,18 +132,17 @@ function drawCurves() {
         `<extra></extra>`,
     });
   }
-  const inside = traces.flatMap((t) => t.x.map((x, k) => [x, t.y[k]])).filter(([x]) => x <= most);
-  const rates = traces.flatMap((trace) => trace.x), values = inside.map((p) => p[1]);
+  const rates = traces.flatMap((trace) => trace.x), values = traces.flatMap((trace) => visibleValues(trace, most));
   const log = $("log").checked;
   const xaxis = { type: log ? "log" : "linear", title: { text: "rate, bits per pixel (whole file)" } };
   const yaxis = { title: { text: measure.title } };
-  if (inside.length) {
-    const [low, high] = [Math.min(...rates), Math.min(most, Math.max(...rates))];
-    xaxis.range = log ? [Math.log10(low / 1.1), Math.log10(high * 1.1)] : [0, high * 1.03];
+  if (values.length) {
+    const [low, high] = [Math.min(...rates), Math.min(most, 1.03 * Math.max(...rates))];
+    xaxis.range = log ? [Math.log10(low / 1.1), Math.log10(high)] : [0, high];
     const margin = 0.05 * (Math.max(...values) - Math.min(...values)) || 0.5;
     yaxis.range = [Math.min(...values) - margin, Math.max(...values) + margin];
   }
-  if (log) xaxis.dtick = "D2"; // ticks at 1, 2, 5 of every decade
+  if (log) xaxis.tickvals = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10];
   Plotly.react("curve-plot", traces, plotLayout({ xaxis, yaxis, showlegend: false, hovermode: "closest" }), PLOT_CONFIG);
 }
 
@@ -358,11 +365,10 @@ function drawLedger() {
     barmode: "stack",
     showlegend: true,
     legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, traceorder: "normal" },
-    margin: { l: 50, r: 10, t: 66, b: 46 }, // buttons above the legend
     xaxis: { title: { text: "quality and rate" }, type: "category" },
     yaxis: { title: { text: share ? "share of the file, %" : "bytes" } },
   });
-  Plotly.react("ledger-plot", traces, layout, PLOT_CONFIG);
+  Plotly.react("ledger-plot", traces, layout, { ...PLOT_CONFIG, displayModeBar: false });
 }
 
 function startLedger() {
@@ -589,6 +595,12 @@ function paneScale() {
   return pane ? pane.clientWidth / viewed().width : 1;
 }
 
+/** How much larger a file is; marked where that is no match. */
+function bytesTo(left, file) {
+  const percent = 100 * (file.figures.bytes / left.figures.bytes - 1);
+  return element("span", { className: Math.abs(percent) > 10 ? "worse" : "" }, `${number(percent, 1, true)} %`);
+}
+
 function drawFacts() {
   const picture = viewed();
   const left = chosen("left");
@@ -598,8 +610,7 @@ function drawFacts() {
     { title: "", cell: ([side, file]) => `${side}: ${file.codec}` },
     { title: "quality", cell: ([, file]) => file.label },
     { title: "bytes", cell: ([, file]) => thousands(file.figures.bytes) },
-    { title: "to left", cell: ([side, file]) =>
-      side === "left" || left === null ? "–" : `${number(100 * (file.figures.bytes / left.figures.bytes - 1), 1, true)} %` },
+    { title: "to left", cell: ([side, file]) => (side === "left" || left === null ? "–" : bytesTo(left, file)) },
     { title: "bpp", cell: ([, file]) => number(file.figures.bpp, 4) },
     ...measures.map((m) => ({
       title: [m.label, m.unit].filter(Boolean).join(", "),

@@ -84,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise ConfigError("--pictures, --crop and --rates: more than 0")
         data, items, notes = _pictures(options)
         reference = options.reference
-        if reference is None and options.data == "kodak":
+        if reference is None and data == "kodak":  # published figures are of all its pictures
             reference = find_reference()
         path = write_report(
             options.results,
