@@ -6,7 +6,7 @@ import hashlib
 import os
 import warnings
 from dataclasses import dataclass
-from functools import cached_property
+from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
 
@@ -31,11 +31,11 @@ class ImageItem:
     name: str
     path: str
 
-    @cached_property
+    @property
     def digest(self) -> str:
-        """SHA-256 of the file, hexadecimal."""
-        with open(self.path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        """SHA-256 of the file, hexadecimal; read once while the file stays as it is."""
+        stat = os.stat(self.path)
+        return _digest(self.path, stat.st_mtime_ns, stat.st_size)
 
     def read(self) -> np.ndarray:
         """The whole picture, uint8 H×W×3; raises as `read_image`."""
@@ -110,6 +110,12 @@ def list_images(
             if not file.startswith(".") and os.path.splitext(file)[1].lower() in SUFFIXES:
                 found.append(ImageItem(prefix + relative + file, os.path.join(at, file)))
     return sorted(found, key=lambda item: item.name)
+
+
+@lru_cache(maxsize=100_000)
+def _digest(path: str, mtime_ns: int, size: int) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def manifest_hash(items: list[ImageItem]) -> str:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from eval.compressai import from_compressai
-from eval.measures import MEASURES, Measure
+from eval.measures import DISTANCES, MEASURES, Measure
 from eval.schema import CodecResult, Point
 from lightning_modules.codec.errors import DataError
 
@@ -75,6 +75,8 @@ def curve_of(result: CodecResult) -> Curve:
     names = [image.name for image in points[0].images]
     if names and all([image.name for image in point.images] == names for point in points):
         for key in columns:
+            if key in DISTANCES:
+                continue
             value = _matrix(points, "ms_ssim" if key == "ms_ssim_db" else key)
             pictures[key] = PerPicture(names, _matrix(points, "bpp"), value)
     return Curve(
@@ -117,6 +119,12 @@ def load_reference(path: Path) -> list[Curve]:
         raise DataError(
             f"{path} does not hold published curves: {error!r}; give another --reference"
         ) from error
+
+
+def shipped_reference(data: str) -> list[Curve]:
+    """Others' published figures on a data set that come with this package, sources in the file; perhaps none."""
+    path = Path(__file__).parent / "published" / f"{data}.json"
+    return load_reference(path) if path.is_file() else []
 
 
 def find_reference() -> Path | None:

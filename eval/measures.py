@@ -8,12 +8,15 @@ from typing import NamedTuple
 NETWORKS = ("lpips_alex", "lpips_squeeze", "lpips_vgg", "dists")
 """Measures made by networks: asked for one by one, since they cost time and need weights."""
 
+DISTANCES = ("frechet", "kernel", "fid", "kid")
+"""Measures of all decoded pictures of a point against all originals, see `eval.distances`."""
+
 
 class Measure(NamedTuple):
     """A figure as plots and tables show it.
 
     Attributes:
-        key: its field in `Metrics` and in results.
+        key: its field in `eval.schema.Means`.
         digits: behind the point.
         falls: lower is better.
     """
@@ -42,6 +45,10 @@ MEASURES = (
     Measure("lpips_squeeze", "LPIPS (Squeeze)", "", 4, falls=True),
     Measure("lpips_vgg", "LPIPS (VGG)", "", 4, falls=True),
     Measure("dists", "DISTS", "", 4, falls=True),
+    Measure("frechet", "Fréchet distance", "", 3, falls=True),
+    Measure("kernel", "Kernel distance", "", 5, falls=True),
+    Measure("fid", "FID/256", "", 2, falls=True),
+    Measure("kid", "KID/256", "", 5, falls=True),
 )
 
 

@@ -70,6 +70,9 @@ class Loaded:
         return self.image
 
 
+Picture = ImageItem | Loaded
+
+
 @dataclass(frozen=True)
 class Task:
     """One file to be made, decoded and measured.
@@ -81,7 +84,7 @@ class Task:
         options: more of `Codec.encode`: numbers, strings, arrays, and lists, tuples and mappings of such.
     """
 
-    item: ImageItem | Loaded
+    item: Picture
     codec: str
     quality: float | None = None
     target_bytes: int | None = None
@@ -294,6 +297,34 @@ def evaluate(
     return points
 
 
+def with_distances(
+    codec: str,
+    items: Sequence[ImageItem],
+    points: Sequence[Point],
+    measures: Sequence[str],
+    backbone: str,
+    workers: WorkerPairs,
+    store: Path,
+    saved: Path,
+) -> tuple[list[Point], dict[str, str]]:
+    """Points with distances of sets added, and why some are refused.
+
+    Args:
+        codec, items, points: as `evaluate` measured them, with ``save_decoded=saved``.
+        measures, backbone, store: see `eval.distances.set_distances`.
+    """
+    from eval.distances import set_distances
+
+    found, refused = [], {}
+    for point in points:
+        tasks = [Task(item, codec, point.quality, target_bpp=point.target_bpp) for item in items]
+        paths = [task.saved(saved) for task in tasks]
+        values, why = set_distances(items, paths, measures, backbone, workers, store)
+        refused |= why
+        found.append(dataclasses.replace(point, mean=dataclasses.replace(point.mean, **values)))
+    return found, refused
+
+
 def codec_result(
     name: str,
     codec: Codec,
@@ -302,6 +333,7 @@ def codec_result(
     points: Sequence[Point],
     provenance: Provenance,
     unavailable: Mapping[str, str],
+    distances: str | None = None,
 ) -> CodecResult:
     """Points of a codec, sorted by rate, with all that identifies them."""
     return CodecResult(
@@ -313,6 +345,7 @@ def codec_result(
         weights=None if codec.weights_id == NO_WEIGHTS else codec.weights_id.hex(),
         options=codec.coding_options(),
         unavailable=dict(unavailable),
+        distances=distances,
     )
 
 
@@ -352,7 +385,6 @@ def _stored(path: Path, task: Task, networks: Sequence[str]) -> ImageResult | No
         return None
 
 
-@lru_cache(maxsize=64)
 def _of_codec(name: str) -> tuple:
     codec = open_codec(name)
     return (

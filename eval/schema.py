@@ -58,7 +58,10 @@ class ImageResult:
 
 @dataclass(frozen=True)
 class Means:
-    """Over the pictures of one quality; None where a picture lacks the figure."""
+    """Over the pictures of one quality; None where a picture lacks the figure.
+
+    ``frechet`` to ``kid`` are no means but distances of all pictures at once, see `eval.distances`.
+    """
 
     bpp: float
     psnr_rgb: float | None
@@ -71,6 +74,10 @@ class Means:
     lpips_squeeze: float | None = None
     lpips_vgg: float | None = None
     dists: float | None = None
+    frechet: float | None = None
+    kernel: float | None = None
+    fid: float | None = None
+    kid: float | None = None
 
     @classmethod
     def of(cls, images: list[ImageResult]) -> Means:
@@ -81,7 +88,8 @@ class Means:
             return None if None in values else math.fsum(values) / len(values)
 
         ms_ssim = mean("ms_ssim")
-        means = {field.name: mean(field.name) for field in dataclasses.fields(cls)}
+        own = {field.name for field in dataclasses.fields(ImageResult)}
+        means = {field.name: mean(field.name) for field in dataclasses.fields(cls) if field.name in own}
         return cls(**means | {"ms_ssim_db": None if ms_ssim is None else ms_ssim_db(ms_ssim)})
 
 
@@ -127,6 +135,7 @@ class CodecResult:
         weights: identity of the codec's weights, hexadecimal; None where it has none, and for figures from elsewhere.
         options: what else the files depend on, see `Codec.coding_options`.
         unavailable: measures that were asked for and could not be had, and why.
+        distances: what ``frechet`` and ``kernel`` are of: backbone and number of patches; None without them.
     """
 
     codec: str
@@ -138,6 +147,7 @@ class CodecResult:
     weights: str | None = None
     options: dict[str, str | float] = field(default_factory=dict)
     unavailable: dict[str, str] = field(default_factory=dict)
+    distances: str | None = None
     schema: int = SCHEMA
 
     def has(self, measure: str) -> bool:

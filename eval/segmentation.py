@@ -15,6 +15,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchmetrics import Accuracy, JaccardIndex
 
 from datamodules import DataConfig, make_datamodule
 from lightning_modules.codec.contract import Image
@@ -138,28 +139,25 @@ def load_segmenter(path: Path, kind: str, classes: int, weights: Path | None = N
 
 
 @torch.inference_mode()
-def confusion(network: Segmenter, pairs: Iterable[tuple[Image, np.ndarray]], classes: int) -> np.ndarray:
-    """Pixels by true class (rows) and found class, int64 [classes, classes]; true labels beyond are left out.
+def scores(
+    network: Segmenter, pairs: Iterable[tuple[Image, np.ndarray]], classes: int
+) -> Mapping[str, float]:
+    """``miou``, intersection over union averaged over the classes that occur or are found, and ``accuracy`` of pixels;
+    both 0 to 1.
 
     Args:
-        pairs: decoded picture uint8 H×W×3 and the original's labels H×W.
+        pairs: decoded picture uint8 H×W×3 and the original's labels H×W; labels beyond the classes are left out.
     """
-    total = np.zeros((classes, classes), np.int64)
+    # One class more than there are, for what is left out: an index beyond is not taken.
+    options = {"num_classes": classes + 1, "ignore_index": classes}
+    miou, accuracy = JaccardIndex("multiclass", **options), Accuracy("multiclass", average="micro", **options)
     for image, labels in pairs:
         x = torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float() / 255
-        found = network(x.contiguous(memory_format=torch.channels_last)).argmax(1)[0].numpy()
-        known = labels < classes
-        flat = labels[known].astype(np.int64) * classes + found[known]
-        total += np.bincount(flat, minlength=classes**2).reshape(classes, classes)
-    return total
-
-
-def scores(counts: np.ndarray) -> Mapping[str, float]:
-    """``miou``, the mean over the classes that occur of intersection over union, and ``accuracy`` of pixels; 0 to 1."""
-    hit = np.diag(counts)
-    union = counts.sum(0) + counts.sum(1) - hit
-    there = counts.sum(1) > 0
-    return {"miou": float((hit[there] / union[there]).mean()), "accuracy": float(hit.sum() / counts.sum())}
+        found = network(x.contiguous(memory_format=torch.channels_last)).argmax(1)
+        truth = torch.from_numpy(labels.astype(np.int64))[None].clamp(max=classes)
+        miou.update(found, truth)
+        accuracy.update(found, truth)
+    return {"miou": float(miou.compute()), "accuracy": float(accuracy.compute())}
 
 
 def _frozen(network: Segmenter, name: str) -> bool:

@@ -105,6 +105,8 @@ def _points(result: CodecResult) -> str:
             [point.label, *(number(getattr(point.mean, name), digits) for _, name, digits in columns)]
         )
     lines = [f"### {result.codec}", table(["quality", *(label for label, _, _ in columns)], rows)]
+    if result.distances is not None:
+        lines.append(f"Fréchet and kernel distance: {result.distances}")
     lines += [f"{name}: unavailable: {reason}" for name, reason in result.unavailable.items()]
     if result.provenance is not None:
         where, count = result.provenance, len(result.points[0].images)

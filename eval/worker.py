@@ -9,7 +9,6 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from eval.runner import Picture
 
 _threads = 1
+_warm: dict[str, bytes] = {}
 _picture: tuple[str, Image] | None = None
 
 
@@ -62,12 +62,21 @@ def measure(picture: Picture, decoded: Image, networks: Sequence[str]) -> Metric
     return metrics.measure(_original(picture), decoded, networks)
 
 
-@lru_cache(maxsize=16)
-def _opened(name: str) -> Codec:
-    codec = open_codec(name)
+def embed(picture: Picture, backbone: str) -> np.ndarray:
+    """Features [patches, d] of a picture, see `eval.distances`."""
+    from eval import distances
+
     _limit_threads()
-    # First calls import, compile and allocate; that is not the codec's time.
-    codec.decode(codec.encode(np.full((64, 64, 3), 128, np.uint8)))
+    return distances.embed(distances.extractor(backbone), [picture.read()])
+
+
+def _opened(name: str) -> Codec:
+    codec = open_codec(name)  # weights are loaded anew only where their file has changed
+    if _warm.get(name) != codec.weights_id:
+        _limit_threads()
+        # First calls import, compile and allocate; that is not the codec's time.
+        codec.decode(codec.encode(np.full((64, 64, 3), 128, np.uint8)))
+        _warm[name] = codec.weights_id
     return codec
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from datamodules.config import DataConfig
 from lightning_modules.codec.errors import ConfigError, did_you_mean, nearest
-from lightning_modules.config import PaperConfig, TrainConfig
+from lightning_modules.config import PaperConfig
 from lightning_modules.registry import find_paper
 
 PRESETS = Path(__file__).resolve().parent / "presets"
@@ -37,10 +37,7 @@ class RunConfig:
 
     def paper(self) -> PaperConfig:
         """The paper's configuration, checked."""
-        kind = find_paper(self.experiment).config_class()
-        if not issubclass(kind, PaperConfig):  # not yet in three parts
-            return self.model
-        return kind(self.model, self.train, self.coding)
+        return find_paper(self.experiment).config_class()(self.model, self.train, self.coding)
 
 
 def load_config(experiment: str, arguments: Sequence[str] = ()) -> RunConfig:
@@ -57,13 +54,12 @@ def load_config(experiment: str, arguments: Sequence[str] = ()) -> RunConfig:
     from omegaconf import OmegaConf
 
     defaults = find_paper(experiment).config_class()()
-    parts = {"model": defaults, "train": TrainConfig()}
-    if isinstance(defaults, PaperConfig):
-        parts = {"model": defaults.model, "train": defaults.train, "coding": defaults.coding}
     pairs = [_split(argument) for argument in arguments]
     preset = next((value for key, value in reversed(pairs) if key == "preset"), "small")
     path = _preset_path(experiment, preset)
-    config = OmegaConf.structured(RunConfig(experiment, preset, **parts))
+    config = OmegaConf.structured(
+        RunConfig(experiment, preset, model=defaults.model, train=defaults.train, coding=defaults.coding)
+    )
     OmegaConf.update(config, "data.seed", "${seed}")
     config = _merge(config, OmegaConf.load(path), f"{path}: ")
     for key, value in pairs:

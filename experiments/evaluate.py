@@ -41,10 +41,12 @@ from rich.table import Table
 from datamodules import DataConfig, make_datamodule
 from datamodules.images import ImageItem, manifest_hash
 from eval.curves import load_results
-from eval.measures import MEASURES, NETWORKS
+from eval.distances import PATCH, patches
+from eval.distances import unavailable as distances_unavailable
+from eval.measures import DISTANCES, MEASURES, NETWORKS
 from eval.metrics import unavailable
 from eval.provenance import provenance
-from eval.runner import Task, WorkerPairs, codec_result, evaluate
+from eval.runner import Task, WorkerPairs, codec_result, evaluate, with_distances
 from eval.schema import CodecResult
 from eval.tables import number
 from lightning_modules.codec.errors import ConfigError, DataError, GenicError, ImageError, TargetError
@@ -117,7 +119,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         rates = numbers("--bpp", options.bpp)
         qualities = numbers("--qualities", options.qualities)
-        networks, why_not = _available(options.measures)
+        networks, distances, why_not = _available(options.measures, options.backbone)
+        save = options.save_decoded or bool(distances)
         with WorkerPairs(options.devices, options.threads) as workers:
             data, items = pictures(options.data, options.root, options.limit, options.name)
             items, problems = readable(items)
@@ -145,7 +148,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                         rates=rates,
                         networks=networks,
                         store=options.out / "measured",
-                        save_decoded=folder / "decoded" if options.save_decoded else None,
+                        save_decoded=folder / "decoded" if save else None,
                         on_error=partial(_note_target, too_large),
                         advance=lambda progress=progress, task=task: progress.advance(task),
                     )
@@ -155,8 +158,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 ]
                 if not points:
                     continue
+                points, refused = with_distances(
+                    name,
+                    items,
+                    points,
+                    distances,
+                    options.backbone,
+                    workers,
+                    options.out / "measured",
+                    folder / "decoded",
+                )
                 where = provenance(options.threads, min(options.devices, len(items)))
-                result = codec_result(name, codec, data, manifest, points, where, why_not)
+                of = (
+                    f"{options.backbone}, {_patches(items)} patches of {PATCH}×{PATCH}" if distances else None
+                )
+                result = codec_result(name, codec, data, manifest, points, where, why_not | refused, of)
                 result.save(result_path(folder, name))
                 console.print(_table(result))
                 console.print(f"{result_path(folder, name)}", soft_wrap=True, highlight=False)
@@ -185,8 +201,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--measures",
         metavar="A,B,…",
-        help=f"networks' distances beside PSNR, SSIM and MS-SSIM: of {', '.join(NETWORKS)}, or none "
-        "(default: lpips_alex where its weights are at hand)",
+        help=f"beside PSNR, SSIM and MS-SSIM: of {', '.join((*NETWORKS, *DISTANCES))}, or none (default: "
+        "lpips_alex where its weights are at hand); distances of sets keep the decoded pictures",
+    )
+    parser.add_argument(
+        "--backbone",
+        default="mobilenetv2_100",
+        metavar="NAME",
+        help="of frechet and kernel, a model of timm's (default: %(default)s)",
     )
     parser.add_argument(
         "--save-decoded", action="store_true", help="keep files and decoded pictures beside the results"
@@ -211,14 +233,21 @@ def numbers(option: str, text: str | None) -> list[float]:
         raise ConfigError(f"{option} {text}: give numbers with commas between, e.g. 10,30,60") from None
 
 
-def _available(wanted: str | None) -> tuple[list[str], dict[str, str]]:
-    """Networks that are at hand, and why the others are not."""
-    if wanted == "none":
-        return [], {}
-    names = ["lpips_alex"] if wanted is None else wanted.split(",")
-    reasons = {name: unavailable(name) for name in names}
+def _available(wanted: str | None, backbone: str) -> tuple[list[str], list[str], dict[str, str]]:
+    """Of the measures asked for those of pictures and those of sets that can be had, and why the others cannot."""
+    names = {None: ["lpips_alex"], "none": []}.get(wanted, (wanted or "").split(","))
+    reasons = {}
+    for name in names:
+        if name not in (*NETWORKS, *DISTANCES):
+            raise ConfigError(f"no measure {name!r}: there are {', '.join((*NETWORKS, *DISTANCES))}")
+        reasons[name] = unavailable(name) if name in NETWORKS else distances_unavailable(name, backbone)
+    had = [name for name in names if reasons[name] is None]
     why_not = {name: reason for name, reason in reasons.items() if reason is not None}
-    return [name for name in names if name not in why_not], why_not
+    return [name for name in had if name in NETWORKS], [name for name in had if name in DISTANCES], why_not
+
+
+def _patches(items: Sequence[ImageItem]) -> int:
+    return sum(1 for item in items for _ in patches(item.read()))
 
 
 def _progress(console: Console) -> Progress:
@@ -243,7 +272,9 @@ def _table(result: CodecResult) -> Table:
             used = [image.bpp / point.target_bpp for image in point.images] if point.target_bpp else []
             values.append(f"{100 * fmean(used):.1f}, {100 * min(used):.1f}" if used else "–")
         table.add_row(point.label, *values)
-    table.caption = "\n".join(f"{name} is unavailable: {why}" for name, why in result.unavailable.items())
+    notes = [f"{name} is unavailable: {why}" for name, why in result.unavailable.items()]
+    notes += [f"Fréchet and kernel distance: {result.distances}"] if result.distances else []
+    table.caption = "\n".join(notes)
     return table
 
 

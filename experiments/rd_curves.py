@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from eval.curves import Curve, curve_of, find_reference, load_reference, load_results
+from eval.curves import Curve, curve_of, find_reference, load_reference, load_results, shipped_reference
 from eval.plots import plot
 from eval.tables import report
 from lightning_modules.codec.errors import ConfigError, GenicError, did_you_mean
@@ -28,6 +28,10 @@ DRAWN = (
     "mbt2018, MS-SSIM",
     "HiFiC",
     "MS-ILLM",
+    "CRDR, β = 3.84",
+    "DC-VIC (OASIS)",
+    "DiffEIC",
+    "PerCo",
 )
 
 
@@ -41,7 +45,7 @@ def draw(
         data: the data set's.
         anchor: name of the curve that BD-rates are against, a published one or ours; by default ``hevc``,
             or the first where that is missing.
-        reference: file of published curves.
+        reference: file of published curves beside those that come with `eval`.
         max_bpp: right end of the plots.
 
     Returns:
@@ -53,7 +57,7 @@ def draw(
     """
     found = load_results(results, data)
     curves = [curve_of(result) for result in found]
-    published = load_reference(reference) if reference is not None else []
+    published = published_curves(data, reference)
     against = choose_anchor(anchor, [*curves, *published])
     drawn = [*curves, *(curve for curve in published if curve.name in DRAWN or curve is against)]
     written = plot(drawn, results / data, f"{data}, {_count(found)}", max_bpp)
@@ -88,6 +92,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def published_curves(data: str, reference: Path | None) -> list[Curve]:
+    """Those that come with `eval`, and those of a file that have other names."""
+    published = shipped_reference(data)
+    known = {curve.name for curve in published}
+    if reference is not None:
+        published += [curve for curve in load_reference(reference) if curve.name not in known]
+    return published
 
 
 def choose_anchor(anchor: str | None, curves: Sequence[Curve]) -> Curve:

@@ -18,10 +18,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from datamodules.images import ImageItem, manifest_hash
-from eval.curves import curve_of, find_reference, load_reference, load_results
+from eval.curves import curve_of, find_reference, load_results
 from eval.report import Source, html, page_data, viewer_data
 from experiments.evaluate import numbers, pictures
-from experiments.rd_curves import DRAWN, choose_anchor
+from experiments.rd_curves import DRAWN, choose_anchor, published_curves
 from lightning_modules.codec.errors import ConfigError, DataError, GenicError
 from lightning_modules.codec.files import write_atomic
 
@@ -61,7 +61,7 @@ def write_report(
     """
     found = load_results(results, data)
     curves = [curve_of(result) for result in found]
-    published = load_reference(reference) if reference is not None else []
+    published = published_curves(data, reference)
     against = choose_anchor(anchor, [*curves, *published])
     sources = [Source(result, results / data / "decoded") for result in found]
     budgets = results / "budgets"

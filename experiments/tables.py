@@ -20,7 +20,7 @@ from lightning_modules.codec.errors import ConfigError, GenicError, did_you_mean
 # Paper -> its parts, modules of the package `experiments.paper_tables.PAPER`; without any it is a module itself. Their
 # `main` takes the rest of the command line and returns the exit status.
 PARTS: dict[str, tuple[str, ...]] = {
-    "extreme_semantic": (),
+    "extreme_semantic": ("gc",),
     "gan_reversal": ("table",),
     "gdae_sprc": ("levels", "ablation", "figure", "timing"),
     "ppgn_inpainting": ("table", "figure", "regions"),

@@ -105,17 +105,14 @@ class CompressionModule(pl.LightningModule):
 
     def learning_rate_factor(self, batch: int) -> float:
         """Schedule: factor on every base learning rate at batch number ``batch``."""
-        return getattr(self.config, "train", self.config).learning_rate_factor(batch)
+        return self.config.train.learning_rate_factor(batch)
 
     def metadata(self) -> dict[str, str]:
         """What a weights file says of itself: the paper and its configuration's part ``model``, enough to rebuild the
         codec; ``coding``, the defaults of encoding; for information ``training`` and ``batches``."""
-        parts = self.config
-        model = getattr(parts, "model", parts)
-        told = {}
-        if model is not parts:
-            told = {"training": _json(parts.train), "coding": _json(parts.coding)}
-        return {"paper": self.paper, "config": _json(model), **told, "batches": str(self.batches_seen)}
+        c = self.config
+        parts = {"config": _json(c.model), "training": _json(c.train), "coding": _json(c.coding)}
+        return {"paper": self.paper, **parts, "batches": str(self.batches_seen)}
 
     def configure_optimizers(self) -> list[Optimizer]:
         groups = self.optimiser_groups()

@@ -7,17 +7,17 @@ the defaults of encoding, which need no training. It checks itself whenever one 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
 
 from lightning_modules.codec.errors import ConfigError
-from lightning_modules.schedule import Schedule
 
 PRECISIONS = ("auto", "32", "bf16")
 
 
 @dataclass
-class TrainConfig(Schedule):
+class TrainConfig:
     """What training takes, whichever the paper. Intervals count training batches; 0 means never.
 
     Attributes:
@@ -31,6 +31,9 @@ class TrainConfig(Schedule):
         initialise_from: weights to start from, e.g. of an earlier stage: a preset, a file or a run's folder.
         evaluate: data set on which the final weights are measured as a codec; null for none.
         clip: bound on the norm of each network's gradient.
+        learning_rate: of Adam, for every network unless the paper says otherwise.
+        decay_from, decay_to: batches between which it falls, in a straight line.
+        decay_factor: what is left of it from ``decay_to`` on.
     """
 
     batches: int = 100_000
@@ -44,11 +47,27 @@ class TrainConfig(Schedule):
     initialise_from: str | None = None
     evaluate: str | None = "sample"
     clip: float = 1.0
+    learning_rate: float = 1e-4
+    decay_from: int = 1_000_000
+    decay_to: int = 1_000_000
+    decay_factor: float = 1.0
+
+    def learning_rate_factor(self, batch: int) -> float:
+        """Factor on ``learning_rate`` at batch number ``batch``."""
+        done = min(max((batch - self.decay_from) / max(self.decay_to - self.decay_from, 1), 0.0), 1.0)
+        return 1.0 + (self.decay_factor - 1.0) * done
 
 
 @dataclass
 class CodingConfig:
     """What encoding takes beside the weights; papers without such options have no field."""
+
+    def changed(self, options: Mapping[str, object]) -> Self:
+        """These with others in place; `ConfigError` for an option that there is not."""
+        known = [field.name for field in fields(self)]
+        for name in options:
+            require(name in known, "an option", repr(name), f"one of {', '.join(known)}")
+        return replace(self, **options)
 
 
 @dataclass
@@ -71,16 +90,58 @@ class PaperConfig:
 
     def check(self) -> None:
         """Raise `ConfigError` on what cannot be trained or decoded; subclasses extend it."""
-        t = self.train
-        for key in ("batches", "log_every"):
-            require(getattr(t, key) >= 1, f"train.{key}", getattr(t, key), "at least 1")
-        for key in ("validate_every", "panels_every", "checkpoint_every", "keep_every"):
-            require(getattr(t, key) >= 0, f"train.{key}", getattr(t, key), "0 (never) or more")
-        require(
-            t.precision in PRECISIONS, "train.precision", repr(t.precision), f"one of {', '.join(PRECISIONS)}"
-        )
-        require(t.learning_rate > 0, "train.learning_rate", t.learning_rate, "more than 0")
-        require(t.clip > 0, "train.clip", t.clip, "more than 0")
+        t = Fields("train", self.train)
+        t.at_least(1, "batches", "log_every")
+        t.at_least(0, "validate_every", "panels_every", "checkpoint_every", "keep_every")
+        t.one_of(PRECISIONS, "precision")
+        t.above(0, "learning_rate", "clip")
+
+
+@dataclass(frozen=True)
+class Fields:
+    """Checks of the fields of one part of a configuration; each raises a `ConfigError` that names the field.
+
+    Attributes:
+        name: of the part. part: its dataclass.
+    """
+
+    name: str
+    part: Any
+
+    def require(self, field: str, good: object, needed: str) -> None:
+        """What is ``needed`` of the field's value, and whether it is so."""
+        value = getattr(self.part, field)
+        shown = repr(value) if isinstance(value, str) else value
+        require(bool(good), f"{self.name}.{field}", shown, needed)
+
+    def at_least(self, least: float, *fields: str) -> None:
+        """Every one of the fields is a number not below ``least``."""
+        for field in fields:
+            self.require(field, getattr(self.part, field) >= least, f"{least} or more")
+
+    def above(self, bound: float, *fields: str) -> None:
+        """Every one of the fields is a number above ``bound``."""
+        for field in fields:
+            self.require(field, getattr(self.part, field) > bound, f"more than {bound}")
+
+    def between(self, least: float, most: float, *fields: str) -> None:
+        """Every one of the fields is a number from ``least`` to ``most``."""
+        for field in fields:
+            self.require(field, least <= getattr(self.part, field) <= most, f"{least} to {most}")
+
+    def one_of(self, known: Collection[str], field: str) -> None:
+        """The field is one of the known words."""
+        self.require(field, getattr(self.part, field) in known, f"one of {', '.join(known)}")
+
+    def lists(self, *fields: str) -> None:
+        """Every one of the fields is a list of one number or more, each 1 or more."""
+        for field in fields:
+            value = getattr(self.part, field)
+            self.require(field, value and min(value) >= 1, "one number or more, each 1 or more")
+
+    def counts(self, count: int, field: str, of: str) -> None:
+        """The field is a list of ``count`` values, one for each ``of``."""
+        self.require(field, len(getattr(self.part, field)) == count, f"one value for each of {count} {of}")
 
 
 def require(condition: bool, field: str, value: object, needed: str) -> None:

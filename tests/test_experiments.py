@@ -10,8 +10,7 @@ pytest.importorskip("pytorch_lightning")
 
 import torch
 
-from datamodules import make_datamodule
-from datamodules.images import read_image
+from datamodules.images import write_png
 from eval.schema import CodecResult
 from experiments.config import load_config
 from experiments.run import Run, train
@@ -20,6 +19,7 @@ from experiments.training.loggers import read_metrics
 from lightning_modules.codec.container import Container
 from lightning_modules.codec.weights import load_weights, weights_identity
 from lightning_modules.registry import PAPERS, learned, open_codec
+from tests.helpers import photograph
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -38,12 +38,6 @@ def experiment(request) -> str:
 def alone(experiment, tmp_path_factory) -> Run:
     """A whole run in this process."""
     return run_nano(experiment, tmp_path_factory.mktemp(experiment))
-
-
-def picture(height: int, width: int) -> np.ndarray:
-    data = load_config("selective_detail", ["preset=nano"]).data
-    image = read_image(make_datamodule(data).evaluation_images()[0].path)
-    return np.ascontiguousarray(image[100 : 100 + height, 150 : 150 + width])
 
 
 def test_it_trains(alone):
@@ -96,7 +90,7 @@ def test_its_weights_are_a_codec(alone, experiment):
     tensors, metadata = load_weights(path)
     assert codec.weights_id == weights_identity(tensors, metadata) == alone.module.codec().weights_id
     assert codec.id == learned()[experiment][0]
-    image = picture(45, 70)
+    image = photograph(45, 70)
     for quality in (codec.qualities[0], codec.qualities[-1]):
         data = codec.encode(image, quality)
         decoded = codec.decode(data)
@@ -106,9 +100,12 @@ def test_its_weights_are_a_codec(alone, experiment):
 
 
 def test_a_run_ends_with_its_rate_distortion_result(experiment, tmp_path):
-    run = run_nano(experiment, tmp_path, "train.batches=1", "train.evaluate=sample", "train.validate_every=0")
-    result = CodecResult.from_json((run.folder / "rd" / "sample.json").read_text())
-    assert result.codec == f"{experiment}:{run.folder / 'last.safetensors'}" and result.data == "sample"
+    for name, top in {"a": 20, "b": 120}.items():
+        write_png(tmp_path / "pictures" / f"{name}.png", photograph(72, 88, top))
+    settings = ["train.evaluate=folder", f"data.root={tmp_path / 'pictures'}", "train.validate_every=0"]
+    run = run_nano(experiment, tmp_path, "train.batches=1", *settings)
+    result = CodecResult.from_json((run.folder / "rd" / "folder.json").read_text())
+    assert result.codec == f"{experiment}:{run.folder / 'last.safetensors'}" and result.data == "folder"
     assert len(result.points) == len(open_codec(result.codec).qualities)
-    assert all(len(point.images) == 3 and point.mean.bpp > 0 for point in result.points)
-    assert "evaluate: sample" in (run.folder / "config.yaml").read_text()
+    assert all(len(point.images) == 2 and point.mean.bpp > 0 for point in result.points)
+    assert "evaluate: folder" in (run.folder / "config.yaml").read_text()

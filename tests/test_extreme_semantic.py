@@ -19,8 +19,8 @@ from eval.distances import frechet, kernel_distance, patches
 from eval.segmentation import Segmenter, scores
 from experiments import tables
 from experiments.config import load_config
-from experiments.paper_tables.extreme_semantic import _rate_text
-from experiments.paper_tables.scenes import same_quality_rate
+from experiments.paper_tables.extreme_semantic.gc import _rate_text
+from experiments.paper_tables.extreme_semantic.scenes import same_quality_rate
 from lightning_modules.codec.container import Container
 from lightning_modules.codec.errors import ConfigError, DamagedFileError, SymbolMismatchError, WeightsError
 from lightning_modules.codec.weights import save_weights
@@ -634,9 +634,13 @@ class TestTables:
         assert len(list(patches(np.zeros((64, 96, 3), np.uint8), 32))) == 6 + 2
 
     def test_scores_by_hand(self):
-        counts = np.array([[3, 1, 0], [1, 5, 0], [0, 0, 0]])
-        found = scores(counts)
-        assert found["miou"] == pytest.approx((3 / 5 + 5 / 7) / 2) and found["accuracy"] == pytest.approx(0.8)
+        # True class by row, found by column: 3 1 / 1 5 and none of class 2; three pixels are of no class.
+        truth = np.array([[0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 3, 3, 200]])
+        found = torch.tensor([[0, 0, 0, 1, 0, 1, 1, 1, 1, 1, 0, 1, 2]])
+        network = lambda x: torch.nn.functional.one_hot(found, 3).permute(2, 0, 1)[None].float()  # noqa: E731
+        measured = scores(network, [(np.zeros((1, 13, 3), np.uint8), truth)], 3)
+        assert measured["miou"] == pytest.approx((3 / 5 + 5 / 7) / 2)
+        assert measured["accuracy"] == pytest.approx(0.8)
 
     def test_the_same_quality(self):
         assert same_quality_rate([0.1, 0.4], [10.0, 5.0], 7.5) == (pytest.approx(0.2), False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from functools import partial
@@ -17,9 +18,10 @@ from safetensors.torch import save_file
 from datamodules.batch import Batch
 from datamodules.images import read_image
 from eval.metrics import psnr_rgb
+from eval.schema import Means
 from experiments import tables
 from experiments.config import load_config
-from experiments.paper_tables.gdae_sprc import ablation, figure, timing
+from experiments.paper_tables.gdae_sprc import ablation, figure, levels, timing
 from lightning_modules.codec.container import Container
 from lightning_modules.codec.errors import ConfigError, DamagedFileError, SymbolMismatchError, WeightsError
 from lightning_modules.codec.weights import save_weights
@@ -151,6 +153,62 @@ class TestDenseAutoEncoder:
             parameter.fill_(0.1)
         np.testing.assert_array_equal(codec.decode(data), picture)
         assert codec.encode(image, 20, level=1, strength=0.0) != data
+
+
+class TestPublication:
+    """Preset ``paper`` against the slides, which give parts, losses and data; widths are ours and pinned here."""
+
+    @pytest.fixture()
+    def paper(self) -> GdaeSprc:
+        config = load_config("gdae_sprc", ["preset=paper"])
+        with torch.device("meta"):
+            return GdaeSprc(config.paper())
+
+    def test_its_parts_and_losses_are_the_slides(self, paper):
+        data, train = load_config("gdae_sprc", ["preset=paper"]).data, paper.config.train
+        assert (train.mse_weight, train.adversarial_weight, train.ssim_weight) == (10, 5, 2)
+        assert (data.name, data.crop, data.scale_min, data.scale_max) == ("imagenet", 256, 0.5, 2.0)
+        assert paper.config.model.levels == 1 and train.rate_weight == [0.0]  # no rate term
+        assert paper.config.coding.top_k == 1
+        # Encoder, quantiser and decoder of the file; the entropy model is ours, beside JPEG XL for FLIF.
+        assert {name for name, _ in paper.system.named_children()} == {"E", "gain", "Q", "G", "H_e", "H"}
+        assert paper.D is not None
+
+    def test_its_layers(self, paper):
+        def layers(network: torch.nn.Module) -> dict[str, tuple[int, ...]]:
+            found = ((n, m) for n, m in network.named_modules() if isinstance(m, torch.nn.Conv2d))
+            return {n: (m.in_channels, m.out_channels, m.kernel_size[0]) for n, m in found}
+
+        def stage(name: str, a: int, b: int) -> dict[str, tuple[int, ...]]:
+            return {
+                f"{name}.first": (a, b, 3),
+                f"{name}.residual.1": (b, b, 3),
+                f"{name}.residual.3": (b, b, 3),
+            }
+
+        # Every stage feeds every later one of its half: the next one whole, the others by 32 channels each.
+        encoder = stage("stages.0", 12, 64) | stage("stages.1", 256, 96) | stage("stages.2", 384 + 32, 128)
+        encoder |= stage("stages.3", 512 + 64, 192)
+        encoder |= {f"connections.{k}": (w, 32, 1) for k, w in enumerate((64, 96, 128))}
+        encoder |= {"last": (192 + 96, 64, 3)}
+        decoder = stage("first", 64, 192) | stage("stages.0", 128, 128) | stage("stages.1", 96 + 32, 96)
+        decoder |= stage("stages.2", 64 + 64, 64)
+        decoder |= {f"up.{k}": (a, 4 * b, 1) for k, (a, b) in enumerate(((192, 128), (128, 96), (96, 64)))}
+        decoder |= {f"connections.{k}": (w, 32, 1) for k, w in enumerate((192, 128, 96))}
+        decoder |= {"last": (64 + 96, 12, 3)}
+        assert layers(paper.system.E) == encoder and layers(paper.system.G) == decoder
+        assert list(layers(paper.D).values()) == [
+            (3, 64, 4),
+            (64, 128, 4),
+            (128, 256, 4),
+            (256, 512, 4),
+            (512, 1, 3),
+        ]
+        assert paper.system.Q.centres.shape == (7,)
+        sizes = [
+            sum(p.numel() for p in part.parameters()) for part in (paper.system.E, paper.system.G, paper.D)
+        ]
+        assert sizes == [3_077_440, 1_845_772, 2_761_153]
 
 
 class TestKltInitialisation:
@@ -543,8 +601,41 @@ class TestCommands:
         rows = [line for line in text.splitlines() if line.startswith("| ✓")]
         assert len(rows) == 8 and "(33.77)" in rows[-1]
         assert text.count("AE < AE+DC") == 1 and text.count("\n- SPRC: ") == 4
-        assert "found" in text or "refuted" in text
+        assert "10 : 5 : 2." in text and "no test of the slides" not in text
         assert len(list((tmp_path / "runs").glob("*/gdae_sprc/nano/last.safetensors"))) == 4
+
+    def test_findings_of_other_loss_weights_are_no_test_of_the_slides(self):
+        rows = [
+            ablation.Row(*parts, Means(0.5, psnr, 0.9, 0.9, ms_ssim, 1.0, 1.0))
+            for parts, (psnr, ms_ssim, _) in ablation.PUBLISHED.items()
+        ]
+        published = ablation.findings(rows, True)
+        # The slides' own table has one pair in another order.
+        (other,) = (line for line in published if "not found" in line)
+        assert other.startswith("DC: AE+GAN < AE+DC+GAN") and "MS-SSIM not found (-0.25 dB)" in other
+        gan = [line for line in ablation.findings(rows, False) if line.startswith("GAN")]
+        assert len(gan) == 4 and all("no test of the slides" in line for line in gan)
+        assert not any("no test" in line for line in published)
+
+    def test_the_levels_are_compared_at_equal_budgets(self, module, tmp_path, monkeypatch):
+        monkeypatch.delenv("GENIC_DATA", raising=False)
+        path = tmp_path / "weights.safetensors"
+        save_weights(path, module.export_weights(), module.metadata())
+        monkeypatch.setattr(levels, "pictures", _pictures(tmp_path))
+        arguments = ["gdae_sprc", "--codec", f"gdae_sprc:{path}", "--bpp", "0.3,1.5", "--out", str(tmp_path)]
+        assert tables.main(arguments) == 0
+        record = json.loads((tmp_path / "gdae_sprc/tiny/levels.json").read_text())
+        rows, codec = record["rows"]["1.5"], GdaeSprcCodec.load(path)
+        assert list(rows) == ["none", "0", "1"] and record["weights"] == codec.weights_id.hex()
+        found = {name: row[0] for name, row in rows.items()}
+        assert all(r["bytes"] <= 1.5 * 64 * 80 / 8 for r in found.values())
+        assert "latents" not in found["none"]["ledger"] and "latents" in found["1"]["ledger"]
+        # What the encoder chooses by itself is the best of these.
+        best = max(found.values(), key=lambda r: r["psnr_rgb"])
+        chosen = codec.encode(photograph(64, 80), target_bpp=1.5, strength=0.0)
+        assert psnr_rgb(photograph(64, 80), codec.decode(chosen)) == pytest.approx(best["psnr_rgb"])
+        text = (tmp_path / "gdae_sprc/tiny/levels.md").read_text()
+        assert text.count("1 of 1") + text.count("0 of 1") == 6 and text.count("best of these") == 2
 
     def test_figure_and_timing(self, module, tmp_path, monkeypatch, capsys):
         path = tmp_path / "weights.safetensors"
@@ -556,6 +647,9 @@ class TestCommands:
         assert tables.main(["gdae_sprc", "figure", *codec, "--bpp", "1.5", *out]) == 0
         text = (tmp_path / "gdae_sprc/tiny/figure.md").read_text()
         assert "| adaptive |" in text and "of 1." in text
+        found = json.loads((tmp_path / "gdae_sprc/tiny/figure.json").read_text())["pictures"][0]
+        assert found["adaptive"]["bytes"] <= found["uniform"]["bytes"] <= 1.5 * 64 * 80 / 8
+        assert found["adaptive"]["whole"] > 20 and found["hot_share"] == pytest.approx(0.5, abs=0.02)
         assert read_image(tmp_path / "gdae_sprc/tiny/figure.png").std() > 20
         assert tables.main(["gdae_sprc", "timing", *codec, "--limit", "1", *out]) == 0
         printed = capsys.readouterr().out

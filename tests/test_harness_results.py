@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eval import compressai
+from eval import compressai, curves
 from eval.bjontegaard_delta import bd_quality, bd_rate
 from eval.compressai import from_compressai, to_compressai
-from eval.curves import Curve, curve_of, load_reference, load_results
+from eval.curves import Curve, curve_of, load_reference, load_results, shipped_reference
 from eval.measures import MEASURES, Measure
 from eval.provenance import git_commit, provenance, versions
 from eval.schema import CodecResult, ImageResult, Means, Point
@@ -306,6 +306,18 @@ class TestRdCurves:
         loaded = {result.codec: result for result in load_results(results, "tiny")}
         assert loaded["hevc"].points == _result("hevc").points
         assert set(loaded) == {"hevc", "paper:small", "theirs"}
+
+
+def test_published_curves_come_with_their_sources():
+    for data in ("kodak", "clic2020", "div2k", "tecnick"):
+        path = Path(curves.__file__).parent / "published" / f"{data}.json"
+        assert all(curve["source"] for curve in json.loads(path.read_text())["curves"].values())
+        shipped = {curve.name: curve for curve in shipped_reference(data)}
+        assert all(curve.published and not curve.pictures for curve in shipped.values())
+        assert len(shipped) >= 7
+        lpips = shipped.get("MS-ILLM", shipped.get("DiffEIC")).points["lpips_alex"]
+        assert np.all(np.diff(lpips[:, 0]) > 0) and np.all(np.diff(lpips[:, 1]) < 0)
+    assert shipped_reference("another set") == []
 
 
 def test_tables():

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from datamodules.batch import Batch
 from experiments.config import load_config
-from lightning_modules.codec.errors import ConfigError
 from lightning_modules.entropy.context import CausalLinear
 from lightning_modules.entropy.grid import exact_copy
 from lightning_modules.entropy.layers import GridConv3x3, GridDeconv5x5, GridLinear
@@ -181,24 +180,6 @@ def test_decoding_gives_the_encoder_s_own_reconstruction(skew: int) -> None:
         z_hat, _, level = codec.analyse(image, quality)
         expected = codec.synthesise(z_hat, level, *image.shape[:2])
         assert np.array_equal(codec.decode(codec.encode(image, quality)), expected)
-
-
-@pytest.mark.parametrize(
-    ("setting", "field"),
-    [
-        ("model.levels=3", r"train\.rate_weight"),
-        ("model.skew=4", r"model\.skew"),
-        ("model.g_a=[3,8,8,8]", r"model\.g_a"),
-        ("model.g_s=[9,8,8,8,3]", r"model\.g_s"),
-        ("model.h_a=[9,4,4,4]", r"model\.h_a"),
-        ("model.h_s=[5,4,8,16]", r"model\.h_s"),
-        ("train.rate_weight=[1.0,0.0]", r"train\.rate_weight"),
-        ("train.mse_weight=0", r"train\.mse_weight"),
-    ],
-)
-def test_what_cannot_be_built_or_trained_names_the_field(setting: str, field: str) -> None:
-    with pytest.raises(ConfigError, match=field):
-        load_config("hyperprior", ["preset=nano", setting])
 
 
 def test_defaults_are_the_paper() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from datamodules.camvid import CLASSES
-from lightning_modules.config import CodingConfig, PaperConfig, TrainConfig, require
+from lightning_modules.config import CodingConfig, Fields, PaperConfig, TrainConfig
 
 NORMS = ("instance", "channel")
 
@@ -137,40 +137,30 @@ class ExtremeSemanticConfig(PaperConfig):
         """Raise `ConfigError` on a network that cannot be built or decoded, or losses that do not fit it."""
         super().check()
         m, t = self.model, self.train
-        require(1 <= len(m.classes) <= 250, "model.classes", m.classes, "a list of 1 to 250 names")
-        ascending = sorted(set(m.C)) == list(m.C) and m.C
-        require(ascending and m.C[0] >= 1, "model.C", m.C, "an ascending list of numbers from 1 on")
-        require(m.norm in NORMS, "model.norm", repr(m.norm), " or ".join(NORMS))
-        for name in ("blocks", "noise"):
-            require(getattr(m, name) >= 0, f"model.{name}", getattr(m, name), "0 or more")
-        for name in ("fold_in", "fold_out", "map_stride", "context", "heads", "radius"):
-            require(getattr(m, name) >= 1, f"model.{name}", getattr(m, name), "1 or more")
-        require(m.skew in (1, 2), "model.skew", m.skew, "1 or 2")
-        require(len(m.E) >= 1, "model.E", m.E, "a width or more")
-        require(len(m.G) >= 1, "model.G", m.G, "a width or more")
+        model, train = Fields("model", m), Fields("train", t)
+        model.require("classes", 1 <= len(m.classes) <= 250, "a list of 1 to 250 names")
+        ascending = sorted(set(m.C)) == list(m.C) and m.C and m.C[0] >= 1
+        model.require("C", ascending, "an ascending list of numbers from 1 on")
+        model.one_of(NORMS, "norm")
+        model.at_least(0, "blocks", "noise")
+        model.at_least(1, "fold_in", "fold_out", "map_stride", "context", "heads", "radius")
+        model.between(1, 2, "skew")
+        model.lists("E", "G")
         found = m.latent_stride * 2 ** max(len(m.after) - 1, 0)
-        require(found == m.stride, "model.G", m.G, f"the stride of E and after, {found}, not {m.stride},")
+        model.require("G", found == m.stride, f"the stride of E and after, {found}, not {m.stride},")
         if m.F:
             found = m.map_stride * 2 ** (len(m.F) - 1)
-            require(found == m.stride, "model.F", m.F, f"G's stride, {m.stride}, not {found},")
-            divides = m.latent_stride % m.map_stride == 0
-            require(divides, "model.map_stride", m.map_stride, f"a divisor of {m.latent_stride}")
+            model.require("F", found == m.stride, f"G's stride, {m.stride}, not {found},")
+            model.require(
+                "map_stride", m.latent_stride % m.map_stride == 0, f"a divisor of {m.latent_stride}"
+            )
         selective = "above 0 to 1 (there is a model.F)" if m.F else "0 (there is no model.F)"
         fits = 0 <= t.selective <= 1 and (t.selective > 0) == bool(m.F)
-        require(fits, "train.selective", t.selective, selective)
-        for name in ("keep", "boxes"):
-            require(0 <= getattr(t, name) <= 1, f"train.{name}", getattr(t, name), "0 to 1")
-        for name in (
-            "adversarial_weight",
-            "mse_weight",
-            "feature_weight",
-            "perceptual_weight",
-            "rate_weight",
-        ):
-            require(getattr(t, name) >= 0, f"train.{name}", getattr(t, name), "0 or more")
-        for name in ("sigma", "level_power"):
-            require(getattr(t, name) > 0, f"train.{name}", getattr(t, name), "more than 0")
-        require(t.scales >= 1, "train.scales", t.scales, "1 or more")
-        require(len(t.D) >= 1, "train.D", t.D, "a width or more")
-        layers = len(t.backbone_layers)
-        require(len(t.layer_weights) == layers, "train.layer_weights", t.layer_weights, f"{layers} numbers")
+        train.require("selective", fits, selective)
+        train.between(0, 1, "keep", "boxes")
+        weights = ("mse_weight", "feature_weight", "perceptual_weight", "rate_weight")
+        train.at_least(0, "adversarial_weight", *weights)
+        train.above(0, "sigma", "level_power")
+        train.at_least(1, "scales")
+        train.lists("D")
+        train.counts(len(t.backbone_layers), "layer_weights", "train.backbone_layers")

@@ -6,7 +6,7 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict
 from functools import cached_property
 
 import numpy as np
@@ -151,18 +151,12 @@ class GanReversalCodec(LearnedCodec):
 
     def _search_of(self, options: Mapping[str, object]) -> GanReversalCoding:
         """The defaults with ``options`` in place, checked."""
-        known = [field.name for field in fields(GanReversalCoding)]
-        for name in options:
-            require(name in known, "an option", repr(name), f"one of {', '.join(known)}")
         steps = {"steps": None} if "effort" in options else {}  # the defaults' steps give way to it
-        coding = replace(self.coding, **steps | options)
+        coding = self.coding.changed(steps | options)
         coding.check()
-        require(
-            self.system.E is not None or coding.restarts >= 1,
-            "coding.restarts",
-            coding.restarts,
-            "1 or more (there is no encoder to start from)",
-        )
+        startable = self.system.E is not None or coding.restarts >= 1
+        needed = "1 or more (there is no encoder to start from)"
+        require(startable, "coding.restarts", coding.restarts, needed)
         return coding
 
     def _tries_residual(self, bpp: float, coding: GanReversalCoding) -> bool:

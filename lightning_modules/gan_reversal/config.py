@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from lightning_modules.config import CodingConfig, PaperConfig, TrainConfig, require
+from lightning_modules.config import CodingConfig, Fields, PaperConfig, TrainConfig
 
 GENERATORS = ("dcgan", "residual")
 LOSSES = ("ssim", "mse")
@@ -129,17 +129,16 @@ class GanReversalCoding(CodingConfig):
 
     def check(self) -> None:
         """Raise `ConfigError` on a value out of range."""
-        for key, least in (("restarts", 0), ("mse_weight", 0), ("rate_weight", 0), ("steps", 0)):
-            value = getattr(self, key)
-            require(value is None or value >= least, f"coding.{key}", value, f"{least} or more")
-        require(self.effort in range(len(self.STEPS)), "coding.effort", self.effort, "0 to 9")
-        require(0 <= self.continuous < 1, "coding.continuous", self.continuous, "0 or more and below 1")
-        require(self.learning_rate > 0, "coding.learning_rate", self.learning_rate, "more than 0")
-        require(self.box > 0, "coding.box", self.box, "more than 0")
-        require(self.loss in LOSSES, "coding.loss", repr(self.loss), " or ".join(map(repr, LOSSES)))
+        coding = Fields("coding", self)
+        coding.at_least(0, "restarts", "mse_weight", "rate_weight")
+        coding.require("steps", self.steps is None or self.steps >= 0, "0 or more")
+        coding.between(0, len(self.STEPS) - 1, "effort")
+        coding.require("continuous", 0 <= self.continuous < 1, "0 or more and below 1")
+        coding.above(0, "learning_rate", "box")
+        coding.one_of(LOSSES, "loss")
         ascending = list(self.rates) == sorted(self.rates) and min(self.rates, default=0) > 0
-        require(ascending, "coding.rates", self.rates, "a list of bits per pixel that ascends")
-        require(self.default_rate in self.rates, "coding.default_rate", self.default_rate, "one of rates")
+        coding.require("rates", ascending, "a list of bits per pixel that ascends")
+        coding.require("default_rate", self.default_rate in self.rates, "one of rates")
 
 
 @dataclass
@@ -155,38 +154,23 @@ class GanReversalConfig(PaperConfig):
         start."""
         super().check()
         m, t = self.model, self.train
+        model, train = Fields("model", m), Fields("train", t)
         self.coding.check()
-        require(m.generator in GENERATORS, "model.generator", repr(m.generator), " or ".join(GENERATORS))
-        require(m.latents >= 1, "model.latents", m.latents, "at least 1")
-        require(len(m.widths) >= 1, "model.widths", m.widths, "at least one width")
-        require(0 <= m.scale_index <= 63, "model.scale_index", m.scale_index, "0 to 63")
+        model.one_of(GENERATORS, "generator")
+        model.at_least(1, "latents")
+        model.lists("widths")
+        model.between(0, 63, "scale_index")
         if m.generator == "residual":
-            require(
-                len(m.blocks) == len(m.widths),
-                "model.blocks",
-                m.blocks,
-                "one number for each of model.widths",
-            )
+            model.counts(len(m.widths), "blocks", "model.widths")
         else:
-            require(not m.encoder, "model.encoder", m.encoder, "a residual generator (or false)")
-            require(0 <= 2 * m.overlap <= m.patch, "model.overlap", m.overlap, f"0 to {m.patch // 2}")
-        for key in (
-            "adversarial_weight",
-            "ssim_weight",
-            "mse_weight",
-            "rate_weight",
-            "shift_range",
-            "r1_weight",
-        ):
-            require(getattr(t, key) >= 0, f"train.{key}", getattr(t, key), "0 or more")
-        require(t.r1_every >= 1, "train.r1_every", t.r1_every, "at least 1")
-        require(0 <= t.ema_decay < 1, "train.ema_decay", t.ema_decay, "0 or more and below 1")
+            model.require("encoder", not m.encoder, "a residual generator (or false)")
+            model.require("overlap", 0 <= 2 * m.overlap <= m.patch, f"0 to {m.patch // 2}")
+        weights = ("ssim_weight", "mse_weight", "rate_weight")
+        train.at_least(0, *weights, "adversarial_weight", "shift_range", "r1_weight")
+        train.at_least(1, "r1_every")
+        train.require("ema_decay", 0 <= t.ema_decay < 1, "0 or more and below 1")
         if not m.encoder:
-            for key in ("ssim_weight", "mse_weight", "rate_weight"):
-                require(getattr(t, key) == 0, f"train.{key}", getattr(t, key), "model.encoder, or 0 here,")
-            require(
-                self.coding.restarts >= 1,
-                "coding.restarts",
-                self.coding.restarts,
-                "1 or more, or model.encoder,",
-            )
+            for name in weights:
+                train.require(name, getattr(t, name) == 0, "model.encoder, or 0 here,")
+            coding = Fields("coding", self.coding)
+            coding.require("restarts", self.coding.restarts >= 1, "1 or more, or model.encoder,")

@@ -21,9 +21,9 @@ from lightning_modules.gan_reversal.augment import augment
 from lightning_modules.gan_reversal.codec import GanReversalCodec
 from lightning_modules.gan_reversal.config import GanReversalConfig
 from lightning_modules.gan_reversal.dcgan import DcganDiscriminator
-from lightning_modules.gan_reversal.networks import PatchDiscriminator
 from lightning_modules.gan_reversal.prior import INDEX_PER_NEPER
 from lightning_modules.gan_reversal.system import System
+from lightning_modules.layers.patch_discriminator import PatchDiscriminator
 from losses.gan import r1_penalty, softplus_discriminator, softplus_generator
 from losses.ssim import ssim
 
@@ -38,8 +38,10 @@ class GanReversal(CompressionModule):
         train = config.train
         self.system = System(config.model)
         self.system.prior.requires_grad_(train.rate_weight > 0)
-        kind = DcganDiscriminator if config.model.generator == "dcgan" else PatchDiscriminator
-        self.D = kind(train) if train.adversarial_weight > 0 else None
+        self.D = None
+        if train.adversarial_weight > 0:
+            dcgan = config.model.generator == "dcgan"
+            self.D = DcganDiscriminator(train) if dcgan else PatchDiscriminator(train.D)
         # Of the system alone: Lightning's callback would average D, too, and count optimiser steps.
         self.average = None
         if train.ema_decay > 0:

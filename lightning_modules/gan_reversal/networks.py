@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm
 
-from lightning_modules.gan_reversal.config import GanReversalModel, GanReversalTraining
+from lightning_modules.gan_reversal.config import GanReversalModel
 
 
 class ResidualBlock(nn.Module):
@@ -68,21 +65,6 @@ class Encoder(nn.Module):
             layers += [ResidualBlock(width) for _ in range(blocks)]
             layers.append(nn.LeakyReLU(0.2))
         self.layers = nn.Sequential(*layers, nn.Conv2d(widths[-1], config.latents, 3, padding=1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.layers(x * 2 - 1)
-
-
-class PatchDiscriminator(nn.Module):
-    """D: x [B, 3, H, W] -> scores of patches [B, 1, H/2ⁿ, W/2ⁿ]; high means real. Spectral norm throughout."""
-
-    def __init__(self, config: GanReversalTraining) -> None:
-        super().__init__()
-        widths = [3, *config.D]
-        layers: list[nn.Module] = []
-        for before, width in pairwise(widths):
-            layers += [spectral_norm(nn.Conv2d(before, width, 4, 2, 1)), nn.LeakyReLU(0.2)]
-        self.layers = nn.Sequential(*layers, spectral_norm(nn.Conv2d(widths[-1], 1, 3, padding=1)))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layers(x * 2 - 1)

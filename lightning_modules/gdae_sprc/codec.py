@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict
 
 import numpy as np
 from torch import Tensor
@@ -14,7 +14,6 @@ from lightning_modules.codec.container import Container
 from lightning_modules.codec.contract import Image
 from lightning_modules.codec.errors import ConfigError
 from lightning_modules.codec.rate_control import Found, eighths
-from lightning_modules.config import require
 from lightning_modules.gdae_sprc.autoencoder_codec import GdaeCodec
 from lightning_modules.gdae_sprc.config import GdaeSprcCoding
 from lightning_modules.gdae_sprc.grad_cam import SHARED_CLASSIFIER, GradCam, open_classifier
@@ -116,10 +115,7 @@ class GdaeSprcCodec(GdaeCodec):
 
     def _coding(self, options: Mapping[str, object]) -> GdaeSprcCoding:
         """The weights' own options with others in place, checked."""
-        known = [field.name for field in fields(GdaeSprcCoding)]
-        for name in options:
-            require(name in known, "an option", repr(name), f"one of {', '.join((*known, 'heat'))}")
-        coding = replace(self.coding, **options)
+        coding = self.coding.changed(options)
         coding.check(self.levels)
         return coding
 

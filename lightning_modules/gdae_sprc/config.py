@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from lightning_modules.config import CodingConfig, PaperConfig, TrainConfig, require
+from lightning_modules.config import CodingConfig, Fields, PaperConfig, TrainConfig
 from losses.gan import GAN_LOSSES
 
 LATENT_CODERS = ("best", "jpeg_xl", "learned")
@@ -115,22 +115,14 @@ class GdaeSprcCoding(CodingConfig):
 
     def check(self, levels: int) -> None:
         """Raise `ConfigError` on a value out of range; ``levels`` is the model's."""
+        coding = Fields("coding", self)
         numbered = not isinstance(self.level, str) and 0 <= self.level <= levels - 1
-        require(
-            self.level in ("best", "none") or numbered,
-            "coding.level",
-            self.level,
-            f"best, none, or a number from 0 to {levels - 1}",
-        )
-        require(
-            self.latents in LATENT_CODERS,
-            "coding.latents",
-            self.latents,
-            f"one of {', '.join(LATENT_CODERS)}",
-        )
-        require(self.top_k >= 1, "coding.top_k", self.top_k, "at least 1")
-        require(0 <= self.strength <= 51, "coding.strength", self.strength, "0 to 51")
-        require(self.effort in EFFORTS, "coding.effort", self.effort, f"one of {', '.join(EFFORTS)}")
+        good = self.level in ("best", "none") or numbered
+        coding.require("level", good, f"best, none, or a number from 0 to {levels - 1}")
+        coding.one_of(LATENT_CODERS, "latents")
+        coding.at_least(1, "top_k")
+        coding.between(0, 51, "strength")
+        coding.one_of(EFFORTS, "effort")
 
 
 @dataclass
@@ -145,33 +137,20 @@ class GdaeSprcConfig(PaperConfig):
         """Raise `ConfigError` on a network that cannot be built or decoded, or losses that do not fit it."""
         super().check()
         m, t = self.model, self.train
-        require(m.levels >= 1, "model.levels", m.levels, "at least 1")
+        model, train = Fields("model", m), Fields("train", t)
         odd = 3 <= m.centres <= 255 and m.centres % 2 == 1
-        require(odd, "model.centres", m.centres, "an odd number from 3 to 255")
-        require(len(m.E) >= 1 and min(m.E) >= 1, "model.E", m.E, "at least one width")
-        require(len(m.G) == len(m.E), "model.G", m.G, f"{len(m.E)} stages, as many as model.E has,")
-        require(min(m.G) >= 1, "model.G", m.G, "widths of at least 1")
-        for key in ("latents", "growth", "hyper", "psi", "heads", "radius"):
-            require(getattr(m, key) >= 1, f"model.{key}", getattr(m, key), "at least 1")
-        require(
-            m.context % m.heads == 0 < m.context, "model.context", m.context, f"a multiple of {m.heads} heads"
-        )
-        require(m.skew in (1, 2), "model.skew", m.skew, "1 or 2")
-        require(
-            len(t.rate_weight) == m.levels,
-            "train.rate_weight",
-            t.rate_weight,
-            f"one value for each of {m.levels} levels",
-        )
+        model.require("centres", odd, "an odd number from 3 to 255")
+        model.lists("E", "G")
+        model.counts(len(m.E), "G", "stages, as in model.E")
+        model.at_least(1, "levels", "latents", "growth", "hyper", "psi", "heads", "radius")
+        model.require("context", m.context % m.heads == 0 < m.context, f"a multiple of {m.heads} heads")
+        model.between(1, 2, "skew")
+        train.counts(m.levels, "rate_weight", "levels")
         descending = sorted(t.rate_weight, reverse=True) == list(t.rate_weight) and min(t.rate_weight) >= 0
-        require(descending, "train.rate_weight", t.rate_weight, "values of 0 or more in descending order")
-        for key in ("mse_weight", "adversarial_weight", "ssim_weight"):
-            require(getattr(t, key) >= 0, f"train.{key}", getattr(t, key), "0 or more")
-        require(
-            t.gan_loss in GAN_LOSSES, "train.gan_loss", repr(t.gan_loss), f"one of {', '.join(GAN_LOSSES)}"
-        )
-        for key in ("sigma", "sigma_to"):
-            require(getattr(t, key) > 0, f"train.{key}", getattr(t, key), "more than 0")
-        require(t.anneal_batches >= 1, "train.anneal_batches", t.anneal_batches, "at least 1")
-        require(len(t.D) >= 1 and min(t.D) >= 1, "train.D", t.D, "at least one width")
+        train.require("rate_weight", descending, "values of 0 or more in descending order")
+        train.at_least(0, "mse_weight", "adversarial_weight", "ssim_weight")
+        train.one_of(GAN_LOSSES, "gan_loss")
+        train.above(0, "sigma", "sigma_to")
+        train.at_least(1, "anneal_batches")
+        train.lists("D")
         self.coding.check(m.levels)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from lightning_modules.config import CodingConfig, PaperConfig, TrainConfig, require
+from lightning_modules.config import CodingConfig, Fields, PaperConfig, TrainConfig
 
 
 @dataclass
@@ -66,31 +66,20 @@ class HyperpriorConfig(PaperConfig):
         """Raise `ConfigError` on a network that cannot be built or decoded, or losses that do not fit it."""
         super().check()
         m, t = self.model, self.train
-        require(1 <= m.levels <= 32, "model.levels", m.levels, "1 to 32")
-        require(m.skew in (1, 2, 3), "model.skew", m.skew, "1, 2 or 3")
-        counts = {"g_a": 5, "g_s": 5, "h_a": 4, "h_s": 4}
-        for name, count in counts.items():
+        model, train = Fields("model", m), Fields("train", t)
+        model.between(1, 32, "levels")
+        model.between(1, 3, "skew")
+        for name, count in {"g_a": 5, "g_s": 5, "h_a": 4, "h_s": 4}.items():
             widths = getattr(m, name)
-            require(len(widths) == count and min(widths) >= 1, f"model.{name}", widths, f"{count} widths")
-        widths = m.entropy_parameters
-        require(all(w >= 1 for w in widths), "model.entropy_parameters", widths, "a list of widths")
-        require(m.g_a[0] == 3, "model.g_a", m.g_a, "3 channels, the picture's, at the start")
-        require(m.g_s[-1] == 3, "model.g_s", m.g_s, "3 channels, the picture's, at the end")
-        joints = (("g_s", m.g_s[0], "g_a", m.g_a[-1]), ("h_a", m.h_a[0], "g_a", m.g_a[-1]))
-        for name, first, before, last in (*joints, ("h_s", m.h_s[0], "h_a", m.h_a[-1])):
-            require(
-                first == last, f"model.{name}", getattr(m, name), f"{last} channels, {before}'s, at the start"
-            )
-        weights = t.rate_weight
-        require(
-            len(weights) == m.levels, "train.rate_weight", weights, f"one value for each of {m.levels} levels"
-        )
-        require(min(weights) > 0, "train.rate_weight", weights, "a list of values above 0")
-        for name in ("mse_weight", "ms_ssim_weight"):
-            require(getattr(t, name) >= 0, f"train.{name}", getattr(t, name), "0 or more")
-        require(
-            t.mse_weight + t.ms_ssim_weight > 0,
-            "train.mse_weight",
-            t.mse_weight,
-            "a distortion with a weight",
-        )
+            model.require(name, len(widths) == count and min(widths) >= 1, f"{count} widths")
+        good = all(w >= 1 for w in m.entropy_parameters)
+        model.require("entropy_parameters", good, "a list of widths")
+        model.require("g_a", m.g_a[0] == 3, "3 channels, the picture's, at the start")
+        model.require("g_s", m.g_s[-1] == 3, "3 channels, the picture's, at the end")
+        for name, before in (("g_s", "g_a"), ("h_a", "g_a"), ("h_s", "h_a")):
+            last = getattr(m, before)[-1]
+            model.require(name, getattr(m, name)[0] == last, f"{last} channels, {before}'s, at the start")
+        train.counts(m.levels, "rate_weight", "levels")
+        train.require("rate_weight", min(t.rate_weight) > 0, "a list of values above 0")
+        train.at_least(0, "mse_weight", "ms_ssim_weight")
+        train.require("mse_weight", t.mse_weight + t.ms_ssim_weight > 0, "a distortion with a weight")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 
@@ -18,10 +18,9 @@ def patch_layers(in_channels: int, widths: Sequence[int]) -> list[nn.Module]:
 
 
 class PatchDiscriminator(nn.Sequential):
-    """x [B, 3, H, W] in [0, 1] -> scores of patches [B, 1, H/2ⁿ, W/2ⁿ], n the number of widths; high means real."""
+    """x [B, channels, H, W] -> scores of patches [B, 1, H/2ⁿ, W/2ⁿ], n the number of widths; high means real."""
 
-    def __init__(self, widths: Sequence[int]) -> None:
-        super().__init__(*patch_layers(3, widths), spectral_norm(nn.Conv2d(widths[-1], 1, 3, padding=1)))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(2 * x - 1)
+    def __init__(self, widths: Sequence[int], channels: int = 3) -> None:
+        super().__init__(
+            *patch_layers(channels, widths), spectral_norm(nn.Conv2d(widths[-1], 1, 3, padding=1))
+        )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from lightning_modules.config import CodingConfig, PaperConfig, TrainConfig, require
-from lightning_modules.ppgn_inpainting.schemes import SCALES
+from lightning_modules.config import CodingConfig, Fields, PaperConfig, TrainConfig
+from lightning_modules.ppgn_inpainting.schemes import SCALES, scale_index
 from losses.gan import GAN_LOSSES
 
 CLASSIFIER_WEIGHTS = ("hub", "shared", "random")
@@ -124,27 +124,19 @@ class PpgnInpaintingConfig(PaperConfig):
         """Raise `ConfigError` on networks that cannot be built, or values that no training can use."""
         super().check()
         m, t = self.model, self.train
-        for key, value, known in (
-            ("model.classifier_weights", m.classifier_weights, CLASSIFIER_WEIGHTS),
-            ("train.gan_loss", t.gan_loss, GAN_LOSSES),
-        ):
-            require(value in known, key, repr(value), f"one of {', '.join(known)}")
-        for one, other in (("up", "after"), ("filler", "filler_blocks"), ("restorer", "restorer_blocks")):
-            widths, blocks = getattr(m, one), getattr(m, other)
-            require(len(widths) > 0, f"model.{one}", widths, "a width for each of one stage or more")
-            require(
-                len(blocks) == len(widths), f"model.{other}", blocks, f"one number for each of model.{one}"
-            )
+        model, train = Fields("model", m), Fields("train", t)
+        model.one_of(CLASSIFIER_WEIGHTS, "classifier_weights")
+        train.one_of(GAN_LOSSES, "gan_loss")
+        for widths, blocks in (("up", "after"), ("filler", "filler_blocks"), ("restorer", "restorer_blocks")):
+            model.lists(widths)
+            model.counts(len(getattr(m, widths)), blocks, f"model.{widths}")
         whole = not m.vector or (m.dense and m.dense[-1] % 16 == 0)
-        require(
-            bool(whole), "model.dense", m.dense, "a multiple of 16 at the end, which becomes 4×4 positions"
-        )
-        require(m.h_low < m.h_high, "model.h_low", m.h_low, "less than model.h_high")
-        require(len(t.parts) == 3 and min(t.parts) >= 1, "train.parts", t.parts, "three numbers of 1 or more")
+        model.require("dense", whole, "a multiple of 16 at the end, which becomes 4×4 positions")
+        model.require("h_low", m.h_low < m.h_high, "less than model.h_high")
+        train.lists("parts")
+        train.counts(3, "parts", "networks")
         good = len(t.restore_quality) == 2 and 0 <= t.restore_quality[0] <= t.restore_quality[1] <= 100
-        require(good, "train.restore_quality", t.restore_quality, "a range within 0 to 100")
+        train.require("restore_quality", good, "a range within 0 to 100")
         known = ", ".join(f"{scale:.3g}" for scale in SCALES)
-        good = all(any(abs(scale - s) <= 0.01 for s in SCALES) for scale in t.restore_scales)
-        require(
-            good and len(t.restore_scales) > 0, "train.restore_scales", t.restore_scales, f"some of {known}"
-        )
+        good = t.restore_scales and all(scale_index(scale) is not None for scale in t.restore_scales)
+        train.require("restore_scales", good, f"some of {known}")

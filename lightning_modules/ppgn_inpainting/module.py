@@ -14,10 +14,11 @@ from datamodules.batch import Batch
 from lightning_modules.base import CompressionModule
 from lightning_modules.codec.weights import as_stored
 from lightning_modules.entropy.gaussian import build_tables
+from lightning_modules.layers.patch_discriminator import PatchDiscriminator
 from lightning_modules.ppgn_inpainting.assistants import boundary_loss, edge_loss
 from lightning_modules.ppgn_inpainting.codec import PpgnInpaintingCodec
 from lightning_modules.ppgn_inpainting.config import PpgnInpaintingConfig
-from lightning_modules.ppgn_inpainting.networks import Discriminator, Encoder
+from lightning_modules.ppgn_inpainting.networks import Encoder
 from lightning_modules.ppgn_inpainting.schemes import (
     Blocks,
     BlocksRandom,
@@ -50,8 +51,8 @@ class PpgnInpainting(CompressionModule):
         self.system = System(config.model)
         self.E = Encoder(config.model)
         t = config.train
-        self.D = Discriminator(3, t.D)
-        self.D_f = Discriminator(6, t.D) if t.fill_adversarial_weight > 0 else None
+        self.D = PatchDiscriminator(t.D)
+        self.D_f = PatchDiscriminator(t.D, 6) if t.fill_adversarial_weight > 0 else None
         self.gan_loss = gan_loss(t.gan_loss)
         self.register_buffer("ratio", torch.ones(()))
 

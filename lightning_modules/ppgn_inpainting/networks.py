@@ -235,20 +235,3 @@ class FeedForward(nn.Module):
             x = self.outer[k](self.lift[k](x) + kept[k])
         residual = F.pixel_shuffle(self.last(x), 2)[..., :height, :width]
         return guess + residual.float()
-
-
-class Discriminator(nn.Module):
-    """A patch's score, high for real: strided convolutions, spectral normalisation in place of batch norm."""
-
-    def __init__(self, channels: int, widths: Sequence[int]) -> None:
-        super().__init__()
-        normalised = nn.utils.parametrizations.spectral_norm
-        layers: list[nn.Module] = []
-        for width in widths:
-            layers += [normalised(nn.Conv2d(channels, width, 4, 2, 1)), nn.LeakyReLU(0.2)]
-            channels = width
-        self.body = nn.Sequential(*layers, normalised(nn.Conv2d(channels, 1, 3, padding=1)))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, channels, H, W] -> logits [B, 1, h, w]."""
-        return self.body(x)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
@@ -15,10 +16,43 @@ from lightning_modules.config import require
 ASSISTANTS = ("edge", "style", "content", "boundary")
 SCALES = (1.0, 2 / 3, 1 / 2, 1 / 3, 1 / 4, 1 / 8, 1 / 16)
 """Scales of a thumbnail; a file holds the index."""
+_KNOWN_SCALES = f"one of the thumbnails' {', '.join(f'{scale:.3g}' for scale in SCALES)}"
+
+
+def scale_index(scale: float | None) -> int | None:
+    """Index into `SCALES`, None where there is no such scale."""
+    near = (index for index, known in enumerate(SCALES) if scale is not None and abs(scale - known) <= 0.01)
+    return next(near, None)
+
+
+# Option -> what is right, and how an error says it.
+_RIGHT: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "steps": (lambda v: 1 <= v <= 255, "0 (no sampling) to 255"),
+    "assistants": (lambda v: set(v) <= set(ASSISTANTS), f"some of {', '.join(ASSISTANTS)}"),
+    "share": (lambda v: 0 < v < 1, "a number between 0 and 1"),
+    "seed": (lambda v: 0 <= v <= 255, "0 to 255"),
+    "keep": (lambda v: 0 < v <= 1, "above 0, to 1"),
+    "far": (lambda v: 0 <= v < 1, "0 or more, below 1"),
+    "count": (lambda v: v is None or v >= 1, "1 or more"),
+    "step": (lambda v: 1 <= v <= 255, "1 to 255"),
+    "block": (lambda v: 2 <= v <= 128 and not v & (v - 1), "a power of 2 from 2 to 128"),
+    "scale": (lambda v: v is None or scale_index(v) is not None, _KNOWN_SCALES),
+    "assist": (lambda v: v is None or scale_index(v) is not None, _KNOWN_SCALES),
+}
+
+
+class _Checked:
+    """Options that are checked when they are put together; `ConfigError` names the one that is wrong."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            right, needed = _RIGHT.get(field.name, (lambda _: True, ""))
+            value = getattr(self, field.name)
+            require(right(value), field.name, value, needed)
 
 
 @dataclass(frozen=True)
-class Sampling:
+class Sampling(_Checked):
     """PPGN sampling in the decoder.
 
     Attributes:
@@ -33,14 +67,9 @@ class Sampling:
     assistants: tuple[str, ...] = ()
     label: int | str | None = "best"
 
-    def __post_init__(self) -> None:
-        require(1 <= self.steps <= 255, "steps", self.steps, "0 (no sampling) to 255")
-        unknown = sorted(set(self.assistants) - set(ASSISTANTS))
-        require(not unknown, "assistants", unknown, f"some of {', '.join(ASSISTANTS)}")
-
 
 @dataclass(frozen=True)
-class Thumbnail:
+class Thumbnail(_Checked):
     """The shrunk picture; the default and the best.
 
     Attributes:
@@ -51,12 +80,9 @@ class Thumbnail:
     scale: float | None = None
     search: bool = False
 
-    def __post_init__(self) -> None:
-        scale_index(self.scale)
-
 
 @dataclass(frozen=True)
-class Selective:
+class Selective(_Checked):
     """A thumbnail, and detail where ``importance`` is.
 
     Attributes:
@@ -66,20 +92,14 @@ class Selective:
         block: side of a block in pixels, a power of 2.
     """
 
-    importance: np.ndarray | None = None
+    importance: np.ndarray
     scale: float | None = None
     share: float = 0.5
     block: int = 16
 
-    def __post_init__(self) -> None:
-        scale_index(self.scale)
-        _check_block(self.block)
-        require(self.importance is not None, "importance", None, "a map of H×W numbers from 0 to 1")
-        require(0 < self.share < 1, "share", self.share, "a number between 0 and 1")
-
 
 @dataclass(frozen=True, kw_only=True)
-class Masked:
+class Masked(_Checked):
     """Pixels that are kept as they are, and holes that the decoder fills.
 
     Attributes:
@@ -92,20 +112,12 @@ class Masked:
     seed: int = 0
     sampling: Sampling | None = None
 
-    def __post_init__(self) -> None:
-        scale_index(self.assist)
-        require(0 <= self.seed <= 255, "seed", self.seed, "0 to 255")
-
 
 @dataclass(frozen=True, kw_only=True)
 class Square(Masked):
     """The central square; ``keep`` is its side over the picture's shorter side, 100 of 256 as published."""
 
     keep: float = 100 / 256
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(0 < self.keep <= 1, "keep", self.keep, "above 0, to 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,11 +131,6 @@ class Pixels(Masked):
 
     count: int | None = None
     step: int = 24
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(1 <= self.step <= 255, "step", self.step, "1 to 255")
-        require(self.count is None or self.count >= 1, "count", self.count, "1 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,21 +152,12 @@ class Blocks(Masked):
     block: int = 16
     importance: np.ndarray | None = None
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_block(self.block)
-        require(0 < self.keep <= 1, "keep", self.keep, "above 0, to 1")
-
 
 @dataclass(frozen=True, kw_only=True)
 class BlocksRandom(Blocks):
     """Some of the blocks near edges, and random ones far from them; ``far`` is the random ones' share."""
 
     far: float = 0.3
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(0 <= self.far < 1, "far", self.far, "0 or more, below 1")
 
 
 Scheme = Thumbnail | Selective | Masked
@@ -200,22 +198,14 @@ def scheme_of(scheme: str | Scheme, options: Mapping[str, object]) -> Scheme:
             raise ConfigError(f"sampling needs kept pixels: use a scheme other than {scheme!r}, or steps=0")
         if name not in known:
             raise ConfigError(f"the scheme {scheme!r} has no option {name!r}; {did_you_mean(name, known)}")
+    if kind is Selective and options.get("importance") is None:
+        raise ConfigError("the selective scheme wants a map: importance=H×W numbers from 0 to 1")
     return kind(**options)
 
 
 def name_of(scheme: Scheme) -> str:
     """The scheme's name."""
     return next(name for name, kind in SCHEMES.items() if type(scheme) is kind)
-
-
-def scale_index(scale: float | None) -> int | None:
-    """Index into `SCALES`; `ConfigError` where there is no such scale."""
-    if scale is None:
-        return None
-    index = int(np.argmin([abs(scale - s) for s in SCALES]))
-    known = ", ".join(f"{s:.3g}" for s in SCALES)
-    require(abs(SCALES[index] - scale) <= 0.01, "scale", scale, f"a thumbnail's scale, one of {known},")
-    return index
 
 
 def suitable_scale(bpp: float) -> int:
@@ -314,7 +304,3 @@ class Parameters:
 
 def _check(height: int, width: int) -> bytes:
     return zlib.crc32(f"{height} {width}".encode()).to_bytes(4, "little")[:2]
-
-
-def _check_block(block: int) -> None:
-    require(2 <= block <= 128 and not block & (block - 1), "block", block, "a power of 2 from 2 to 128")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from lightning_modules.config import CodingConfig, PaperConfig, TrainConfig, require
+from lightning_modules.config import CodingConfig, Fields, PaperConfig, TrainConfig
 
 TRANSFORMS = ("attention", "pretrained")
 CONDITIONS = ("labels", "latents")
@@ -125,44 +125,30 @@ class SelectiveDetailConfig(PaperConfig):
         """Raise `ConfigError` on a network that cannot be built or decoded, or losses that do not fit it."""
         super().check()
         m, t = self.model, self.train
-        require(m.levels >= 1, "model.levels", m.levels, "at least 1")
-        require(
-            len(t.rate_weight) == m.levels,
-            "train.rate_weight",
-            t.rate_weight,
-            f"one value for each of {m.levels} levels",
-        )
-        require(min(t.rate_weight) > 0, "train.rate_weight", t.rate_weight, "a list of values above 0")
-        require(m.skew in (1, 2), "model.skew", m.skew, "1 or 2")
-        require(t.level_power > 0, "train.level_power", t.level_power, "more than 0")
-        require(0 <= t.background <= 1, "train.background", t.background, "0 to 1")
-        require(t.semantic_classes >= 1, "train.semantic_classes", t.semantic_classes, "at least 1")
+        model, train = Fields("model", m), Fields("train", t)
+        model.at_least(1, "levels")
+        train.counts(m.levels, "rate_weight", "levels")
+        train.require("rate_weight", min(t.rate_weight) > 0, "a list of values above 0")
+        model.between(1, 2, "skew")
+        train.above(0, "level_power")
+        train.between(0, 1, "background")
+        train.at_least(1, "semantic_classes")
+        model.one_of(TRANSFORMS, "transform")
+        attention = m.transform == "attention"
         # ẑ has one position for 16×16 pixels in E, the decoders and the hyperprior's padding alike.
-        require(
-            m.transform in TRANSFORMS, "model.transform", repr(m.transform), f"one of {', '.join(TRANSFORMS)}"
-        )
-        networks = {"E": m.E, "G_m": m.G_m} if m.transform == "attention" else {}
-        networks |= {"G_s": m.G_s} if m.detail_decoder else {}
-        for name, widths in networks.items():
-            require(len(widths) == 5, f"model.{name}", widths, "five widths (four halvings of the sides)")
-            blocks = getattr(m, f"{name}_blocks")
-            require(len(blocks) == 4, f"model.{name}_blocks", blocks, "four numbers of blocks")
-        if m.transform == "attention":
-            require(m.E[0] == 3, "model.E", m.E, "3 channels, the picture's, at the start")
-            require(m.G_m[-1] == 3, "model.G_m", m.G_m, "3 channels, the picture's, at the end")
-        if m.detail_decoder:
-            require(m.G_s[-1] == 4, "model.G_s", m.G_s, "4 channels, picture and mask, at the end")
-        require(
-            t.condition in CONDITIONS, "train.condition", repr(t.condition), f"one of {', '.join(CONDITIONS)}"
-        )
+        networks = ["E", "G_m"] if attention else []
+        for name in [*networks, "G_s"] if m.detail_decoder else networks:
+            widths, blocks = getattr(m, name), getattr(m, f"{name}_blocks")
+            model.require(name, len(widths) == 5, "five widths (four halvings of the sides)")
+            model.require(f"{name}_blocks", len(blocks) == 4, "four numbers of blocks")
+        model.require("E", not attention or m.E[0] == 3, "3 channels, the picture's, at the start")
+        model.require("G_m", not attention or m.G_m[-1] == 3, "3 channels, the picture's, at the end")
+        masked = not m.detail_decoder or m.G_s[-1] == 4
+        model.require("G_s", masked, "4 channels, picture and mask, at the end")
+        train.one_of(CONDITIONS, "condition")
         if t.adversarial_weight > 0 and t.condition == "latents":
-            require(2 <= len(t.D) <= 5, "train.D", t.D, "2 to 5 widths")
+            train.require("D", 2 <= len(t.D) <= 5, "2 to 5 widths")
         if t.adversarial_weight > 0 and t.condition == "labels":
             inputs = 3 + t.semantic_features
-            require(t.D[0] == inputs, "train.D", t.D, f"{inputs} channels, picture and labels, at the start")
-            require(
-                len(t.D_blocks) == len(t.D) - 1,
-                "train.D_blocks",
-                t.D_blocks,
-                f"{len(t.D) - 1} numbers of blocks",
-            )
+            train.require("D", t.D[0] == inputs, f"{inputs} channels, picture and labels, at the start")
+            train.counts(len(t.D) - 1, "D_blocks", "bodies")

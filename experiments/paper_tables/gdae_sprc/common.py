@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Executor
 from pathlib import Path
 
-from datamodules.images import ImageItem
-from eval import worker
-from eval.metrics import measure
+from eval.runner import Task, WorkerPairs, measure_files
 from eval.schema import ImageResult
 from experiments.paper_tables import output
-from lightning_modules.codec.container import Container
-from lightning_modules.codec.contract import bits_per_pixel
-from lightning_modules.codec.errors import ConfigError
+from lightning_modules.codec.errors import ConfigError, GenicError, TargetError
 from lightning_modules.gdae_sprc.codec import GdaeSprcCodec
 from lightning_modules.registry import open_codec
 
@@ -28,7 +22,8 @@ def parser(part: str, description: str) -> argparse.ArgumentParser:
     parser.add_argument("--data", default="kodak", help="data set to measure on (default: kodak)")
     parser.add_argument("--root", metavar="DIR", help="folder of the data sets (default: $GENIC_DATA)")
     parser.add_argument("--limit", type=int, metavar="K", help="the first K pictures only")
-    parser.add_argument("--threads", type=int, default=1, metavar="T", help="of the decoding process")
+    parser.add_argument("--threads", type=int, default=1, metavar="T", help="of each process (default: 1)")
+    parser.add_argument("--devices", type=int, default=1, metavar="N", help="GPUs, or processes without any")
     parser.add_argument(
         "--out", type=Path, default=Path("results/tables"), metavar="DIR", help="default: results/tables"
     )
@@ -42,30 +37,24 @@ def opened(which: str) -> GdaeSprcCodec:
     return open_codec(which)
 
 
-def measure_files(
-    codec: str, items: Sequence[ImageItem], choice: Mapping[str, float], threads: int, decoder: Executor
-) -> list[ImageResult]:
-    """Files written here with the options ``choice`` of `encode`, decoded in the other process ``decoder``."""
-    encoder, results = open_codec(codec), []
-    decoder.submit(worker.start, codec, None, threads).result()
-    for item in items:
-        image = item.read()
-        begin = time.perf_counter()
-        data = encoder.encode(image, **choice)
-        seconds = time.perf_counter() - begin
-        decoded, decode_seconds = decoder.submit(worker.decode, data).result()
-        results.append(
-            ImageResult(
-                item.name,
-                len(data),
-                bits_per_pixel(data, image),
-                Container.from_bytes(data).ledger(),
-                **measure(image, decoded)._asdict(),
-                encode_seconds=seconds,
-                decode_seconds=decode_seconds,
-            )
+def measured(
+    options: argparse.Namespace, tasks: Sequence[Task], decoded: Path | None = None, may_fail: bool = False
+) -> list[ImageResult | None]:
+    """Every task, in order; what was measured before is read from ``measured`` beside the tables.
+
+    Args:
+        decoded: folder for files and decoded pictures, see `Task.saved`.
+        may_fail: a budget that a picture cannot meet gives None instead of an error.
+    """
+
+    def failed(_task: Task, error: GenicError) -> None:
+        if not (may_fail and isinstance(error, TargetError)):
+            raise error
+
+    with WorkerPairs(options.devices, options.threads) as workers:
+        return measure_files(
+            tasks, workers, store=options.out / "measured", save_decoded=decoded, on_error=failed
         )
-    return results
 
 
 def folder(options: argparse.Namespace, data: str) -> Path:

@@ -21,23 +21,24 @@ from typing import NamedTuple
 import numpy as np
 from scipy.ndimage import uniform_filter
 
-from datamodules.images import ImageItem
+from datamodules.images import ImageItem, read_image
 from eval.metrics import psnr_rgb
+from eval.runner import Task
 from experiments.evaluate import pictures
-from experiments.paper_tables.gdae_sprc.common import folder, opened, parser, save
-from lightning_modules.codec.contract import Image, bits_per_pixel
+from experiments.paper_tables.gdae_sprc.common import folder, measured, opened, parser, save
+from lightning_modules.codec.contract import Image
 from lightning_modules.codec.errors import ConfigError
 from lightning_modules.gdae_sprc.codec import GdaeSprcCodec
 from lightning_modules.gdae_sprc.config import GdaeSprcCoding
-from lightning_modules.registry import open_codec
 
 HOT = 0.5
 CROP = 96
 
 
 class Regions(NamedTuple):
-    """PSNR in dB of one file; a region without pixels has None."""
+    """PSNR in dB of one file and the decoded picture's path; a region without pixels has None."""
 
+    picture: str
     bytes: int
     whole: float
     hot: float | None
@@ -53,34 +54,30 @@ class Comparison(NamedTuple):
     uniform: Regions
 
 
-def compare_regions(
-    codec: GdaeSprcCodec,
-    item: ImageItem,
-    bpp: float,
-    strength: float,
-    level: float | str = "best",
-    classifier: str | None = None,
-    top_k: int = 1,
-) -> tuple[Comparison, np.ndarray, Image]:
-    """The comparison, the heat map and the adaptive picture; the options are those of `encode`.
+def compare(
+    options: argparse.Namespace, codec: GdaeSprcCodec, items: Sequence[ImageItem], decoded: Path
+) -> tuple[list[Comparison], list[np.ndarray]]:
+    """The comparisons and the heat maps; files and decoded pictures are kept in the folder ``decoded``.
 
     Raises:
         ConfigError: there is no classifier, so no hot region.
     """
-    image = item.read()
-    heat = codec.heat(image, classifier=classifier, top_k=top_k)
-    if heat is None:
+    heats = [codec.heat(item.read(), classifier=options.classifier, top_k=options.top_k) for item in items]
+    if any(heat is None for heat in heats):
         raise ConfigError("a classifier is needed: set GENIC_DATA, or give --classifier vgg16")
-    uniform = codec.encode(image, target_bpp=bpp, strength=0.0, level=level)
-    bpp = bits_per_pixel(uniform, image)
-    adaptive = codec.encode(image, target_bpp=bpp, heat=heat, strength=strength, level=level)
-    shown = codec.decode(adaptive)
-    hot = heat >= HOT
-    regions = (
-        _regions(image, shown, hot, len(adaptive)),
-        _regions(image, codec.decode(uniform), hot, len(uniform)),
-    )
-    return Comparison(item.name, float(hot.mean()), *regions), heat, shown
+    plain = {"level": options.level, "strength": 0.0}
+    uniform = [Task(item, options.codec, target_bpp=options.bpp, options=plain) for item in items]
+    adaptive = []
+    for item, heat, found in zip(items, heats, measured(options, uniform, decoded), strict=True):
+        how = {"level": options.level, "strength": options.strength, "heat": heat}
+        adaptive.append(Task(item, options.codec, target_bytes=found.bytes, options=how))
+    measured(options, adaptive, decoded)
+    comparisons = []
+    for item, heat, *pair in zip(items, heats, adaptive, uniform, strict=True):
+        image, hot = item.read(), heat >= HOT
+        regions = [_regions(image, task.saved(decoded), hot) for task in pair]
+        comparisons.append(Comparison(item.name, float(hot.mean()), *regions))
+    return comparisons, heats
 
 
 def summary(comparisons: Sequence[Comparison], bpp: float, strength: float) -> str:
@@ -94,7 +91,7 @@ def summary(comparisons: Sequence[Comparison], bpp: float, strength: float) -> s
         "|---|---:|---:|---:|---:|",
     ]
     for name in ("adaptive", "uniform"):
-        values = np.mean([getattr(c, name) for c in both], axis=0)
+        values = np.mean([getattr(c, name)[1:] for c in both], axis=0)
         lines.append(f"| {name} | {values[0]:.0f} | {values[1]:.2f} | {values[2]:.2f} | {values[3]:.2f} |")
     better = sum(c.adaptive.hot > c.uniform.hot for c in both)
     return "\n".join(
@@ -135,43 +132,43 @@ def draw(image: Image, gdae: Image, heat: np.ndarray, sprc: Image, titles: Seque
 def main(arguments: Sequence[str]) -> int:
     """The command line after ``experiments.tables gdae_sprc figure``; returns the exit status."""
     options = _parser().parse_args(arguments)
-    codec = opened(options.codec)
-    alone = open_codec(f"gdae:{options.codec.partition(':')[2] or 'small'}")
+    codec, which = opened(options.codec), options.codec.partition(":")[2] or "small"
     data, items = pictures(options.data, options.root, options.limit)
-    comparisons = []
-    chosen = options.picture or items[0].name
-    if not any(Path(item.name).stem == Path(chosen).stem for item in items):
+    names = [Path(item.name).stem for item in items]
+    chosen = Path(options.picture or items[0].name).stem
+    if chosen not in names:
         raise ConfigError(f"{data} has no picture {chosen!r}; the first is {items[0].name}")
-    for item in items:
-        how = options.strength, options.level, options.classifier, options.top_k
-        found, heat, sprc = compare_regions(codec, item, options.bpp, *how)
-        comparisons.append(found)
-        print(f"{item.name}: hot {found.adaptive.hot}, uniform {found.uniform.hot} dB", flush=True)
-        if Path(item.name).stem == Path(chosen).stem:
-            image = item.read()
-            data_alone = alone.encode(image, target_bpp=options.bpp)
-            gdae = alone.decode(data_alone)
-            titles = (
-                f"{item.name}, original",
-                f"GDAE, {len(data_alone)} bytes, {psnr_rgb(image, gdae):.2f} dB",
-                "heat map",
-                f"GDAE+SPRC, {found.adaptive.bytes} bytes, {found.adaptive.whole:.2f} dB",
-            )
-            draw(image, gdae, heat, sprc, titles, folder(options, data) / "figure.png")
+    decoded = folder(options, data) / "decoded"
+    comparisons, heats = compare(options, codec, items, decoded)
+
+    k = names.index(chosen)
+    alone = Task(items[k], f"gdae:{which}", target_bpp=options.bpp)
+    gdae = measured(options, [alone], decoded)[0]
+    best = comparisons[k].adaptive
+    titles = (
+        f"{items[k].name}, original",
+        f"GDAE, {gdae.bytes} bytes, {gdae.psnr_rgb:.2f} dB",
+        "heat map",
+        f"GDAE+SPRC, {best.bytes} bytes, {best.whole:.2f} dB",
+    )
+    shown = (items[k].read(), read_image(alone.saved(decoded)), heats[k], read_image(best.picture))
+    draw(*shown, titles, folder(options, data) / "figure.png")
     pairs = [c._asdict() | {k: getattr(c, k)._asdict() for k in ("adaptive", "uniform")} for c in comparisons]
     text = summary(comparisons, options.bpp, options.strength)
     save(options, data, "figure", text, {"bpp": options.bpp, "pictures": pairs})
     return 0
 
 
-def _regions(image: Image, decoded: Image, hot: np.ndarray, size: int) -> Regions:
+def _regions(image: Image, path: Path, hot: np.ndarray) -> Regions:
+    decoded = read_image(path)
     error = (image.astype(np.float64) - decoded) ** 2
 
     def psnr(where: np.ndarray) -> float | None:
         mse = error[where].mean() if where.any() else None
         return None if mse is None else math.inf if mse == 0 else 10 * math.log10(255**2 / mse)
 
-    return Regions(size, psnr_rgb(image, decoded), psnr(hot), psnr(~hot))
+    size = path.with_suffix(".gnc").stat().st_size
+    return Regions(str(path), size, psnr_rgb(image, decoded), psnr(hot), psnr(~hot))
 
 
 def _extremes(heat: np.ndarray) -> tuple[tuple[slice, slice], tuple[slice, slice]]:

@@ -1,26 +1,26 @@
-"""GDAE + SPRC: what the split between latents and residual is worth, at one byte budget.
+"""GDAE + SPRC: what each level of the latents is worth beside a residual, at equal byte budgets.
 
-The slides fix it by hand. Here every level of the latents is forced in turn, beside the encoder's own choice, which may
-also be to send none.
+The slides fix the level by hand. Here every level is forced in turn, and none at all; the encoder's own choice is the
+best of these, picture by picture.
 """
 
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 
 import numpy as np
 
 from datamodules.images import ImageItem
+from eval.runner import Task
 from eval.schema import ImageResult, Means
+from eval.tables import number, table
 from experiments.evaluate import pictures
-from experiments.paper_tables.gdae_sprc.common import measure_files, opened, parser, save
+from experiments.paper_tables.gdae_sprc.common import measured, opened, parser, save
 from lightning_modules.codec.errors import ConfigError
 
-CHOSEN = "chosen"
+Found = Mapping[str, Sequence[ImageResult | None]]
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -28,46 +28,69 @@ def main(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     codec = opened(options.codec)
     data, items = pictures(options.data, options.root, options.limit)
-    found: dict[str, list[ImageResult]] = {}
-    sizes: dict[str, Mapping[str, float]] = {}
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as decoder:
-        for name in (CHOSEN, *(f"level {k}" for k in range(codec.levels))):
-            choice = {"target_bpp": options.bpp}
-            if name != CHOSEN:
-                level = float(name.split()[1])
-                choice["level"] = level
-                sizes[name] = _sizes(codec, items, level)
-            try:
-                found[name] = measure_files(options.codec, items, choice, options.threads, decoder)
-            except ConfigError:
-                print(f"{name}: beyond {options.bpp} bpp on some picture, left out", flush=True)
-    text = f"GDAE + SPRC on {data}, files of at most {options.bpp} bpp.\n\n{table(found, sizes)}"
-    record = {
-        "bpp": options.bpp,
-        "rows": {name: [asdict(result) for result in results] for name, results in found.items()},
-        "latents": sizes,
+    choices: dict[str, str | float] = {"none": "none"} | {str(k): float(k) for k in range(codec.levels)}
+    tasks = [
+        Task(item, options.codec, target_bpp=bpp, options={"level": choice})
+        for item in items
+        for bpp in options.bpp
+        for choice in choices.values()
+    ]
+    results = iter(measured(options, tasks, may_fail=True))
+    shaped = [[[next(results) for _ in choices] for _ in options.bpp] for _ in items]
+    found = {
+        bpp: {name: [of[b][c] for of in shaped] for c, name in enumerate(choices)}
+        for b, bpp in enumerate(options.bpp)
     }
-    save(options, data, "levels", text, record)
+    sizes = {name: _sizes(codec, items, level) for name, level in choices.items() if name != "none"}
+    text = [
+        f"GDAE + SPRC ({options.codec}, weights {codec.weights_id.hex()}) on {data}, {len(items)} pictures."
+    ]
+    for bpp, rows in found.items():
+        text += [f"Files of at most {bpp:g} bpp:", budget_table(rows)]
+    text += ["Bytes of the latents by either lossless coder:", sizes_table(sizes)]
+    record = {
+        "codec": options.codec,
+        "weights": codec.weights_id.hex(),
+        "options": codec.coding_options(),
+        "latents": sizes,
+        "rows": {
+            bpp: {name: [r and asdict(r) for r in row] for name, row in rows.items()}
+            for bpp, rows in found.items()
+        },
+    }
+    save(options, data, "levels", "\n\n".join(text), record)
     return 0
 
 
-def table(found: Mapping[str, Sequence[ImageResult]], sizes: Mapping[str, Mapping[str, float]]) -> str:
-    """Markdown: a row a choice; latents in bytes by either lossless coder, all means over the pictures."""
-    lines = [
-        "| latents | bpp | PSNR, dB | MS-SSIM, dB | in latents, % | learned coder, bytes | JPEG XL, bytes |",
-        "|---|---:|---:|---:|---:|---:|---:|",
-    ]
-    for name, results in found.items():
-        mean = Means.of(results)
-        similarity = "–" if mean.ms_ssim_db is None else f"{mean.ms_ssim_db:.2f}"
-        share = np.mean([1 - (r.ledger.get("residual", 0) + r.ledger["header"]) / r.bytes for r in results])
-        both = sizes.get(name)
-        coders = " | ".join(f"{both[c]:.0f}" if both else "–" for c in ("learned", "jpeg_xl"))
-        lines.append(
-            f"| {name} | {mean.bpp:.3f} | {mean.psnr_rgb:.2f} | {similarity} | {100 * share:.0f} | {coders} |"
-        )
-    none = sum("latents" not in r.ledger for r in found[CHOSEN])
-    return "\n".join([*lines, "", f"The choice is no latents on {none} of {len(found[CHOSEN])} pictures."])
+def budget_table(rows: Found) -> str:
+    """Markdown: a row a choice of latents, then the best choice of each picture; all means over the pictures.
+
+    A choice that exceeds the budget on some picture has no means, since those would be over other pictures.
+    """
+    by_picture = list(zip(*rows.values(), strict=True))
+    best = [max((k for k, r in enumerate(of) if r), key=lambda k: of[k].psnr_rgb) for of in by_picture]
+    lines = []
+    for k, (name, results) in enumerate(rows.items()):
+        fits = sum(r is not None for r in results)
+        lines.append([name, *_figures(results), f"{fits} of {len(results)}", str(best.count(k))])
+    chosen = [of[k] for of, k in zip(by_picture, best, strict=True)]
+    lines.append(["best of these", *_figures(chosen), "", ""])
+    titles = ["level", "bpp", "PSNR, dB", "MS-SSIM, dB", "in latents, %", "fits on", "best on"]
+    return table(titles, lines)
+
+
+def sizes_table(sizes: Mapping[str, Mapping[str, float]]) -> str:
+    """Markdown: a row a level; means over the pictures."""
+    lines = [[name, f"{both['learned']:.0f}", f"{both['jpeg_xl']:.0f}"] for name, both in sizes.items()]
+    return table(["level", "learned coder", "JPEG XL"], lines)
+
+
+def _figures(results: Sequence[ImageResult | None]) -> list[str]:
+    if None in results:
+        return ["–"] * 4
+    mean = Means.of(list(results))
+    share = np.mean([1 - (r.ledger.get("residual", 0) + r.ledger["header"]) / r.bytes for r in results])
+    return [number(mean.bpp, 3), number(mean.psnr_rgb, 2), number(mean.ms_ssim_db, 2), f"{100 * share:.0f}"]
 
 
 def _sizes(codec, items: Sequence[ImageItem], level: float) -> dict[str, float]:
@@ -79,5 +102,14 @@ def _sizes(codec, items: Sequence[ImageItem], level: float) -> dict[str, float]:
 def _parser() -> argparse.ArgumentParser:
     found = parser("levels", __doc__)
     found.add_argument("--codec", default="gdae_sprc", metavar="gdae_sprc[:PRESET or checkpoint]")
-    found.add_argument("--bpp", type=float, default=0.5, help="the budget (default: 0.5)")
+    found.add_argument(
+        "--bpp", type=_budgets, default=[0.25, 0.5, 1.0], metavar="A,B,…", help="default: 0.25,0.5,1.0"
+    )
     return found
+
+
+def _budgets(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise ConfigError(f"--bpp {text}: give numbers with commas between, e.g. 0.25,0.5") from None

@@ -5,18 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from scipy import ndimage
 
-from datamodules.images import read_image
 from eval.tables import number, table
-from experiments.paper_tables.files import Encoded, decoded_elsewhere
-from experiments.paper_tables.scenes import Pictures, sizes
-from lightning_modules.codec.container import Container
-from lightning_modules.codec.contract import Image
+from experiments.paper_tables.extreme_semantic.scenes import Pictures, Row
 from lightning_modules.codec.learned import padded
 from lightning_modules.extreme_semantic.codec import ExtremeSemanticCodec
 from lightning_modules.extreme_semantic.map_coding import CODERS, map_sizes
@@ -60,27 +55,14 @@ class SelectiveRow:
     maps: dict[str, float]
 
 
-def selective_rows(
-    codec: ExtremeSemanticCodec, pictures: Pictures, folder: Path, weights: Path
-) -> list[SelectiveRow]:
-    """A row for each of `SYNTHESISED`."""
+def selective_rows(codec: ExtremeSemanticCodec, pictures: Pictures, name: str) -> list[SelectiveRow]:
+    """A row for each of `SYNTHESISED`; ``name`` is the codec's, for other processes."""
     names = [_names(codec, which) for which in SYNTHESISED]
-    entries = [
-        pictures.encoded(
-            which, lambda n, x, which=which: codec.encode(x, labels=pictures.labels[n], synthesise=which)
-        )
+    rows = [
+        pictures.row(which, name, lambda n, which=which: {"labels": pictures.labels[n], "synthesise": which})
         for which in names
     ]
-    paths = decoded_elsewhere(entries, folder, weights)
-    decoded = [
-        {n: read_image(p.with_suffix(".png")) for n, p in zip(entry.images, row, strict=True)}
-        for entry, row in zip(entries, paths, strict=True)
-    ]
-    whole = sum(sizes(entries[0]).values())
-    return [
-        _row(codec, pictures, entry, found, decoded[0], whole)
-        for entry, found in zip(entries, decoded, strict=True)
-    ]
+    return [_row(codec, pictures, row, rows[0]) for row in rows]
 
 
 def selective_text(rows: Sequence[SelectiveRow]) -> list[str]:
@@ -131,20 +113,18 @@ def _names(codec: ExtremeSemanticCodec, which: str | None) -> str:
 def _row(
     codec: ExtremeSemanticCodec,
     pictures: Pictures,
-    entry: Encoded,
-    decoded: dict[str, Image],
-    everything: dict[str, Image],
-    whole: int,
+    row: Row,
+    whole: Row,
 ) -> SelectiveRow:
     stride, classes = codec.config.latent_stride, len(codec.config.classes)
     sums = np.zeros((4, 2))
     shares, margins, ledgers, maps = [], [], [], []
-    synthesised = class_numbers(entry.scheme, codec.config.classes)
+    synthesised = class_numbers(row.scheme, codec.config.classes)
     for name, image in pictures.images.items():
-        ledgers.append(Container.from_bytes(entry.files[name]).ledger())
+        ledgers.append(row.files[name].result.ledger)
         preserved = padded(~np.isin(pictures.labels[name], synthesised), codec.config.stride)
         heat = wanted_positions(preserved, stride)
-        found, sent = codec.semantic_map(entry.files[name]), np.ones_like(heat)
+        found, sent = codec.semantic_map(row.files[name].data), np.ones_like(heat)
         if found is not None:
             maps.append(map_sizes(found, classes + 1))
             ratio = stride // codec.config.map_stride
@@ -152,20 +132,18 @@ def _row(
         margins.append((sent & ~heat).mean())
         shares.append(1 - sent.mean())
         inner = ndimage.binary_erosion(heat, np.ones((3, 3)), border_value=1)
-        for k, (grid, picture) in enumerate(
-            [(heat, decoded), (heat, everything), (inner, decoded), (inner, everything)]
-        ):
+        for k, (grid, source) in enumerate([(heat, row), (heat, whole), (inner, row), (inner, whole)]):
             pixels = grid.repeat(stride, 0).repeat(stride, 1)[: image.shape[0], : image.shape[1]]
-            error = (image.astype(np.float64) - picture[name])[pixels] ** 2
+            error = (image.astype(np.float64) - source.files[name].picture)[pixels] ** 2
             sums[k] += error.sum(), error.size
     total = np.mean([sum(ledger.values()) for ledger in ledgers])
     return SelectiveRow(
-        "everything" if entry.scheme == ",".join(codec.config.classes) else entry.scheme,
+        "everything" if row.scheme == ",".join(codec.config.classes) else row.scheme,
         float(np.mean(shares)),
         float(np.mean(margins)),
         float(total),
         *(float(np.mean([ledger.get(key, 0) for ledger in ledgers])) for key in ("latents", "semantic_map")),
-        1 - float(total) * len(ledgers) / whole,
+        1 - float(total) * len(ledgers) / sum(whole.sizes.values()),
         *(_psnr(*pair) for pair in sums),
         {coder: float(np.mean([m[coder] for m in maps])) for coder in CODERS} if maps else {},
     )

@@ -18,37 +18,27 @@ import torch
 
 from datamodules.camvid import CLASSES
 from datamodules.config import ROOT_VARIABLE
-from datamodules.images import read_image
 from eval.distances import embed, frechet, kernel_distance
-from eval.metrics import psnr_rgb
+from eval.metrics import unavailable
 from eval.provenance import provenance
-from eval.segmentation import (
-    KINDS,
-    Segmenter,
-    confusion,
-    load_segmenter,
-    save_segmenter,
-    scores,
-    train_segmenter,
-)
+from eval.runner import WorkerPairs
+from eval.segmentation import KINDS, Segmenter, load_segmenter, save_segmenter, scores, train_segmenter
 from eval.tables import number, table
-from experiments.paper_tables.extreme_figure import draw
-from experiments.paper_tables.extreme_selective import selective_rows, selective_text
-from experiments.paper_tables.files import Encoded, decoded_elsewhere
-from experiments.paper_tables.scenes import (
+from experiments.paper_tables.extreme_semantic.figure import draw
+from experiments.paper_tables.extreme_semantic.scenes import (
     Pictures,
+    Row,
     SameRate,
     load_pictures,
-    mean_bpp,
     same_quality_rate,
-    sizes,
 )
+from experiments.paper_tables.extreme_semantic.selective import selective_rows, selective_text
 from lightning_modules.codec.contract import Image
-from lightning_modules.codec.errors import ConfigError, GenicError, WeightsError
-from lightning_modules.codec.weights import find_weights
+from lightning_modules.codec.errors import ConfigError
+from lightning_modules.codec.files import write_atomic
 from lightning_modules.extreme_semantic.codec import ExtremeSemanticCodec
 from lightning_modules.registry import open_codec
-from losses.perceptual import FrozenFeatures, Lpips
+from losses.perceptual import FrozenFeatures
 
 BACKBONE = "mobilenetv2_100"
 PATCH = 96
@@ -57,9 +47,12 @@ SETS = ("camvid", "kodak")
 CLASSICAL = (("HEVC", "hevc"), ("AVIF", "avif"), ("WebP", "webp"))
 
 
+LPIPS = "lpips_alex"
+
+
 @dataclass(frozen=True)
-class Row:
-    """Figures of one scheme on one data set; None where they are not defined.
+class Figures:
+    """Of one scheme on one data set; None where they are not defined.
 
     Attributes:
         bpp: mean over pictures. psnr: dB, mean over pictures. largest: bits per pixel of the largest file.
@@ -77,51 +70,35 @@ class Row:
 
 
 class Judge:
-    """Measures decoded pictures of one data set against their originals."""
+    """What networks say of decoded pictures of one data set."""
 
     def __init__(
-        self,
-        pictures: Pictures,
-        backbone: FrozenFeatures,
-        segmenters: Mapping[str, Segmenter],
-        lpips: Lpips | None,
+        self, pictures: Pictures, backbone: FrozenFeatures, segmenters: Mapping[str, Segmenter]
     ) -> None:
-        self.pictures, self.backbone, self.lpips = pictures, backbone, lpips
+        self.pictures, self.backbone = pictures, backbone
         self.segmenters = segmenters if pictures.labels else {}
         self.reference = embed(backbone, pictures.images.values(), PATCH)
 
-    def row(self, entry: Encoded, decoded: Mapping[str, Image]) -> Row:
+    def figures(self, row: Row) -> Figures:
         """All figures of a row."""
-        images = self.pictures.images
-        found = embed(self.backbone, (decoded[name] for name in images), PATCH)
-        bpp = [8 * len(entry.files[name]) / image[..., 0].size for name, image in images.items()]
-        return Row(
-            entry.scheme,
-            mean_bpp(entry),
-            max(bpp),
-            float(np.mean([psnr_rgb(image, decoded[name]) for name, image in images.items()])),
+        results = [one.result for one in row.files.values()]
+        found = embed(self.backbone, (one.picture for one in row.files.values()), PATCH)
+        decoded = {name: one.picture for name, one in row.files.items()}
+        return Figures(
+            row.scheme,
+            row.bpp,
+            max(result.bpp for result in results),
+            float(np.mean([result.psnr_rgb for result in results])),
             frechet(self.reference, found),
             kernel_distance(self.reference, found),
-            self._lpips(decoded),
-            self.miou(decoded),
+            float(np.mean([getattr(r, LPIPS) for r in results])) if self.pictures.networks else None,
+            {kind: found["miou"] for kind, found in self.recognised(decoded).items()},
         )
 
-    def miou(self, decoded: Mapping[str, Image]) -> dict[str, float]:
-        """mIoU by kind of network."""
+    def recognised(self, decoded: Mapping[str, Image]) -> dict[str, Mapping[str, float]]:
+        """`scores` by kind of network."""
         pairs = [(decoded[name], labels) for name, labels in self.pictures.labels.items()]
-        return {kind: scores(confusion(net, pairs, KNOWN))["miou"] for kind, net in self.segmenters.items()}
-
-    def _lpips(self, decoded: Mapping[str, Image]) -> float | None:
-        if self.lpips is None:
-            return None
-        return float(
-            np.mean([self._one_lpips(image, decoded[n]) for n, image in self.pictures.images.items()])
-        )
-
-    @torch.inference_mode()
-    def _one_lpips(self, a: Image, b: Image) -> float:
-        x, y = (torch.from_numpy(p.copy()).permute(2, 0, 1)[None].float() / 255 for p in (a, b))
-        return float(self.lpips(x, y))
+        return {kind: scores(network, pairs, KNOWN) for kind, network in self.segmenters.items()}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -130,30 +107,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     backbone_file = _backbone_file(options)
     backbone = FrozenFeatures(BACKBONE, backbone_file, [4], mean=(0.5,) * 3, std=(0.5,) * 3, pad_type="same")
     segmenters = {kind: _segmenter(kind, options, backbone_file) for kind in options.segmenters}
-    lpips, why_no_lpips = _open_lpips()
+    why_no_lpips = unavailable(LPIPS)
     results, lines = {}, ["# Extreme semantic compression", _preamble(options, why_no_lpips)]
-    for data in options.data:
-        pictures = load_pictures(data, options.root, options.limit, options.out / "classical")
-        judge = Judge(pictures, backbone, segmenters, lpips)
-        rows, sweep, best = _generative(pictures, judge, options)
-        lines += _rows_text(pictures, judge, rows)
-        results[data] = [dataclasses.asdict(row) for row in rows]
-        if data == "camvid":
-            found = _same_distance(rows, sweep)
-            results["hevc"] = {"curve": [dataclasses.asdict(row) for row in sweep], "same": found}
-            lines.append(_rates_text(found, sweep))
-            codec, weights = _codec(options.weights)
-            selective = selective_rows(codec, pictures, options.out / "files", weights)
-            results["selective"] = [dataclasses.asdict(row) for row in selective]
-            lines += selective_text(selective)
-            draw(codec, pictures, options.picture, best, options.out)
-            lines.append("![](figure.png)")
+    with WorkerPairs() as workers:
+        for data in options.data:
+            networks = [] if why_no_lpips else [LPIPS]
+            pictures = load_pictures(data, options.root, options.limit, options.out, workers, networks)
+            judge = Judge(pictures, backbone, segmenters)
+            rows, sweep, best = _generative(pictures, judge, options)
+            lines += _rows_text(pictures, judge, rows)
+            results[data] = [dataclasses.asdict(row) for row in rows]
+            if data == "camvid":
+                found = _same_distance(rows, sweep)
+                results["hevc"] = {"curve": [dataclasses.asdict(row) for row in sweep], "same": found}
+                lines.append(_rates_text(found, sweep))
+                name, codec = _codec(options.weights)
+                selective = selective_rows(codec, pictures, name)
+                results["selective"] = [dataclasses.asdict(row) for row in selective]
+                lines += selective_text(selective)
+                draw(codec, pictures, options.picture, best, options.out)
+                lines.append("![](figure.png)")
     where = provenance(torch.get_num_threads(), 1)
     lines.append(f"{where.machine}, {where.threads} threads, {where.date}.")
     options.out.mkdir(parents=True, exist_ok=True)
     results["provenance"] = dataclasses.asdict(where)
-    (options.out / "table.json").write_text(json.dumps(results, indent=1) + "\n")
-    (options.out / "table.md").write_text("\n\n".join(lines) + "\n")
+    write_atomic(options.out / "table.json", (json.dumps(results, indent=1) + "\n").encode())
+    write_atomic(options.out / "table.md", ("\n\n".join(lines) + "\n").encode())
     print((options.out / "table.md").read_text())
     return 0
 
@@ -209,8 +188,9 @@ def _backbone_file(options: argparse.Namespace) -> Path:
     return Path(root) / f"weights/{BACKBONE}_imagenet.safetensors"
 
 
-def _codec(which: str) -> tuple[ExtremeSemanticCodec, Path]:
-    return open_codec(f"extreme_semantic:{which}"), find_weights("extreme_semantic", which).resolve()
+def _codec(which: str) -> tuple[str, ExtremeSemanticCodec]:
+    name = f"extreme_semantic:{which}"
+    return name, open_codec(name)
 
 
 def _segmenter(kind: str, options: argparse.Namespace, backbone: Path) -> Segmenter:
@@ -221,52 +201,34 @@ def _segmenter(kind: str, options: argparse.Namespace, backbone: Path) -> Segmen
     return load_segmenter(path, kind, KNOWN, backbone)
 
 
-def _open_lpips() -> tuple[Lpips | None, str]:
-    try:
-        return Lpips("alex"), ""
-    except GenicError as error:
-        if isinstance(error, WeightsError):
-            return None, "LPIPS and DISTS are left out: their weights are not at hand"
-        return None, f"LPIPS and DISTS are left out: {error}"
-
-
-def _decode(entries: Sequence[Encoded], folder: Path, weights: Path | None) -> list[dict[str, Image]]:
-    paths = decoded_elsewhere(entries, folder, weights)
-    return [
-        {name: read_image(path.with_suffix(".png")) for name, path in zip(entry.images, row, strict=True)}
-        for entry, row in zip(entries, paths, strict=True)
-    ]
-
-
 def _generative(
     pictures: Pictures, judge: Judge, options: argparse.Namespace
-) -> tuple[list[Row], list[Row], dict[str, Encoded]]:
+) -> tuple[list[Figures], list[Figures], dict[str, Row]]:
     """Rows of GC at every C, each followed by the classical codecs within the same bytes; HEVC's rows at fixed QPs, for
-    scenes with labels; and the entries of the last C by scheme's first word."""
-    codec, weights = _codec(options.weights)
-    sweep = [pictures.at_quality("hevc", qp) for qp in options.sweep] if pictures.labels else []
-    entries: list[Encoded] = []
+    scenes with labels; and the rows of the last C by scheme's first word, with HEVC's at twice the bytes."""
+    name, codec = _codec(options.weights)
+    rows: list[Row] = []
     for quality in codec.qualities:
         label = f"C = {quality:g}"
-        entries.append(pictures.encoded(f"GC {label}", lambda _, x, q=quality: codec.encode(x, q)))
-        limits = sizes(entries[-1])
-        entries += [pictures.within(name, limits, f"{title} ≤ {label}") for title, name in CLASSICAL]
-    decoded = _decode([*entries, *sweep], options.out / "files", weights)
-    rows = [judge.row(entry, found) for entry, found in zip([*entries, *sweep], decoded, strict=True)]
-    rows, swept = rows[: len(entries)], rows[len(entries) :]
+        rows.append(pictures.row(f"GC {label}", name, lambda _, q=quality: {"quality": q}))
+        limits = rows[-1].sizes
+        rows += [pictures.within(f"{title} ≤ {label}", other, limits) for title, other in CLASSICAL]
+    best = {row.scheme.partition(" ")[0]: row for row in rows[-1 - len(CLASSICAL) :]}
+    sweep: list[Row] = []
+    if pictures.labels:
+        twice = {name: 2 * size for name, size in best["GC"].sizes.items()}
+        best["HEVC, twice"] = pictures.within("", "hevc", twice)
+        sweep = [pictures.row(f"hevc {qp}", "hevc", lambda _, qp=qp: {"quality": qp}) for qp in options.sweep]
     if options.unconditional:
-        other, weights = _codec(options.unconditional)
-        others = [
-            pictures.encoded(f"GC C = {q:g}, unconditional", lambda _, x, q=q: other.encode(x, q))
+        name, other = _codec(options.unconditional)
+        rows += [
+            pictures.row(f"GC C = {q:g}, unconditional", name, lambda _, q=q: {"quality": q})
             for q in other.qualities
         ]
-        decoded = _decode(others, options.out / "files", weights)
-        rows += [judge.row(entry, found) for entry, found in zip(others, decoded, strict=True)]
-    best = {entry.scheme.partition(" ")[0]: entry for entry in entries[-1 - len(CLASSICAL) :]}
-    return rows, swept, best
+    return [judge.figures(row) for row in rows], [judge.figures(row) for row in sweep], best
 
 
-def _same_distance(rows: Sequence[Row], sweep: Sequence[Row]) -> list[dict[str, object]]:
+def _same_distance(rows: Sequence[Figures], sweep: Sequence[Figures]) -> list[dict[str, object]]:
     """The rates at which HEVC reaches GC's Fréchet distances and mIoU, by curves over QPs of all pictures."""
     rates = [row.bpp for row in sweep]
     found = []
@@ -279,7 +241,7 @@ def _same_distance(rows: Sequence[Row], sweep: Sequence[Row]) -> list[dict[str, 
     return found
 
 
-def _preamble(options: argparse.Namespace, why_no_lpips: str) -> str:
+def _preamble(options: argparse.Namespace, why_no_lpips: str | None) -> str:
     text = (
         "Whole files, decoded in a fresh process; means over pictures. A classical codec's row holds, picture by "
         "picture, its finest quality within the bytes of GC's file (or its coarsest where none is). Fréchet and kernel "
@@ -288,19 +250,19 @@ def _preamble(options: argparse.Namespace, why_no_lpips: str) -> str:
         f"{options.segmenter_batches} batches on CamVid's train part (`scratch`: from random weights; `pretrained`: a "
         f"head on {BACKBONE}'s frozen features, which GC's perceptual loss uses, too)."
     )
-    return f"{text} {why_no_lpips}." if why_no_lpips else text
+    return f"{text} LPIPS is left out: {why_no_lpips}" if why_no_lpips else text
 
 
-def _rows_text(pictures: Pictures, judge: Judge, rows: Sequence[Row]) -> list[str]:
+def _rows_text(pictures: Pictures, judge: Judge, rows: Sequence[Figures]) -> list[str]:
     kinds = list(judge.segmenters)
-    header = ["", "bpp", "largest", "PSNR", "Fréchet", "kernel", *(["LPIPS"] if judge.lpips else [])]
+    header = ["", "bpp", "largest", "PSNR", "Fréchet", "kernel", *(["LPIPS"] if pictures.networks else [])]
     header += [f"mIoU {kind}" for kind in kinds]
     body = [
         [
             row.scheme,
             *(number(value, 4) for value in (row.bpp, row.largest)),
             *(number(value, 2) for value in (row.psnr, row.frechet, row.kernel)),
-            *([number(row.lpips, 4)] if judge.lpips else []),
+            *([number(row.lpips, 4)] if pictures.networks else []),
             *(number(100 * row.miou[kind], 1) for kind in kinds),
         ]
         for row in rows
@@ -308,8 +270,7 @@ def _rows_text(pictures: Pictures, judge: Judge, rows: Sequence[Row]) -> list[st
     count = f"{len(pictures.images)} pictures, N = {len(judge.reference)} patches"
     lines = [f"## GC on {pictures.name} ({count})", table(header, body)]
     if kinds:
-        pairs = [(pictures.images[name], labels) for name, labels in pictures.labels.items()]
-        found = {kind: scores(confusion(net, pairs, KNOWN)) for kind, net in judge.segmenters.items()}
+        found = judge.recognised(pictures.images)
         lines.append(
             "On the originals: "
             + "; ".join(
@@ -328,7 +289,7 @@ def _rate_text(found: SameRate | None, bpp: float) -> str:
     return f"{at_most}{found.bpp:.4f} bpp, {at_most}{found.bpp / bpp:.2f} times"
 
 
-def _rates_text(found: Sequence[Mapping[str, object]], sweep: Sequence[Row]) -> str:
+def _rates_text(found: Sequence[Mapping[str, object]], sweep: Sequence[Figures]) -> str:
     measures = [key for key in found[0] if key not in ("scheme", "bpp")]
     body = []
     for entry in found:

@@ -7,23 +7,21 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.paper_tables.files import Encoded
-from experiments.paper_tables.scenes import Pictures
+from experiments.paper_tables.extreme_semantic.scenes import Pictures, Row
 from lightning_modules.codec.errors import ConfigError
 from lightning_modules.extreme_semantic.codec import ExtremeSemanticCodec
-from lightning_modules.registry import open_codec
 
 SYNTHESISED = "road,building,sky"
 
 
 def draw(
-    codec: ExtremeSemanticCodec, pictures: Pictures, name: str | None, best: Mapping[str, Encoded], out: Path
+    codec: ExtremeSemanticCodec, pictures: Pictures, name: str | None, best: Mapping[str, Row], out: Path
 ) -> None:
     """``figure.png`` in ``out``.
 
     Args:
         name: of the picture; None for the one in the middle.
-        best: GC's entry at the largest C, and HEVC's within its bytes, by scheme.
+        best: GC's row at the largest C, and HEVC's within its bytes and within twice as many, by scheme.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -33,25 +31,21 @@ def draw(
     if name not in pictures.images:
         raise ConfigError(f"{pictures.name} has no picture {name!r}; the first is {names[0]}")
     image, labels = pictures.images[name], pictures.labels[name]
-    gc, hevc = best["GC"].files[name], best["HEVC"].files[name]
+    gc, hevc, twice = (best[scheme].files[name] for scheme in ("GC", "HEVC", "HEVC, twice"))
     sc = codec.encode(image, labels=labels, synthesise=SYNTHESISED)
-    twice = pictures.within("hevc", {n: 2 * len(data) for n, data in best["GC"].files.items()}, "").files[
-        name
-    ]
     found = codec.semantic_map(sc)
     stride = codec.config.map_stride
     heat = np.ones(image.shape[:2], bool)
     if found is not None:
         heat = (found == len(codec.config.classes)).repeat(stride, 0).repeat(stride, 1)
-    classical = open_codec("hevc")
     panels = (
         ("original", image),
         ("label map", labels),
         (f"heat map ({SYNTHESISED} synthesised)", heat[: image.shape[0], : image.shape[1]]),
-        (f"GC, {len(gc)} bytes", codec.decode(gc)),
+        (f"GC, {len(gc.data)} bytes", gc.picture),
         (f"SC, {len(sc)} bytes, map included", codec.decode(sc)),
-        (f"HEVC, {len(hevc)} bytes", classical.decode(hevc)),
-        (f"HEVC, {len(twice)} bytes", classical.decode(twice)),
+        (f"HEVC, {len(hevc.data)} bytes", hevc.picture),
+        (f"HEVC, {len(twice.data)} bytes", twice.picture),
     )
     figure = Figure(figsize=(16, 6.6), facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)

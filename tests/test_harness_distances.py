@@ -1,0 +1,86 @@
+"""Distances between sets: against their formulae, on too few patches, and through the command."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from datamodules.images import write_png
+from eval import distances
+from eval.distances import frechet, kernel_distance, patches
+from eval.schema import CodecResult
+from experiments import evaluate
+from lightning_modules.codec.errors import ConfigError
+
+
+@pytest.fixture
+def pair() -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(0)
+    mix = generator.normal(size=(12, 12)) / 3
+    return generator.normal(size=(300, 12)) @ mix, generator.normal(0.2, 1.3, (300, 12)) @ mix
+
+
+def test_frechet_by_formula(pair) -> None:
+    """The trace of (Σ_a Σ_b)^½ is that of the symmetric (Σ_a^½ Σ_b Σ_a^½)^½."""
+    a, b = pair
+    sigma_a, sigma_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    values, vectors = np.linalg.eigh(sigma_a)
+    root = (vectors * np.sqrt(values)) @ vectors.T
+    cross = np.sqrt(np.linalg.eigvalsh(root @ sigma_b @ root)).sum()
+    expected = ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(sigma_a) + np.trace(sigma_b) - 2 * cross
+    assert frechet(a, b) == pytest.approx(expected, rel=1e-9)
+
+
+def test_kernel_by_hand(pair) -> None:
+    """Unbiased: pairs of a sample with itself are left out."""
+    a, b = (part[:120] for part in pair)
+
+    def kernel(x, y):
+        return (x @ y.T / 12 + 1) ** 3
+
+    apart = ~np.eye(120, dtype=bool)
+    expected = kernel(a, a)[apart].mean() + kernel(b, b)[apart].mean() - 2 * kernel(a, b).mean()
+    assert kernel_distance(a, b) == pytest.approx(expected, rel=1e-9)
+
+
+def test_too_few_are_refused(pair) -> None:
+    a, b = pair
+    with pytest.raises(ConfigError, match="12 patches for 12 features"):
+        frechet(a[:12], b)
+    with pytest.raises(ConfigError, match="at least 100"):
+        kernel_distance(a[:99], b[:99])
+
+
+def test_patches_of_the_grid_and_of_half_a_shift() -> None:
+    image = np.arange(512 * 768 * 3, dtype=np.uint32).reshape(512, 768, 3).astype(np.uint8)
+    found = list(patches(image))
+    assert len(found) == 2 * 3 + 1 * 2 and all(patch.shape == (256, 256, 3) for patch in found)
+    np.testing.assert_array_equal(found[6], image[128:384, 128:384])
+
+
+def test_the_command_states_patches_and_refuses_too_few(tmp_path, monkeypatch, capsys) -> None:
+    rng = np.random.default_rng(0)
+    (tmp_path / "set").mkdir()
+    for k in range(2):
+        write_png(tmp_path / "set" / f"{k}.png", rng.integers(0, 255, (64, 64, 3), np.uint8))
+    monkeypatch.setattr("experiments.evaluate.distances_unavailable", lambda name, backbone: None)
+
+    def features(items, name, workers, store):  # of a backbone with 3 features, 120 patches a picture
+        generator = np.random.default_rng(len(items[0].read().tobytes()))
+        return generator.normal(size=(120 * len(items), 3)) + items[0].read().mean() / 255
+
+    monkeypatch.setattr(distances, "_features", features)
+    command = ["jpeg", "--data", "folder", "--root", str(tmp_path / "set"), "--qualities", "5,90"]
+    command += ["--out", str(tmp_path / "out"), "--measures"]
+    assert evaluate.main([*command, "frechet,kernel"]) == 0
+    result = CodecResult.from_json((tmp_path / "out/set/jpeg.json").read_text())
+    assert result.distances == "mobilenetv2_100, 0 patches of 256×256"
+    assert all(point.mean.frechet is not None and point.mean.kernel is not None for point in result.points)
+    monkeypatch.setattr(distances, "_features", lambda *_: np.zeros((2, 3)))
+    assert evaluate.main([*command, "frechet,kernel"]) == 0
+    result = CodecResult.from_json((tmp_path / "out/set/jpeg.json").read_text())
+    assert (
+        result.points[0].mean.frechet is None and "2 patches for 3 features" in result.unavailable["frechet"]
+    )
+    assert "at least 100" in result.unavailable["kernel"]
+    assert "frechet is unavailable: 2 patches" in " ".join(capsys.readouterr().out.split())
