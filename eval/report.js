@@ -323,6 +323,7 @@ function drawOrigin() {
     { title: "measured", className: "text wide", cell: ({ provenance: where }) => where === null ? "elsewhere" :
       `${where.date}, commit ${(where.commit ?? "unknown").slice(0, 12)}, ${where.machine}, ` +
       `${where.processes} × ${where.threads} threads` },
+    { title: "distances of sets", className: "text", cell: (codec) => codec.distances ?? "–" },
     { title: "unavailable", className: "text", cell: (codec) =>
       Object.entries(codec.unavailable).map(([name, why]) => `${name}: ${why}`).join("; ") || "–" },
   ];

@@ -185,6 +185,7 @@ def _codec(result: CodecResult) -> dict[str, Any]:
         "manifest": result.manifest,
         "weights": result.weights,
         "unavailable": result.unavailable,
+        "distances": result.distances,
         "provenance": to_plain(result.provenance),
     }
 
