@@ -93,7 +93,10 @@ def page_data(
         "measures": [measure._asdict() | {"title": measure.title} for measure in measures],
         "codecs": measured,
         "published": others,
-        "comparisons": {measure.key: _comparisons(every, anchor, measure) for measure in measures},
+        "comparisons": {
+            measure.key: _comparisons(every, anchor, measure) if measure.key in anchor.points else []
+            for measure in measures
+        },
         "viewer": viewer | {"first": _first(results, anchor)},
     }
 

@@ -346,7 +346,7 @@ class TestBrowser:
         assert f"{expected['bpp']:.4f} bpp" in text and f"{expected['psnr_rgb']:.2f} dB" in text
 
     def test_wipe_by_slider_and_by_key(self, opened):
-        from selenium.webdriver.common.keys import Keys
+        from selenium.webdriver import ActionChains, Keys
 
         clip = "return document.getElementById('wiped').style.clipPath"
         assert opened.run(clip) == "inset(0px 50% 0px 0px)"
@@ -355,8 +355,12 @@ class TestBrowser:
         opened.press("#stage", Keys.ARROW_LEFT * 5)
         assert opened.run(clip) == "inset(0px 10% 0px 0px)"
         assert opened.run("return document.getElementById('edge').style.left") == "90%"
+        ActionChains(opened.browser).drag_and_drop_by_offset(
+            opened.browser.find_element("id", "edge"), -100, 0
+        ).perform()
+        assert 65 < float(opened.run("return document.getElementById('wipe').value")) < 80
         # It is seen: the pane's width is the page's, and the pixels are the decoded picture's.
-        assert opened.run("return document.querySelector('.pane').clientWidth") > 600
+        assert opened.run("return document.querySelector('.pane').clientWidth") > 500
         files = _data_of(opened, "viewer")["pictures"][0]["files"]
         left = next(file for file in files if file["codec"] == opened.run("return chosen('left').codec")
                     and file["label"] == opened.run("return chosen('left').label"))  # fmt: skip
