@@ -57,10 +57,7 @@ def draw(
     """
     found = load_results(results, data)
     curves = [curve_of(result) for result in found]
-    published = shipped_reference(data)
-    known = {curve.name for curve in published}
-    if reference is not None:
-        published += [curve for curve in load_reference(reference) if curve.name not in known]
+    published = published_curves(data, reference)
     against = choose_anchor(anchor, [*curves, *published])
     drawn = [*curves, *(curve for curve in published if curve.name in DRAWN or curve is against)]
     written = plot(drawn, results / data, f"{data}, {_count(found)}", max_bpp)
@@ -90,6 +87,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for path in draw(options.results, options.data, options.anchor, reference, options.max_bpp):
         print(path)
     return 0
+
+
+def published_curves(data: str, reference: Path | None) -> list[Curve]:
+    """Those that come with `eval`, and those of a file that have other names."""
+    published = shipped_reference(data)
+    known = {curve.name for curve in published}
+    if reference is not None:
+        published += [curve for curve in load_reference(reference) if curve.name not in known]
+    return published
 
 
 def choose_anchor(anchor: str | None, curves: Sequence[Curve]) -> Curve:
