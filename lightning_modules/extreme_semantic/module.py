@@ -7,9 +7,8 @@ import torch
 from torch import Tensor
 
 from datamodules.batch import Batch
-from datamodules.config import ROOT_VARIABLE
 from lightning_modules.base import CompressionModule
-from lightning_modules.codec.errors import ConfigError, WeightsError
+from lightning_modules.codec.errors import ConfigError
 from lightning_modules.entropy.folded import build_folded_tables
 from lightning_modules.extreme_semantic.codec import TABLES, ExtremeSemanticCodec
 from lightning_modules.extreme_semantic.config import ExtremeSemanticConfig, ExtremeSemanticTraining
@@ -18,7 +17,7 @@ from lightning_modules.extreme_semantic.networks import Discriminator, scores
 from lightning_modules.extreme_semantic.system import Output, System, enlarge
 from losses.gan import feature_matching, least_squares_discriminator, least_squares_generator
 from losses.perceptual import FrozenFeatures, feature_distance
-from losses.pretrained import SHARED_INPUT, SHARED_WEIGHTS, shared_weights
+from losses.pretrained import classifier_weights
 
 
 class ExtremeSemantic(CompressionModule):
@@ -160,13 +159,6 @@ def open_features(config: ExtremeSemanticTraining) -> FrozenFeatures:
     Raises:
         ConfigError, WeightsError: timm has no such model, or its weights are not there.
     """
-    which, options = config.backbone_weights, {}
-    weights = None if which == "random" else which
-    if which == "shared":
-        weights, options = shared_weights(), SHARED_INPUT
-        if weights is None:
-            raise WeightsError(
-                f"the perceptual loss needs {SHARED_WEIGHTS} below {ROOT_VARIABLE}: set it, or give "
-                "train.backbone_weights=hub or a file, or train.perceptual_weight=0"
-            )
+    otherwise = "give train.backbone_weights=hub or a file, or train.perceptual_weight=0"
+    weights, options = classifier_weights(config.backbone_weights, otherwise)
     return FrozenFeatures(config.backbone, weights, config.backbone_layers, **options)

@@ -150,8 +150,6 @@ class GanReversalConfig(PaperConfig):
     coding: GanReversalCoding = field(default_factory=GanReversalCoding)
 
     def check(self) -> None:
-        """Raise `ConfigError` on networks that cannot be built, losses that do not fit them, or searches without a
-        start."""
         super().check()
         m, t = self.model, self.train
         model, train = Fields("model", m), Fields("train", t)

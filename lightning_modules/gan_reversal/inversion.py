@@ -25,7 +25,7 @@ from lightning_modules.gan_reversal.prior import (
     step_of,
 )
 from lightning_modules.gan_reversal.system import System
-from lightning_modules.gan_reversal.tiling import TILE, Tile, tiles
+from lightning_modules.layers.tiling import TILE, Tile, tiles
 from losses.ssim import WINDOW, ssim
 
 FILL = 0.95

@@ -18,8 +18,8 @@ from lightning_modules.gan_reversal.config import GanReversalModel
 from lightning_modules.gan_reversal.dcgan import DcganGenerator
 from lightning_modules.gan_reversal.networks import Encoder, ResidualGenerator
 from lightning_modules.gan_reversal.prior import Prior, bits, shifted, step_of
-from lightning_modules.gan_reversal.tiling import TILE, tiled
 from lightning_modules.layers.rounding import noisy, rounded
+from lightning_modules.layers.tiling import TILE, tiled
 
 
 class Output(NamedTuple):
