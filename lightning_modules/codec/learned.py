@@ -18,9 +18,9 @@ from lightning_modules.codec.contract import Codec, Image
 from lightning_modules.codec.errors import ConfigError, WeightsError
 from lightning_modules.codec.rate_control import Found, budget, eighths, geometric
 from lightning_modules.codec.weights import find_weights, load_weights, weights_identity
-from lightning_modules.entropy.coder import MAX_SYMBOL
 from lightning_modules.entropy.gaussian import GaussianTables
 from lightning_modules.entropy.hyperprior import HyperpriorCoder
+from lightning_modules.layers.rounding import symbols
 
 
 class LearnedCodec(Codec):
@@ -127,7 +127,7 @@ class LevelCodec(LearnedCodec):
             ConfigError: the quality is out of range.
         """
         (z, z_h), level = self._latents(image, quality)
-        z_hat, z_h_hat = (t[0].round().clamp(-MAX_SYMBOL, MAX_SYMBOL) for t in (z, z_h))
+        z_hat, z_h_hat = (symbols(t[0]) for t in (z, z_h))
         return z_hat, z_h_hat, level
 
     @torch.inference_mode()

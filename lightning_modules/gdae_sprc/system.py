@@ -21,13 +21,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from lightning_modules.entropy.coder import MAX_SYMBOL
 from lightning_modules.entropy.hyperprior import EntropyEstimator, Rate
 from lightning_modules.gdae_sprc.config import GdaeSprcModel
 from lightning_modules.gdae_sprc.klt_initialisation import initialise_gains, initialise_with_klt
 from lightning_modules.gdae_sprc.networks import DenseDecoder, DenseEncoder, HyperEncoder
 from lightning_modules.layers.gain_units import GainUnits
-from lightning_modules.layers.rounding import noisy, rounded, scale_gradient
+from lightning_modules.layers.rounding import noisy, rounded, scale_gradient, symbols
 from lightning_modules.layers.soft_quantiser import SoftToHardQuantiser
 
 
@@ -59,7 +58,7 @@ class System(nn.Module):
 
     def hyper_latents(self, index: Tensor) -> Tensor:
         """ẑ_h of whole-numbered indices, as a file carries it."""
-        return self.H_e(index).float().round().clamp(-MAX_SYMBOL, MAX_SYMBOL)
+        return symbols(self.H_e(index).float())
 
     def reconstruct(self, z_hat: Tensor, level: Tensor) -> Tensor:
         """ẑ -> x̂ [B, 3, H, W], not clamped."""

@@ -8,9 +8,14 @@ from torch import Tensor
 from lightning_modules.entropy.coder import MAX_SYMBOL
 
 
+def symbols(x: Tensor) -> Tensor:
+    """Whole numbers within ±511, as the coder takes them."""
+    return x.round().clamp(-MAX_SYMBOL, MAX_SYMBOL)
+
+
 def rounded(x: Tensor) -> Tensor:
-    """Whole numbers within ±511, as the coder takes them, with the gradient of the identity."""
-    return x + (x.round().clamp(-MAX_SYMBOL, MAX_SYMBOL) - x).detach()
+    """`symbols` with the gradient of the identity."""
+    return x + (symbols(x) - x).detach()
 
 
 def noisy(x: Tensor) -> Tensor:

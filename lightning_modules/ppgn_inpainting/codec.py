@@ -14,14 +14,14 @@ from lightning_modules.classical.residual import MIDDLE, add_residual, residual_
 from lightning_modules.codec.container import Container, write_varint
 from lightning_modules.codec.contract import Image
 from lightning_modules.codec.errors import ConfigError, DamagedFileError, WeightsError
-from lightning_modules.codec.learned import RateCodec, to_image, to_tensor
+from lightning_modules.codec.learned import RateCodec, to_image, to_tensor, without
 from lightning_modules.codec.rate_control import last_within
 from lightning_modules.entropy.coder import GaussianModels
 from lightning_modules.entropy.gaussian import GaussianTables
 from lightning_modules.ppgn_inpainting.assistants import Assistants
 from lightning_modules.ppgn_inpainting.config import PpgnInpaintingModel
 from lightning_modules.ppgn_inpainting.masks import block_sums, edge_strength, encode_mask, kept_by, mask_of
-from lightning_modules.ppgn_inpainting.networks import Encoder, restored
+from lightning_modules.ppgn_inpainting.networks import Encoder
 from lightning_modules.ppgn_inpainting.pixel_coding import (
     Av1Layer,
     decode_pixels,
@@ -61,8 +61,10 @@ from losses.ssim import WINDOW, ssim
 class PpgnInpaintingCodec(RateCodec):
     """::
 
-    x ── scheme ──> kept pixels, mask, thumbnail, the losses' targets ── AV1, JPEG XL, range coder ──> file
-    file ──> kept pixels ── filler (── sampling) ──> x̂      file ──> thumbnail ── restorer (+ residual) ──> x̂
+        x ── scheme ──> kept pixels, mask, thumbnail, the losses' targets ── AV1, JPEG XL, range coder ──> file
+        file ──> kept pixels ── filler (── sampling) ──> x̂      file ──> thumbnail ── restorer (+ residual) ──> x̂
+
+    ``quality`` is as of every `RateCodec`.
     """
 
     id = "ppgn"
@@ -72,20 +74,20 @@ class PpgnInpaintingCodec(RateCodec):
     default_quality = 0.088  # of JPEG's quality 1 on photographs, the publication's comparison
 
     def _open(self, tensors: Mapping[str, Tensor]) -> None:
-        kinds: dict[str, dict[str, Tensor]] = {"gaussian_tables": {}, "E": {}, "": {}}
-        for name, tensor in tensors.items():
-            kind, _, rest = name.partition(".")
-            kinds[kind if kind in kinds else ""][rest if kind == "E" else name] = tensor
         system = System(self.config)
-        system.load_state_dict(kinds[""])
+        system.load_state_dict(without(without(tensors, "gaussian_tables."), "E."))
         self.system = system.eval().requires_grad_(False).to(self.device)
-        self.models = GaussianModels(GaussianTables.from_state(kinds["gaussian_tables"]))
-        self._classifier_tensors = kinds["E"]
+        self.models = GaussianModels(GaussianTables.from_state(tensors))
+        exported = {name: tensor for name, tensor in tensors.items() if name.startswith("E.")}
+        self._classifier_tensors = {name.removeprefix("E."): tensor for name, tensor in exported.items()}
 
     @cached_property
     def classifier(self) -> Encoder:
         """E and C, opened at the first sampling; `WeightsError` where it is not at hand."""
-        return restored(self.config, self._classifier_tensors).to(self.device)
+        encoder = Encoder(self.config)
+        if self.config.classifier_weights == "random":
+            encoder.load_state_dict(self._classifier_tensors)
+        return encoder.to(self.device)
 
     def _sections_within(
         self,

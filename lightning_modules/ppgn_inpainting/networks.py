@@ -95,14 +95,6 @@ class Encoder(nn.Module):
                 handle.remove()
 
 
-def restored(config: PpgnInpaintingModel, tensors: Mapping[str, Tensor]) -> Encoder:
-    """The classifier of exported weights: found where it lies, or, where it was random, among ``tensors``."""
-    encoder = Encoder(config)
-    if config.classifier_weights == "random":
-        encoder.load_state_dict(tensors)
-    return encoder
-
-
 class Generator(nn.Module):
     """h -> x̂ (Dosovitskiy and Brox 2016, as in PPGN-h): no normalisation, no bounding function at the end.
 
