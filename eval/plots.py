@@ -43,7 +43,7 @@ def plot(curves: Sequence[Curve], folder: Path, title: str, max_bpp: float = 1.0
         The files.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    styles = _styles(curves)
+    styles = line_styles(curves)
     written = []
     for measure in MEASURES:
         having = [curve for curve in curves if _visible(curve, measure, max_bpp) is not None]
@@ -88,8 +88,8 @@ def _figure(
     return figure
 
 
-def _styles(curves: Sequence[Curve]) -> dict[str, dict]:
-    """Line styles by name of the curve."""
+def line_styles(curves: Sequence[Curve]) -> dict[str, dict]:
+    """Matplotlib's line styles by name of the curve; measured ones have a marker."""
     styles: dict[str, dict] = {}
     strong = published = 0
     for curve in curves:

@@ -7,9 +7,7 @@
 1. Train `selective_detail` briefly on the photographs that ship inside dependencies.
 2. Compress evaluation pictures (Kodak where GENIC_DATA has it) with the shipped weights and the classical codecs:
    real files, decoded in another process.
-3. Draw the rate-distortion curves, and one picture beside JPEG and WebP at equal bytes.
-
-``report.md`` in the output folder leads to everything.
+3. Show curves, tables and the decoded pictures in one HTML file, ``report.html`` in the output folder.
 """
 
 from __future__ import annotations
@@ -22,19 +20,10 @@ from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
-import numpy as np
-from PIL import Image as Pillow
-from PIL import ImageDraw
-
-from datamodules.images import read_image, write_png
-from eval.metrics import measure
-from experiments import decompress, evaluate, rd_curves
+from experiments import evaluate, report
 from experiments.config import load_config
-from experiments.paper_tables.files import within
 from experiments.run import Run, quieten, train
-from lightning_modules.codec.contract import Image
 from lightning_modules.codec.errors import DataError, GenicError
-from lightning_modules.registry import open_codec
 
 PAPER = "selective_detail"
 # Few points each, over the rates where the learned codec works; `experiments.evaluate` sweeps them all.
@@ -63,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         quieten()
         print("1/3  training selective_detail on the bundled photographs", flush=True)
-        run = _train(options.out, options.minutes)
+        print(f"     {_losses(_train(options.out, options.minutes))}")
         data = _data()
         print(f"2/3  files and pictures: {data}, first {PICTURES}", flush=True)
         results = options.out / "results"
@@ -78,19 +67,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 sweep,
                 "--devices",
                 devices,
+                "--save-decoded",
             ]
             status = evaluate.main([codec, *options_of, "--out", str(results)])
             if status:
                 return status
-        print("3/3  curves and pictures", flush=True)
+        print("3/3  report", flush=True)
         evaluated, items = evaluate.pictures(data, None, PICTURES)
-        rd_curves.draw(results, evaluated, anchor="hevc")
-        comparison = _compare(read_image(items[0].path), options.out)
-        report = _report(options.out, run, results / evaluated, comparison)
+        page = options.out / "report.html"
+        report.write_report(results, evaluated, items[: report.PICTURES], page, anchor="hevc")
     except GenicError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(f"\nreport: {report}")
+    print(f"\nreport: {page}")
     return 0
 
 
@@ -116,65 +105,12 @@ def _data() -> str:
         return "sample"
 
 
-def _compare(image: Image, out: Path) -> list[tuple[str, int, float, float]]:
-    """Files of one picture at about equal bytes: name, bytes, PSNR and SSIM; decoded by `experiments.decompress`."""
-    folder = out / "pictures"
-    folder.mkdir(parents=True, exist_ok=True)
-    learned = open_codec(PAPER)
-    files = {PAPER: learned.encode(image)}
-    files |= {name: within(open_codec(name), image, len(files[PAPER])) for name in ("jpeg", "webp")}
-    rows, panels = [], [("original", image)]
-    for name, data in files.items():
-        path = folder / f"{name}.gnc"
-        path.write_bytes(data)
-        decompress.main([str(path), "-o", str(folder), "--force"])
-        decoded = read_image(path.with_suffix(".png"))
-        metrics = measure(image, decoded)
-        rows.append((name, len(data), metrics.psnr_rgb, metrics.ssim))
-        panels.append((f"{name}, {len(data)} bytes", decoded))
-    write_png(folder / "comparison.png", _strip(panels))
-    return rows
-
-
-def _strip(panels: Sequence[tuple[str, Image]]) -> Image:
-    """Pictures two by two, each with its title."""
-    height, width = panels[0][1].shape[:2]
-    sheet = Pillow.new("RGB", (2 * width, 2 * (height + 20)), "white")
-    draw = ImageDraw.Draw(sheet)
-    for k, (title, picture) in enumerate(panels):
-        x, y = (k % 2) * width, (k // 2) * (height + 20)
-        draw.text((x + 6, y + 4), title, fill="black")
-        sheet.paste(Pillow.fromarray(picture), (x, y + 20))
-    return np.asarray(sheet)
-
-
-def _report(out: Path, run: Run, results: Path, comparison: list[tuple[str, int, float, float]]) -> Path:
+def _losses(run: Run) -> str:
+    """How far training came."""
     logged = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
     losses = [(line["batch"], line["loss/total"]) for line in logged if "loss/total" in line]
-    training = f"{run.batches} batches"
-    if len(losses) > 1:
-        training += (
-            f"; loss {losses[0][1]:.3f} at batch {losses[0][0]}, {losses[-1][1]:.3f} at batch {losses[-1][0]}"
-        )
-    lines = [
-        "# genic: demo",
-        f"**Training** (from scratch, bundled photographs): {training}. Run: `{run.folder}`.",
-        "**Codecs** (shipped weights; real files, decoded in another process): "
-        f"[tables]({results.relative_to(out)}/rd.md).",
-        *(
-            f"![{name}]({results.relative_to(out)}/{name}.png)"
-            for name in ("rd_ms_ssim_db", "rd_psnr_rgb", "rd_ssim")
-        ),
-        "**One picture at about equal bytes**",
-        "| codec | bytes | PSNR, dB | SSIM |\n|---|---:|---:|---:|\n"
-        + "\n".join(
-            f"| {name} | {size} | {psnr:.2f} | {ssim:.4f} |" for name, size, psnr, ssim in comparison
-        ),
-        "![comparison](pictures/comparison.png)",
-    ]
-    path = out / "report.md"
-    path.write_text("\n\n".join(lines) + "\n")
-    return path
+    steps = ", ".join(f"{loss:.3f} at batch {batch}" for batch, loss in losses[:: max(1, len(losses) - 1)])
+    return f"{run.batches} batches, loss {steps or 'not logged yet'}; run: {run.folder}"
 
 
 if __name__ == "__main__":

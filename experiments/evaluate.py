@@ -117,8 +117,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     console = Console()
     try:
-        rates = _numbers("--bpp", options.bpp)
-        qualities = _numbers("--qualities", options.qualities)
+        rates = numbers("--bpp", options.bpp)
+        qualities = numbers("--qualities", options.qualities)
         networks, distances, why_not = _available(options.measures, options.backbone)
         save = options.save_decoded or bool(distances)
         with WorkerPairs(options.devices, options.threads) as workers:
@@ -225,7 +225,8 @@ def _note_target(too_large: list[Task], task: Task, error: GenicError) -> None:
     too_large.append(task)
 
 
-def _numbers(option: str, text: str | None) -> list[float]:
+def numbers(option: str, text: str | None) -> list[float]:
+    """Of an option's text with commas, none without one; `ConfigError` names the option."""
     try:
         return [float(part) for part in text.split(",")] if text else []
     except ValueError:

@@ -20,8 +20,8 @@ from eval.plots import plot
 from eval.tables import report
 from lightning_modules.codec.errors import ConfigError, GenicError, did_you_mean
 
-# Of the published curves these are drawn; the table has them all.
-_DRAWN = (
+# Of the published curves these are drawn (at first, in a page); the tables have them all.
+DRAWN = (
     "VTM 9.1 intra 4:4:4",
     "BPG 4:4:4 (x265)",
     "mbt2018-mean, MSE",
@@ -57,12 +57,9 @@ def draw(
     """
     found = load_results(results, data)
     curves = [curve_of(result) for result in found]
-    published = shipped_reference(data)
-    known = {curve.name for curve in published}
-    if reference is not None:
-        published += [curve for curve in load_reference(reference) if curve.name not in known]
-    against = _choose(anchor, [*curves, *published])
-    drawn = [*curves, *(curve for curve in published if curve.name in _DRAWN or curve is against)]
+    published = published_curves(data, reference)
+    against = choose_anchor(anchor, [*curves, *published])
+    drawn = [*curves, *(curve for curve in published if curve.name in DRAWN or curve is against)]
     written = plot(drawn, results / data, f"{data}, {_count(found)}", max_bpp)
     text = report(found, [*curves, *published], against, data)
     path = results / data / "rd.md"
@@ -97,7 +94,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _choose(anchor: str | None, curves: Sequence[Curve]) -> Curve:
+def published_curves(data: str, reference: Path | None) -> list[Curve]:
+    """Those that come with `eval`, and those of a file that have other names."""
+    published = shipped_reference(data)
+    known = {curve.name for curve in published}
+    if reference is not None:
+        published += [curve for curve in load_reference(reference) if curve.name not in known]
+    return published
+
+
+def choose_anchor(anchor: str | None, curves: Sequence[Curve]) -> Curve:
+    """The curve of that name; by default HEVC's, or the first. `ConfigError` where there is no such."""
     names = [curve.name for curve in curves]
     if anchor is None:
         return curves[names.index("hevc") if "hevc" in names else 0]

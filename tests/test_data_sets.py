@@ -79,9 +79,19 @@ def test_photographs_are_those_of_three_sets_and_their_labels(tmp_path: Path) ->
     labelled = make_datamodule(DataConfig("photographs", str(tmp_path), labels=["semantic"]))
     kept = labelled.labelled(labelled.items("train"))
     assert [i.name for i in kept] == names[1:2] and kept[0].read_sample().semantic.max() == 7
-    made = annotate(DataConfig("photographs", str(tmp_path), labels=["detail"]), tmp_path / "labels")
-    assert made == {"detail": (4, 0)}
-    assert (tmp_path / "labels/detail/photos/coco/2.png").is_file()
+    made = annotate(
+        DataConfig("photographs", str(tmp_path), labels=["semantic"]),
+        tmp_path / "made",
+        masks=tmp_path / "masks",
+    )
+    assert made == {"semantic": (0, 4)}  # all four pictures are asked for, and none has a mask
+    write_png(tmp_path / "masks/photos/coco/2.png", np.zeros((36, 48), np.uint8))
+    annotate(
+        DataConfig("photographs", str(tmp_path), labels=["semantic"]),
+        tmp_path / "made",
+        masks=tmp_path / "masks",
+    )
+    assert (tmp_path / "made/semantic_voc21/photos/coco/2.png").is_file()
 
 
 def test_photographs_need_all_three_sets(tmp_path: Path) -> None:

@@ -61,7 +61,9 @@ class SelectiveDetail(CompressionModule):
     def on_fit_start(self) -> None:
         """Raise `ConfigError` where D is to see labels that the data has not, or more classes than it has."""
         t, data = self.config.train, self.trainer.datamodule
-        if self.D is None or t.condition != "labels":
+        if (
+            self.D is None or t.condition != "labels" or data is None
+        ):  # None: batches that a caller made itself
             return
         needed = "semantic among them, or train.adversarial_weight=0,"
         require("semantic" in data.config.labels, "data.labels", data.config.labels, needed)
