@@ -16,16 +16,19 @@ from torch.optim import Optimizer
 from datamodules.batch import Batch
 from lightning_modules.codec.contract import Codec
 from lightning_modules.codec.errors import WeightsError
+from lightning_modules.codec.weights import as_stored
+from lightning_modules.entropy.gaussian import build_tables
 
 
 class CompressionModule(pl.LightningModule):
     """A paper's training: several optimisers stepped by hand, counted in batches.
 
-    A subclass makes ``system``, and implements `loss_step` (one batch: forward, losses, updates, logging),
-    `optimiser_groups`, `panels`, `export_weights` and `codec`.
+    A subclass makes ``system`` and, where there is one, the discriminator ``D`` (or None), and implements `loss_step`
+    (one batch: forward, losses, updates, logging), `validation_step` and `panels`.
 
     Attributes:
         paper: the package under ``lightning_modules``.
+        codec_class: made of weights and their metadata.
         config: the paper's `lightning_modules.config.PaperConfig`.
         system: the networks that encode and decode.
         batches_seen: the clock; training batches since the start, resumed runs included. On the host, so that asking
@@ -34,7 +37,9 @@ class CompressionModule(pl.LightningModule):
     """
 
     paper: ClassVar[str]
+    codec_class: ClassVar[type[Codec]]
     system: nn.Module
+    D: nn.Module | None
     automatic_optimization = False
 
     def __init__(self, config: Any, seed: int = 0) -> None:
@@ -47,20 +52,49 @@ class CompressionModule(pl.LightningModule):
         """Train on one batch."""
 
     @abstractmethod
-    def optimiser_groups(self) -> dict[str, tuple[Iterable[nn.Parameter], float]]:
-        """Parameters and base learning rate of each Adam optimiser, by name; disjoint."""
-
-    @abstractmethod
     def panels(self, batch: Batch) -> dict[str, Tensor]:
         """Pictures to look at, [B, 3, H, W] in [0, 1], by title."""
 
-    @abstractmethod
+    def optimiser_groups(self) -> dict[str, tuple[Iterable[nn.Parameter], float]]:
+        """Parameters and base learning rate of each Adam optimiser, by name; disjoint."""
+        rate = self.config.train.learning_rate
+        groups = {"generator": ([p for p in self.system.parameters() if p.requires_grad], rate)}
+        if getattr(self, "D", None) is not None:
+            groups["discriminator"] = (self.D.parameters(), rate)
+        return groups
+
     def export_weights(self) -> dict[str, Tensor]:
         """The tensors that encoding and decoding need, entropy tables included."""
+        return dict(self.system.state_dict()) | build_tables().state()
 
-    @abstractmethod
     def codec(self) -> Codec:
         """The codec of the current weights, as it would be loaded from their file."""
+        return self.codec_class(as_stored(self.export_weights()), self.metadata())
+
+    @property
+    def adversarial(self) -> bool:
+        """Whether ``D`` takes part at this batch."""
+        return self.D is not None and self.batches_seen >= self.config.train.adversarial_from
+
+    def random_level(self, x: Tensor, power: float = 1.0) -> Tensor:
+        """Rate levels for a batch of pictures, [B]: (levels − 1)·u^power, u uniform."""
+        return torch.rand(len(x), device=x.device) ** power * (self.config.model.levels - 1)
+
+    def same_level(self, x: Tensor, level: float | None = None) -> Tensor:
+        """One rate level for a batch of pictures, [B]; the middle one by default."""
+        level = (self.config.model.levels - 1) / 2 if level is None else level
+        return torch.full((len(x),), float(level), device=x.device)
+
+    def log_validation(self, x: Tensor, x_hat: Tensor, bits: Tensor, at: object, **more: Tensor) -> None:
+        """Log ``validation/…_<at>``: bits per pixel, PSNR and ``more``, means over the batch.
+
+        Args:
+            x, x_hat: [B, 3, H, W] in [0, 1]. bits: [B], estimated. at: the level.
+        """
+        mse = (x_hat - x).square().mean((1, 2, 3))
+        values = {"bpp_estimated": bits / x[0, 0].numel(), "psnr": -10 * mse.clamp_min(1e-10).log10(), **more}
+        for name, value in values.items():
+            self.log(f"validation/{name}_{at}", value.mean(), batch_size=len(x), sync_dist=True)
 
     def initialise_from(self, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> tuple[int, int]:
         """Start from exported weights, of an earlier stage of training perhaps: ``system`` takes over the tensors that

@@ -10,6 +10,7 @@ import hashlib
 import os
 import socket
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +34,26 @@ def shared_file(name: str) -> Path | None:
 def shared_weights() -> Path | None:
     """The file of the ImageNet classifier ``mobilenetv2_100``, through which several systems look."""
     return shared_file(SHARED_WEIGHTS)
+
+
+def classifier_weights(which: str, otherwise: str) -> tuple[str | Path | None, dict[str, Any]]:
+    """``weights`` and further arguments of `losses.perceptual.FrozenFeatures`.
+
+    Args:
+        which: ``random``; ``shared``, those of ``mobilenetv2_100`` below ``GENIC_DATA``; ``hub`` or a file.
+        otherwise: what else can be done, should they not be there.
+
+    Raises:
+        WeightsError: there are no shared weights.
+    """
+    if which != "shared":
+        return (None if which == "random" else which), {}
+    path = shared_weights()
+    if path is None:
+        raise WeightsError(
+            f"a classifier is needed: set GENIC_DATA to a folder with {SHARED_WEIGHTS}, or {otherwise}"
+        )
+    return path, SHARED_INPUT
 
 
 def trunk_features(name: str) -> dict[str, Tensor]:

@@ -39,7 +39,7 @@ from lightning_modules.gan_reversal.module import GanReversal
 from lightning_modules.gan_reversal.networks import Encoder, ResidualGenerator
 from lightning_modules.gan_reversal.parallel import in_parallel
 from lightning_modules.gan_reversal.prior import PriorCoder, bits, shifted, step_of
-from lightning_modules.gan_reversal.tiling import tiled, tiles
+from lightning_modules.layers.tiling import tiled, tiles
 from lightning_modules.registry import open_codec
 from losses.ssim import ssim
 from tests.golden.make import golden_tables
@@ -99,8 +99,8 @@ def golden_symbols(latents: int, h: int, w: int) -> torch.Tensor:
 
 
 def small_tiles(monkeypatch: pytest.MonkeyPatch, side: int) -> None:
-    for module in ("tiling", "system", "inversion"):
-        monkeypatch.setattr(f"lightning_modules.gan_reversal.{module}.TILE", side)
+    for module in ("layers.tiling", "gan_reversal.system", "gan_reversal.inversion"):
+        monkeypatch.setattr(f"lightning_modules.{module}.TILE", side)
 
 
 def photograph(height: int, width: int, at: int = 60) -> np.ndarray:
@@ -168,7 +168,7 @@ class TestNetworks:
 
     @pytest.mark.parametrize("up", [True, False])
     def test_tiles_give_the_whole_s_result(self, up, monkeypatch):
-        monkeypatch.setattr("lightning_modules.gan_reversal.tiling.TILE", 24)
+        monkeypatch.setattr("lightning_modules.layers.tiling.TILE", 24)
         config = nano().config.model
         G, E = ResidualGenerator(config), Encoder(config)
         network, x = (G, torch.randn(1, 4, 7, 11)) if up else (E, torch.rand(1, 3, 56, 88))

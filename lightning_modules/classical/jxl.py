@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import imagecodecs
+import numpy as np
 
 from lightning_modules.classical.base import ClassicalCodec, Image, check_size
 from lightning_modules.codec.errors import DamagedFileError
@@ -32,6 +33,25 @@ class JpegXl(ClassicalCodec):
     def decompress(self, payload: bytes, height: int, width: int) -> Image:
         check_size(*claimed_size(payload), height, width)
         return imagecodecs.jpegxl_decode(payload, numthreads=1)
+
+
+def encode_lossless(picture: np.ndarray, bits: int | None = None) -> bytes:
+    """A bare codestream of uint8 H×W without loss; ``bits`` a sample, where not all 8."""
+    return imagecodecs.jpegxl_encode(
+        np.ascontiguousarray(picture),
+        lossless=True,
+        effort=9,
+        bitspersample=bits,
+        usecontainer=False,
+        numthreads=1,
+    )
+
+
+def decode_lossless(codestream: bytes, height: int, width: int) -> np.ndarray:
+    """The picture of a codestream; `DamagedFileError` where its size is another."""
+    # The smallest codestreams are shorter than the longest header.
+    check_size(*claimed_size(codestream.ljust(12, b"\0")), height, width)
+    return imagecodecs.jpegxl_decode(codestream, numthreads=1)
 
 
 def claimed_size(codestream: bytes) -> tuple[int, int]:

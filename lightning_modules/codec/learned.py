@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from lightning_modules.codec.container import Container
 from lightning_modules.codec.contract import Codec, Image
 from lightning_modules.codec.errors import ConfigError, WeightsError
-from lightning_modules.codec.rate_control import eighths
+from lightning_modules.codec.rate_control import Found, budget, eighths, geometric
 from lightning_modules.codec.weights import find_weights, load_weights, weights_identity
-from lightning_modules.entropy.coder import MAX_SYMBOL
 from lightning_modules.entropy.gaussian import GaussianTables
 from lightning_modules.entropy.hyperprior import HyperpriorCoder
+from lightning_modules.layers.rounding import symbols
 
 
 class LearnedCodec(Codec):
@@ -102,6 +102,7 @@ class LevelCodec(LearnedCodec):
     Attributes:
         system_class: made of the configuration; with ``latents(x, level) -> (z, z_h)``,
             ``reconstruct(ẑ, level)`` and an `EntropyModel` ``H``.
+        levels: number of rate levels.
     """
 
     system_class: ClassVar[type[nn.Module]]
@@ -113,9 +114,10 @@ class LevelCodec(LearnedCodec):
         self.coder = HyperpriorCoder(system.H, GaussianTables.from_state(tensors), self.device)
         del system.H
         self.system = ready(system, self.device)
-        self.qualities = tuple(float(level) for level in range(self.config.levels))
-        self.quality_steps = eighths(self.config.levels - 1)
-        self.default_quality = float((self.config.levels - 1) // 2)
+        self.levels = self.config.levels
+        self.qualities = tuple(float(level) for level in range(self.levels))
+        self.quality_steps = eighths(self.levels - 1)
+        self.default_quality = float((self.levels - 1) // 2)
 
     @torch.inference_mode()
     def analyse(self, image: Image, quality: float) -> tuple[Tensor, Tensor, float]:
@@ -124,12 +126,8 @@ class LevelCodec(LearnedCodec):
         Raises:
             ConfigError: the quality is out of range.
         """
-        level = round(8 * quality) / 8
-        if not 0 <= level <= self.qualities[-1]:
-            raise ConfigError(f"quality {quality} is out of range: it goes from 0 to {self.qualities[-1]:g}")
-        x = to_tensor(padded(image, self.stride), self.device)
-        z, z_h = self.system.latents(x, torch.tensor([level], device=self.device))
-        z_hat, z_h_hat = (t[0].round().clamp(-MAX_SYMBOL, MAX_SYMBOL) for t in (z, z_h))
+        (z, z_h), level = self._latents(image, quality)
+        z_hat, z_h_hat = (symbols(t[0]) for t in (z, z_h))
         return z_hat, z_h_hat, level
 
     @torch.inference_mode()
@@ -138,6 +136,14 @@ class LevelCodec(LearnedCodec):
         at = torch.tensor([level], device=self.device)
         z_hat = z_hat[None].to(self.device).contiguous(memory_format=torch.channels_last)
         return to_image(self._picture(z_hat, at)[0, :, :height, :width])
+
+    def _latents(self, image: Image, quality: float) -> tuple[Any, float]:
+        """The system's latents and the level, a multiple of ⅛."""
+        level = round(8 * quality) / 8
+        if not 0 <= level <= self.levels - 1:
+            raise ConfigError(f"rate level {quality} is out of range: it goes from 0 to {self.levels - 1}")
+        x = to_tensor(padded(image, self.stride), self.device)
+        return self.system.latents(x, torch.tensor([level], device=self.device)), level
 
     def _picture(self, z_hat: Tensor, level: Tensor) -> Tensor:
         """x̂ [1, 3, H, W]; for systems that reconstruct more than that."""
@@ -150,6 +156,28 @@ class LevelCodec(LearnedCodec):
         height, width, stride = container.height, container.width, self.stride
         z_hat, level = self.coder.decode(container, -(-height // stride), -(-width // stride))
         return self.synthesise(z_hat, level, height, width)
+
+
+class RateCodec(LearnedCodec):
+    """A codec that aims at a size by itself: ``quality`` is bits per pixel of the whole file, met from below.
+
+    A subclass implements `_sections_within`; a picture too small for the rate gets the smallest file.
+    """
+
+    quality_steps = geometric(0.001, 24)
+    quality_meaning = "the most bits per pixel of the file"
+
+    @abstractmethod
+    def _sections_within(self, image: Image, limit: int, bpp: float, **options: object) -> dict[str, bytes]:
+        """Sections of the best file of ``limit`` bytes at most, or of the least one; ``bpp`` is what is aimed at."""
+
+    def _encode(self, image: Image, quality: float, **options: object) -> dict[str, bytes]:
+        return self._sections_within(image, budget(*image.shape[:2], None, quality), quality, **options)
+
+    def _encode_within(self, image: Image, limit: int, **options: object) -> Found:
+        bpp = 8 * limit / (image.shape[0] * image.shape[1])
+        sections = self._sections_within(image, limit, bpp, **options)
+        return Found(self._container(sections, *image.shape[:2]).to_bytes(), bpp)
 
 
 @lru_cache(maxsize=8)

@@ -13,7 +13,7 @@ decoder and context network are a paper's own (`CausalNetwork`) or those of sele
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -96,6 +96,11 @@ class Rate(NamedTuple):
     latents: Tensor
     hyper_latents: Tensor
 
+    @property
+    def total(self) -> Tensor:
+        """All bits of each picture."""
+        return self.latents + self.hyper_latents
+
 
 class EntropyModel(nn.Module):
     """What a decoder needs to know (μ, s) of every symbol.
@@ -130,26 +135,16 @@ class EntropyEstimator(EntropyModel):
     """H of selective detail decoding, without its encoder.
 
     Args:
-        symbols: channels of ẑ.
-        hyper_widths: of H_d: channels of ẑ_h, two inner widths, channels of ψ.
-        channels, heads, radius, skew: of the `ContextModel`.
-        levels: number of rate levels.
+        config: of the model: ``latents``, channels of ẑ; ``hyper``, of ẑ_h and of both inner widths of H_d; ``psi``,
+            H_d's output; ``context``, ``heads``, ``radius``, ``skew`` of the `ContextModel`; ``levels``.
     """
 
-    def __init__(
-        self,
-        symbols: int,
-        hyper_widths: tuple[int, int, int, int],
-        channels: int,
-        heads: int,
-        radius: int,
-        skew: int,
-        levels: int,
-    ) -> None:
+    def __init__(self, config: Any) -> None:
+        c = config
         super().__init__(
-            ChannelPrior(hyper_widths[0], levels),
-            HyperDecoder(hyper_widths),
-            ContextModel(symbols, hyper_widths[3], channels, heads, radius, skew, levels),
+            ChannelPrior(c.hyper, c.levels),
+            HyperDecoder((c.hyper, c.hyper, c.hyper, c.psi)),
+            ContextModel(c.latents, c.psi, c.context, c.heads, c.radius, c.skew, c.levels),
         )
 
 

@@ -9,7 +9,7 @@ import imagecodecs
 import numpy as np
 
 from lightning_modules.classical.base import check_size
-from lightning_modules.classical.jxl import claimed_size
+from lightning_modules.classical.jxl import decode_lossless, encode_lossless
 from lightning_modules.codec.errors import DamagedFileError
 from lightning_modules.entropy.range_coder import TOTAL, RangeDecoder, RangeEncoder, probabilities
 
@@ -39,8 +39,7 @@ def decode_map(section: bytes, shape: tuple[int, int], alphabet: int) -> np.ndar
     if coder == "context":
         return _ContextCoder(alphabet).decode(stream, shape)
     if coder == "jpeg_xl":
-        check_size(*claimed_size(stream.ljust(12, b"\0")), *shape)
-        found = imagecodecs.jpegxl_decode(stream, numthreads=1)
+        found = decode_lossless(stream, *shape)
     else:
         rgb = imagecodecs.webp_decode(stream)
         check_size(*rgb.shape[:2], *shape)
@@ -56,9 +55,7 @@ def _streams(labels: np.ndarray, alphabet: int) -> dict[str, bytes]:
     rgb[..., 1] = labels
     return {
         "context": _ContextCoder(alphabet).encode(labels),
-        "jpeg_xl": imagecodecs.jpegxl_encode(
-            labels, lossless=True, effort=9, usecontainer=False, numthreads=1
-        ),
+        "jpeg_xl": encode_lossless(labels),
         "webp": imagecodecs.webp_encode(rgb, lossless=True, level=100, method=6),
     }
 

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from datamodules.batch import Batch
-from datamodules.config import ROOT_VARIABLE
 from lightning_modules.base import CompressionModule
-from lightning_modules.codec.errors import ConfigError, WeightsError
-from lightning_modules.codec.weights import as_stored
+from lightning_modules.codec.errors import ConfigError
 from lightning_modules.entropy.folded import build_folded_tables
 from lightning_modules.extreme_semantic.codec import TABLES, ExtremeSemanticCodec
 from lightning_modules.extreme_semantic.config import ExtremeSemanticConfig, ExtremeSemanticTraining
@@ -21,13 +17,14 @@ from lightning_modules.extreme_semantic.networks import Discriminator, scores
 from lightning_modules.extreme_semantic.system import Output, System, enlarge
 from losses.gan import feature_matching, least_squares_discriminator, least_squares_generator
 from losses.perceptual import FrozenFeatures, feature_distance
-from losses.pretrained import SHARED_INPUT, SHARED_WEIGHTS, shared_weights
+from losses.pretrained import classifier_weights
 
 
 class ExtremeSemantic(CompressionModule):
     """min L_GAN + λ·d(x, x̂) + β·H(ŵ) (equation 4), d of squared error, D's features and a classifier's features."""
 
     paper = "extreme_semantic"
+    codec_class = ExtremeSemanticCodec
 
     def __init__(self, config: ExtremeSemanticConfig, seed: int = 0) -> None:
         super().__init__(config, seed)
@@ -42,20 +39,13 @@ class ExtremeSemantic(CompressionModule):
         t = self.config.train
         return t.rate_weight if self.batches_seen >= t.rate_from else 0.0
 
-    def optimiser_groups(self) -> dict[str, tuple[Iterable[nn.Parameter], float]]:
-        rate = self.config.train.learning_rate
-        groups = {"generator": (self.system.parameters(), rate)}
-        if self.D is not None:
-            groups["discriminator"] = (self.D.parameters(), rate)
-        return groups
-
     def loss_step(self, batch: Batch) -> None:
         c, clock = self.config.train, self.batches_seen
         x, t_s = self.pictures(batch), self.semantic(batch)
         self.system.E.norm.train(clock < c.freeze_from)
         level = (torch.rand(len(x), device=x.device) ** c.level_power * self.config.model.levels).long()
         output = self.system(x, level, self.random_maps(t_s), self.noise(x), self.rate_weight, c.sigma)
-        adversarial = self.D is not None and clock >= c.adversarial_from
+        adversarial = self.adversarial
 
         # Discriminator: (D(x) − 1)² + D(x̂)² at every scale, real and decoded pictures under the same map.
         if adversarial:
@@ -89,19 +79,14 @@ class ExtremeSemantic(CompressionModule):
         """Everything preserved, at every C."""
         x = self.pictures(batch)
         for k in range(self.config.model.levels):
-            level = torch.full((len(x),), k, device=x.device)
-            x_hat, bits, _ = self.system(x, level, None, self.noise(x))
+            x_hat, bits, _ = self.system(x, self.same_level(x, k).long(), None, self.noise(x))
             x_hat = x_hat.clamp(-1, 1)
-            psnr = 10 * torch.log10(4 / (x_hat - x).square().mean((1, 2, 3)))
-            values = {"bpp_estimated": bits.mean() / x[0, 0].numel(), "psnr": psnr.mean()}
-            if self.features is not None:
-                values["perceptual"] = self.perceptual(x, x_hat)
-            for name, value in values.items():
-                self.log(f"validation/{name}_{k}", value, batch_size=len(x), sync_dist=True)
+            more = {} if self.features is None else {"perceptual": self.perceptual(x, x_hat)}
+            self.log_validation((x + 1) / 2, (x_hat + 1) / 2, bits, k, **more)
 
     def panels(self, batch: Batch) -> dict[str, Tensor]:
         x = self.pictures(batch)
-        level = torch.full((len(x),), self.config.model.levels - 1, device=x.device)
+        level = self.same_level(x, self.config.model.levels - 1).long()
         shown = {"x": x, "GC": self.system(x, level, None, self.noise(x)).picture}
         if self.system.F is not None:
             output = self.system(x, level, self.random_maps(self.semantic(batch)), self.noise(x))
@@ -111,9 +96,6 @@ class ExtremeSemantic(CompressionModule):
 
     def export_weights(self) -> dict[str, Tensor]:
         return dict(self.system.state_dict()) | {TABLES: build_folded_tables()}
-
-    def codec(self) -> ExtremeSemanticCodec:
-        return ExtremeSemanticCodec(as_stored(self.export_weights()), self.metadata())
 
     def pictures(self, batch: Batch) -> Tensor:
         """x in [−1, 1]."""
@@ -177,13 +159,6 @@ def open_features(config: ExtremeSemanticTraining) -> FrozenFeatures:
     Raises:
         ConfigError, WeightsError: timm has no such model, or its weights are not there.
     """
-    which, options = config.backbone_weights, {}
-    weights = None if which == "random" else which
-    if which == "shared":
-        weights, options = shared_weights(), SHARED_INPUT
-        if weights is None:
-            raise WeightsError(
-                f"the perceptual loss needs {SHARED_WEIGHTS} below {ROOT_VARIABLE}: set it, or give "
-                "train.backbone_weights=hub or a file, or train.perceptual_weight=0"
-            )
+    otherwise = "give train.backbone_weights=hub or a file, or train.perceptual_weight=0"
+    weights, options = classifier_weights(config.backbone_weights, otherwise)
     return FrozenFeatures(config.backbone, weights, config.backbone_layers, **options)

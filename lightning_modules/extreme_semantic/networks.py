@@ -29,13 +29,8 @@ class ChannelNorm(nn.Module):
         return y.permute(0, 3, 1, 2)
 
 
-class InstanceNorm(nn.Module):
-    """Normalises each channel over its positions, then scales and shifts; a lone position becomes the shift."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
+class InstanceNorm(ChannelNorm):
+    """Normalises each channel over its positions instead; a lone position becomes the shift."""
 
     def forward(self, x: Tensor) -> Tensor:
         # Not by torch.nn.functional, which refuses a lone position.

@@ -26,6 +26,7 @@ from lightning_modules.entropy.folded import CENTRES, folded_bits
 from lightning_modules.extreme_semantic.config import ExtremeSemanticModel
 from lightning_modules.extreme_semantic.maps import heat_of
 from lightning_modules.extreme_semantic.networks import Encoder, Generator, downwards, one_hot
+from lightning_modules.layers.rounding import scale_gradient
 from lightning_modules.layers.soft_quantiser import SoftToHardQuantiser
 
 
@@ -145,8 +146,7 @@ class System(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             contexts = w_hat.detach().permute(0, 2, 3, 1)
             mu, s = self.H(contexts, self.psi(labels, w), level.float())
-            centre = quantised.one_hot()
-            centre = centre.detach() + rate_weight * (centre - centre.detach())
+            centre = scale_gradient(quantised.one_hot(), rate_weight)
             bits = (folded_bits(mu, s) * centre.permute(0, 2, 3, 1, 4)).sum(-1)
             bits = (bits * wanted.permute(0, 2, 3, 1)).sum((1, 2, 3))
         return Output(x_hat, bits, heat)

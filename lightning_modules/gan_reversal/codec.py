@@ -13,19 +13,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lightning_modules.classical.avif import Avif
+from lightning_modules.classical.residual import add_residual
 from lightning_modules.codec.container import Container
 from lightning_modules.codec.contract import Image, check_image
-from lightning_modules.codec.learned import LearnedCodec, ready, to_image, without
-from lightning_modules.codec.rate_control import Found, geometric
+from lightning_modules.codec.learned import RateCodec, ready, to_image, without
+from lightning_modules.codec.rate_control import budget
 from lightning_modules.config import require
 from lightning_modules.entropy.gaussian import GaussianTables
 from lightning_modules.gan_reversal.config import GanReversalCoding, GanReversalModel
 from lightning_modules.gan_reversal.inversion import distortion, invert
 from lightning_modules.gan_reversal.parallel import in_parallel
 from lightning_modules.gan_reversal.prior import PriorCoder, shifted, step_of
-from lightning_modules.gan_reversal.residual import add_residual, encode_residual
+from lightning_modules.gan_reversal.residual import encode_residual
 from lightning_modules.gan_reversal.system import System
-from lightning_modules.gan_reversal.tiling import tiles
+from lightning_modules.layers.tiling import tiles
 
 PIXELS = 1 << 22
 """Most pixels, over all pictures and starts, of one search."""
@@ -40,7 +42,7 @@ _STEP = 3.0  # passes of the generator that a gradient step costs: there, back a
 _log = logging.getLogger(__name__)
 
 
-class GanReversalCodec(LearnedCodec):
+class GanReversalCodec(RateCodec):
     """::
 
         x ── E ──> z ── gradient descent through G ── round(z/Δ) ── range coder under N(0, 1) ──> file
@@ -55,8 +57,6 @@ class GanReversalCodec(LearnedCodec):
     paper = "gan_reversal"
     config_class = GanReversalModel
     coding_class = GanReversalCoding
-    quality_steps = geometric(0.001, 24)
-    quality_meaning = "the most bits per pixel of the file"
 
     def _open(self, tensors: Mapping[str, Tensor]) -> None:
         system = System(self.config)
@@ -127,17 +127,7 @@ class GanReversalCodec(LearnedCodec):
             parts += [places[start : start + size] for start in range(0, len(places), size)]
         return parts
 
-    def _encode(self, image: Image, quality: float, **options: object) -> dict[str, bytes]:
-        height, width = image.shape[:2]
-        limit = max(int(quality * height * width / 8), self._overhead(height, width) + _LEAST)
-        return self._alone(image, limit, quality, options)
-
-    def _encode_within(self, image: Image, limit: int, **options: object) -> Found:
-        bpp = 8 * limit / (image.shape[0] * image.shape[1])
-        sections = self._alone(image, limit, bpp, options)
-        return Found(self._container(sections, *image.shape[:2]).to_bytes(), bpp)
-
-    def _alone(self, image: Image, limit: int, bpp: float, options: Mapping[str, object]) -> dict[str, bytes]:
+    def _sections_within(self, image: Image, limit: int, bpp: float, **options: object) -> dict[str, bytes]:
         """Sections of one picture; says beforehand when that takes long."""
         height, width = image.shape[:2]
         if (seconds := self.seconds(height, width, bpp, **options)) > LONG:
@@ -148,6 +138,11 @@ class GanReversalCodec(LearnedCodec):
                 seconds,
             )
         return self._sections(image[None], limit, bpp, self._search_of(options))[0]
+
+    def _encode(self, image: Image, quality: float, **options: object) -> dict[str, bytes]:
+        height, width = image.shape[:2]
+        limit = max(budget(height, width, None, quality), self._overhead(height, width) + _LEAST)
+        return self._sections_within(image, limit, quality, **options)
 
     def _search_of(self, options: Mapping[str, object]) -> GanReversalCoding:
         """The defaults with ``options`` in place, checked."""
@@ -214,7 +209,9 @@ class GanReversalCodec(LearnedCodec):
     def _decode(self, container: Container) -> Image:
         image = self._picture(container)
         residual = container.sections.get("residual")
-        return image if residual is None else add_residual(image, residual)
+        return (
+            image if residual is None else add_residual(image, Avif().decompress(residual, *image.shape[:2]))
+        )
 
     @torch.inference_mode()
     def _picture(self, container: Container) -> Image:

@@ -63,8 +63,7 @@ class GanReversalTraining(TrainConfig):
         r1_weight: γ of the R1 penalty on D, applied every ``r1_every`` batches; 0 for none.
         augment: DiffAugment (Zhao et al. 2020) on all that D sees; for small sets.
         ema_decay: of the exponential moving average of the weights that are exported; 0 exports the last.
-        learning_rate: of Adam, for G (and E) and D. beta1: of Adam; DCGAN's 0.5.
-        clip: bound on the norm of each network's gradient.
+        beta1: of Adam; DCGAN's 0.5.
     """
 
     D: list[int] = field(default_factory=lambda: [64, 128, 256, 512, 1024])
@@ -150,8 +149,6 @@ class GanReversalConfig(PaperConfig):
     coding: GanReversalCoding = field(default_factory=GanReversalCoding)
 
     def check(self) -> None:
-        """Raise `ConfigError` on networks that cannot be built, losses that do not fit them, or searches without a
-        start."""
         super().check()
         m, t = self.model, self.train
         model, train = Fields("model", m), Fields("train", t)

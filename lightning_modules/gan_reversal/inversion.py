@@ -11,6 +11,8 @@ All pictures and starts of a call are one batch; each has its own λ, so that no
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
@@ -20,12 +22,12 @@ from lightning_modules.gan_reversal.prior import (
     INDEX_PER_NEPER,
     SHIFTS,
     bits,
-    clamp_symbols,
     shifted,
     step_of,
 )
 from lightning_modules.gan_reversal.system import System
-from lightning_modules.gan_reversal.tiling import TILE, Tile, tiles
+from lightning_modules.layers.rounding import symbols
+from lightning_modules.layers.tiling import TILE, Tile, tiles
 from losses.ssim import WINDOW, ssim
 
 FILL = 0.95
@@ -92,10 +94,11 @@ def distortion(x: Tensor, x_hat: Tensor, coding: GanReversalCoding) -> Tensor:
     return 1 - ssim(x, x_hat) + coding.mse_weight * error
 
 
+@dataclass
 class Inversion:
     """Search for the latents of a batch of pictures of one size.
 
-    Args:
+    Attributes:
         G: frozen generator; `grid` and the call are used.
         index: s of the quantiser, [latents].
         x: [B, 3, H, W] in [0, 1].
@@ -105,20 +108,18 @@ class Inversion:
         shift: of the quantiser of each picture, [B]; None leaves it to the search.
     """
 
-    def __init__(
-        self,
-        G: nn.Module,
-        index: Tensor,
-        x: Tensor,
-        start: Tensor | None,
-        budget: Tensor,
-        coding: GanReversalCoding,
-        shift: Tensor | None = None,
-    ) -> None:
-        self.G, self.index, self.x, self.budget, self.coding = G, index.float(), x, budget, coding
-        self.shift = shift
-        self.random = torch.Generator().manual_seed(coding.seed)
-        self.starts = self._starts(start)
+    G: nn.Module
+    index: Tensor
+    x: Tensor
+    start: Tensor | None
+    budget: Tensor
+    coding: GanReversalCoding
+    shift: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        self.index = self.index.float()
+        self.random = torch.Generator().manual_seed(self.coding.seed)
+        self.starts = self._starts(self.start)
 
     def run(self) -> tuple[Tensor, Tensor]:
         """Symbols k [B, latents, h, w], within the budget by the prior's bits, and the shift of each picture [B]."""
@@ -186,7 +187,7 @@ class Inversion:
         soft_steps = round(ANNEALED * steps)
         for step in range(steps):
             self._decay(adam, step, steps)
-            rounded = clamp_symbols(y.detach())
+            rounded = symbols(y.detach())
             used = bits(rounded, index)
             soft = step < soft_steps
             k = anneal(y, step / soft_steps, self.random) if soft else y + (rounded - y.detach())
@@ -209,7 +210,7 @@ class Inversion:
         """z rounded by the finest quantiser that fits, zeros where none does."""
         shift = self._finest_shift(z, self.budget)
         index = shifted(self.index, shift)
-        k = clamp_symbols(z / step_of(index))
+        k = symbols(z / step_of(index))
         return k * (bits(k, index) <= self.budget).view(-1, 1, 1, 1), shift
 
     def _finest_shift(self, z: Tensor, budget: Tensor) -> Tensor:
@@ -259,6 +260,6 @@ def finest_shift(z: Tensor, index: Tensor, budget: Tensor) -> Tensor:
     while (low < high).any():
         middle = ((low + high) / 2).ceil()
         at = shifted(index, middle)
-        fits = bits(clamp_symbols(z / step_of(at)), at) <= budget
+        fits = bits(symbols(z / step_of(at)), at) <= budget
         low, high = torch.where(fits, middle, low), torch.where(fits, high, middle - 1)
     return low

@@ -7,7 +7,7 @@ that the generator serves, and the search starts near it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,6 @@ from torch.optim.swa_utils import AveragedModel
 
 from datamodules.batch import Batch
 from lightning_modules.base import CompressionModule
-from lightning_modules.codec.weights import as_stored
 from lightning_modules.entropy.gaussian import build_tables
 from lightning_modules.gan_reversal.augment import augment
 from lightning_modules.gan_reversal.codec import GanReversalCodec
@@ -32,6 +31,7 @@ class GanReversal(CompressionModule):
     """Training of `System` against a discriminator, which is discarded."""
 
     paper = "gan_reversal"
+    codec_class = GanReversalCodec
 
     def __init__(self, config: GanReversalConfig, seed: int = 0) -> None:
         super().__init__(config, seed)
@@ -55,20 +55,13 @@ class GanReversal(CompressionModule):
                 group["betas"] = (self.config.train.beta1, 0.999)
         return optimisers
 
-    def optimiser_groups(self) -> dict[str, tuple[Iterable[nn.Parameter], float]]:
-        rate = self.config.train.learning_rate
-        groups = {"generator": ([p for p in self.system.parameters() if p.requires_grad], rate)}
-        if self.D is not None:
-            groups["discriminator"] = (self.D.parameters(), rate)
-        return groups
-
     def networks(self) -> list[nn.Module]:
         every = (self.system.G, self.system.E, self.system.prior, self.D)
         return [n for n in every if n is not None and any(p.requires_grad for p in n.parameters())]
 
     def loss_step(self, batch: Batch) -> None:
         c, x, clock = self.config.train, batch.image, self.batches_seen
-        adversarial = self.D is not None and clock >= c.adversarial_from
+        adversarial = self.adversarial
         drawn = self._drawn(x) if adversarial else None
 
         # Discriminator: real pictures and pictures of latents from the prior.
@@ -96,18 +89,14 @@ class GanReversal(CompressionModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """With E: SSIM and estimated rate of its z. Without: how the averaged generator's draws score."""
         system, x = self._exported(), batch.image
-        values = {}
         if system.E is not None:
             x_hat, rate = system(x, x.new_zeros(len(x)))
             x_hat = x_hat.clamp(0, 1)
-            error = (x - x_hat).square().mean((1, 2, 3))
             # One level: the quantiser as trained, without a shift.
-            values = {"ssim_0": ssim(x, x_hat), "psnr_0": -10 * error.clamp_min(1e-10).log10()}
-            values["bpp_estimated_0"] = rate / x[0, 0].numel()
+            self.log_validation(x, x_hat, rate, 0, ssim=ssim(x, x_hat))
         elif self.D is not None:
-            values = {"score_drawn": self.D(self._drawn(x, system)).float()}
-        for name, value in values.items():
-            self.log(f"validation/{name}", value.mean(), batch_size=len(x), sync_dist=True)
+            score = self.D(self._drawn(x, system)).float().mean()
+            self.log("validation/score_drawn", score, batch_size=len(x), sync_dist=True)
 
     def panels(self, batch: Batch) -> dict[str, Tensor]:
         system, x = self._exported(), batch.image
@@ -125,9 +114,6 @@ class GanReversal(CompressionModule):
         counts = super().initialise_from(tensors, metadata)
         self._exported().load_state_dict(self.system.state_dict())
         return counts
-
-    def codec(self) -> GanReversalCodec:
-        return GanReversalCodec(as_stored(self.export_weights()), self.metadata())
 
     def _encoder_loss(self, x: Tensor) -> Tensor:
         """ssim_weight·(1 − SSIM) + mse_weight·MSE + rate_weight·bpp of E's z under quantisers of random shift."""

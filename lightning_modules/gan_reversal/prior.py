@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from lightning_modules.codec.container import Container
 from lightning_modules.codec.errors import DamagedFileError
 from lightning_modules.entropy.coder import (
-    MAX_SYMBOL,
     EscapeReader,
     GaussianModels,
     SymbolDecoder,
@@ -141,11 +140,6 @@ def _strips(latents: int, h: int, w: int) -> Iterator[slice]:
     rows = max(1, STRIP_SYMBOLS // (latents * w))
     for start in range(0, h, rows):
         yield slice(start, min(start + rows, h))
-
-
-def clamp_symbols(k: Tensor) -> Tensor:
-    """Whole numbers that the coder takes."""
-    return k.round().clamp(-MAX_SYMBOL, MAX_SYMBOL)
 
 
 def _check(parameters: bytes, stream: bytes, height: int, width: int) -> bytes:

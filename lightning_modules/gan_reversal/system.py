@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -19,7 +18,8 @@ from lightning_modules.gan_reversal.config import GanReversalModel
 from lightning_modules.gan_reversal.dcgan import DcganGenerator
 from lightning_modules.gan_reversal.networks import Encoder, ResidualGenerator
 from lightning_modules.gan_reversal.prior import Prior, bits, shifted, step_of
-from lightning_modules.gan_reversal.tiling import TILE, tiled
+from lightning_modules.layers.rounding import noisy, rounded
+from lightning_modules.layers.tiling import TILE, tiled
 
 
 class Output(NamedTuple):
@@ -71,10 +71,9 @@ class System(nn.Module):
         index = shifted(self.prior(), shift)
         delta = step_of(index)
         y = self.latents(x).float() / delta
-        rounded = y.round()
-        noisy = y + torch.rand_like(y) - 0.5 if self.training else rounded
-        x_hat = self.reconstruct((y + (rounded - y).detach()) * delta)
-        return Output(x_hat.float(), bits(noisy, index))
+        k = rounded(y)
+        x_hat = self.reconstruct(k * delta)
+        return Output(x_hat.float(), bits(noisy(y) if self.training else k, index))
 
     def exported(self) -> dict[str, Tensor]:
         """Tensors of a weights file: the networks' and the integer scale indices."""

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from lightning_modules.codec.container import Container
 from lightning_modules.codec.contract import Image
 from lightning_modules.codec.errors import ConfigError, DamagedFileError, SymbolMismatchError
-from lightning_modules.codec.learned import LearnedCodec, padded, ready, to_image, to_tensor, without
-from lightning_modules.codec.rate_control import eighths
-from lightning_modules.entropy.gaussian import GaussianTables
-from lightning_modules.entropy.hyperprior import HyperpriorCoder
+from lightning_modules.codec.learned import LevelCodec
+from lightning_modules.entropy.coder import symbol_check
 from lightning_modules.gdae_sprc.config import LATENT_CODERS, GdaeSprcModel
 from lightning_modules.gdae_sprc.latents_jpeg_xl import decode_latents, encode_latents
 from lightning_modules.gdae_sprc.system import System
@@ -34,24 +30,14 @@ class Latents(NamedTuple):
     level: float
 
 
-class GdaeCodec(LearnedCodec):
+class GdaeCodec(LevelCodec):
     """GDAE without residual compensation, the ablation's other half. Quality is the level, 0 to levels − 1."""
 
     id = "gdae"
     quality_meaning = "the latents' level"
     paper = "gdae_sprc"
     config_class = GdaeSprcModel
-
-    def _open(self, tensors: Mapping[str, Tensor]) -> None:
-        system = System(self.config)
-        system.load_state_dict(without(tensors, "gaussian_tables."))
-        self.coder = HyperpriorCoder(system.H, GaussianTables.from_state(tensors), self.device)
-        del system.H
-        self.system = ready(system, self.device)
-        self.levels = self.config.levels
-        self.qualities = tuple(float(level) for level in range(self.levels))
-        self.quality_steps = eighths(self.levels - 1)
-        self.default_quality = float((self.levels - 1) // 2)
+    system_class = System
 
     @torch.inference_mode()
     def analyse(self, image: Image, level: float) -> Latents:
@@ -60,20 +46,14 @@ class GdaeCodec(LearnedCodec):
         Raises:
             ConfigError: the level is out of range.
         """
-        level = round(8 * level) / 8
-        if not 0 <= level <= self.levels - 1:
-            raise ConfigError(f"latent level {level} is out of range: it goes from 0 to {self.levels - 1}")
-        x = to_tensor(padded(image, self.stride), self.device)
-        z = self.system.latents(x, torch.tensor([level], device=self.device))
+        z, level = self._latents(image, level)
         return Latents(self.system.Q.index(z)[0], level)
 
     @torch.inference_mode()
     def synthesise(self, latents: Latents, height: int, width: int) -> Image:
         """x̂, uint8 height×width×3."""
-        at = torch.tensor([latents.level], device=self.device)
-        z_hat = self.system.Q.values(latents.index[None].to(self.device))
-        x_hat = self.system.reconstruct(z_hat.contiguous(memory_format=torch.channels_last), at)
-        return to_image(x_hat[0, :, :height, :width])
+        z_hat = self.system.Q.values(latents.index.to(self.device))
+        return super().synthesise(z_hat, latents.level, height, width)
 
     @torch.inference_mode()
     def latent_sections(self, latents: Latents, coder: str = "best") -> dict[str, bytes]:
@@ -85,9 +65,9 @@ class GdaeCodec(LearnedCodec):
             hyper = self.system.hyper_latents(latents.index[None].to(self.device))[0]
             found.append(self.coder.encode(latents.index, hyper, latents.level))
         if coder in ("best", "jpeg_xl"):
-            index = latents.index.cpu().numpy()
-            parameters = bytes([round(8 * latents.level)]) + _check(index)
-            stream = encode_latents(index, self.system.Q.middle)
+            index = latents.index.cpu()
+            parameters = bytes([round(8 * latents.level)]) + symbol_check(index).to_bytes(4, "little")
+            stream = encode_latents(index.numpy(), self.system.Q.middle)
             found.append({"parameters": parameters, "latents": stream})
         return min(found, key=_size)
 
@@ -108,14 +88,15 @@ class GdaeCodec(LearnedCodec):
         parameters = container.section("parameters")
         if len(parameters) != 5 or parameters[0] > 8 * (self.levels - 1):
             raise DamagedFileError("the parameters are not a level and a check of the symbols")
-        index = decode_latents(container.section("latents"), (self.config.latents, h, w), middle)
-        if np.abs(index).max() > middle:
+        stream = container.section("latents")
+        index = torch.from_numpy(decode_latents(stream, (self.config.latents, h, w), middle))
+        if index.abs().max() > middle:
             raise DamagedFileError(f"an index lies beyond the {self.config.centres} centres")
-        if _check(index) != parameters[1:]:
+        if symbol_check(index) != int.from_bytes(parameters[1:], "little"):
             raise SymbolMismatchError(
                 "the indices fail the encoder's check: the file is altered; fetch it again"
             )
-        return Latents(torch.from_numpy(index).float(), parameters[0] / 8)
+        return Latents(index.float(), parameters[0] / 8)
 
     def _encode(self, image: Image, quality: float, *, latents: str = "best") -> dict[str, bytes]:
         """
@@ -126,11 +107,6 @@ class GdaeCodec(LearnedCodec):
 
     def _decode(self, container: Container) -> Image:
         return self.synthesise(self.read_latents(container), container.height, container.width)
-
-
-def _check(index: np.ndarray) -> bytes:
-    """CRC-32 of indices as little-endian int16."""
-    return zlib.crc32(np.ascontiguousarray(index).astype("<i2").tobytes()).to_bytes(4, "little")
 
 
 def _size(sections: Mapping[str, bytes]) -> int:

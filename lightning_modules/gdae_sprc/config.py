@@ -134,7 +134,6 @@ class GdaeSprcConfig(PaperConfig):
     coding: GdaeSprcCoding = field(default_factory=GdaeSprcCoding)
 
     def check(self) -> None:
-        """Raise `ConfigError` on a network that cannot be built or decoded, or losses that do not fit it."""
         super().check()
         m, t = self.model, self.train
         model, train = Fields("model", m), Fields("train", t)

@@ -16,12 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from datamodules.config import ROOT_VARIABLE
 from lightning_modules.codec.contract import Image, check_image
-from lightning_modules.codec.errors import ConfigError, WeightsError
+from lightning_modules.codec.errors import ConfigError
 from lightning_modules.codec.weights import weights_identity
 from losses.perceptual import FrozenFeatures
-from losses.pretrained import SHARED_INPUT, SHARED_WEIGHTS, shared_weights
+from losses.pretrained import SHARED_INPUT, SHARED_WEIGHTS, classifier_weights
 
 SHARED_CLASSIFIER = "mobilenetv2_100"
 VGG16_LAYER = "features.29"
@@ -130,11 +129,7 @@ def open_classifier(name: str, top_k: int = 1) -> GradCam:
     name, _, file = name.partition(":")
     path = Path(file) if file else None
     if name == SHARED_CLASSIFIER and path is None:
-        path = shared_weights()
-        if path is None:
-            raise WeightsError(
-                f"set {ROOT_VARIABLE} to a folder with {SHARED_WEIGHTS}, or name another classifier"
-            )
+        path, _ = classifier_weights("shared", "name another classifier")
     changed = path.stat().st_mtime_ns if path is not None and path.is_file() else 0
     return _open_classifier(name, path, top_k, changed)
 

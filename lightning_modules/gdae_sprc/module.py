@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from datamodules.batch import Batch
 from lightning_modules.base import CompressionModule
-from lightning_modules.codec.weights import as_stored
-from lightning_modules.entropy.gaussian import build_tables
 from lightning_modules.gdae_sprc.codec import GdaeSprcCodec
 from lightning_modules.gdae_sprc.config import GdaeSprcConfig
 from lightning_modules.gdae_sprc.networks import Discriminator
 from lightning_modules.gdae_sprc.system import System
+from lightning_modules.layers.gain_units import between_levels
 from losses.gan import gan_loss
 from losses.ssim import ssim
 
@@ -26,6 +23,7 @@ class GdaeSprc(CompressionModule):
     """
 
     paper = "gdae_sprc"
+    codec_class = GdaeSprcCodec
 
     def __init__(self, config: GdaeSprcConfig, seed: int = 0) -> None:
         super().__init__(config, seed)
@@ -41,18 +39,10 @@ class GdaeSprc(CompressionModule):
         done = min(self.batches_seen / c.anneal_batches, 1.0)
         return c.sigma + (c.sigma_to - c.sigma) * done
 
-    def optimiser_groups(self) -> dict[str, tuple[Iterable[nn.Parameter], float]]:
-        rate = self.config.train.learning_rate
-        groups = {"generator": (self.system.parameters(), rate)}
-        if self.D is not None:
-            groups["discriminator"] = (self.D.parameters(), rate)
-        return groups
-
     def loss_step(self, batch: Batch) -> None:
         c, x = self.config.train, batch.image.contiguous(memory_format=torch.channels_last)
-        level = torch.rand(len(x), device=x.device) * (self.config.model.levels - 1)
-        adversarial = self.D is not None and self.batches_seen >= c.adversarial_from
-        rate_weight = self._rate_weight(level)
+        level, adversarial = self.random_level(x), self.adversarial
+        rate_weight = between_levels(self.rate_weight, level)
         scale = torch.where(rate_weight > 0, rate_weight, 1.0).sqrt()
         x_hat, rate = self.system(x, level, self.sigma, rate_weight / scale)
 
@@ -64,7 +54,7 @@ class GdaeSprc(CompressionModule):
 
         # Auto-encoder and entropy model. The rate's weight for the encoder is in its gradient (`System.forward`).
         mse, dissimilarity = (x_hat - x).square().mean((1, 2, 3)), 1 - ssim(x, x_hat)
-        bpp = (rate.latents + rate.hyper_latents) / (x.shape[2] * x.shape[3])
+        bpp = rate.total / x[0, 0].numel()
         # Levels' weights differ a hundredfold; divided by their roots, all levels have about an equal say.
         loss = ((c.mse_weight * mse + c.ssim_weight * dissimilarity) / scale).mean() + bpp.mean()
         if adversarial:
@@ -86,29 +76,10 @@ class GdaeSprc(CompressionModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         x = batch.image.contiguous(memory_format=torch.channels_last)
         for k in range(self.config.model.levels):
-            level = torch.full((len(x),), float(k), device=x.device)
-            x_hat, rate = self.system(x, level, self.sigma, 0.0)
-            bpp = (rate.latents + rate.hyper_latents) / (x.shape[2] * x.shape[3])
-            psnr = -10 * torch.log10((x_hat.clamp(0, 1) - x).square().mean((1, 2, 3)))
-            for name, value in {"bpp_estimated": bpp, "psnr": psnr}.items():
-                self.log(f"validation/{name}_{k}", value.mean(), batch_size=len(x), sync_dist=True)
+            x_hat, rate = self.system(x, self.same_level(x, k), self.sigma, 0.0)
+            self.log_validation(x, x_hat.clamp(0, 1), rate.total, k)
 
     def panels(self, batch: Batch) -> dict[str, Tensor]:
         x = batch.image.contiguous(memory_format=torch.channels_last)
-        level = torch.full((len(x),), (self.config.model.levels - 1) / 2, device=x.device)
-        x_hat = self.system(x, level, self.sigma, 0.0).picture.float().clamp(0, 1)
+        x_hat = self.system(x, self.same_level(x), self.sigma, 0.0).picture.float().clamp(0, 1)
         return {"x": x, "x_hat": x_hat, "residual": (x - x_hat + 0.5).clamp(0, 1)}
-
-    def export_weights(self) -> dict[str, Tensor]:
-        return dict(self.system.state_dict()) | build_tables().state()
-
-    def codec(self) -> GdaeSprcCodec:
-        return GdaeSprcCodec(as_stored(self.export_weights()), self.metadata())
-
-    def _rate_weight(self, level: Tensor) -> Tensor:
-        """The weight [B] at ``level`` [B]: geometric between whole levels, as the gains are; linear where one is 0."""
-        low = level.floor().long().clamp(0, len(self.rate_weight) - 1)
-        high = (low + 1).clamp(max=len(self.rate_weight) - 1)
-        a, b, fraction = self.rate_weight[low], self.rate_weight[high], level - low
-        geometric = torch.exp(torch.lerp(a.clamp_min(1e-30).log(), b.clamp_min(1e-30).log(), fraction))
-        return torch.where((a > 0) & (b > 0), geometric, torch.lerp(a, b, fraction))

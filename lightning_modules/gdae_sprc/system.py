@@ -26,9 +26,8 @@ from lightning_modules.gdae_sprc.config import GdaeSprcModel
 from lightning_modules.gdae_sprc.klt_initialisation import initialise_gains, initialise_with_klt
 from lightning_modules.gdae_sprc.networks import DenseDecoder, DenseEncoder, HyperEncoder
 from lightning_modules.layers.gain_units import GainUnits
+from lightning_modules.layers.rounding import noisy, rounded, scale_gradient, symbols
 from lightning_modules.layers.soft_quantiser import SoftToHardQuantiser
-
-MAX_HYPER = 511
 
 
 class Output(NamedTuple):
@@ -51,15 +50,7 @@ class System(nn.Module):
             initialise_with_klt(self.E, self.G, config.latents)
             initialise_gains(self.gain)
         self.H_e = HyperEncoder(config)
-        self.H = EntropyEstimator(
-            config.latents,
-            (config.hyper, config.hyper, config.hyper, config.psi),
-            config.context,
-            config.heads,
-            config.radius,
-            config.skew,
-            config.levels,
-        )
+        self.H = EntropyEstimator(config)
 
     def latents(self, x: Tensor, level: Tensor) -> Tensor:
         """x [B, 3, H, W] in [0, 1], sides multiples of the stride; level [B] -> z [B, latents, ·, ·] before Q."""
@@ -67,7 +58,7 @@ class System(nn.Module):
 
     def hyper_latents(self, index: Tensor) -> Tensor:
         """ẑ_h of whole-numbered indices, as a file carries it."""
-        return self.H_e(index).float().round().clamp(-MAX_HYPER, MAX_HYPER)
+        return symbols(self.H_e(index).float())
 
     def reconstruct(self, z_hat: Tensor, level: Tensor) -> Tensor:
         """ẑ -> x̂ [B, 3, H, W], not clamped."""
@@ -85,20 +76,10 @@ class System(nn.Module):
         x_hat = self.reconstruct(quantised.z_hat, level)
         # Contexts steer every later symbol: they are estimated in float32, near the exact arithmetic of coding.
         with torch.autocast(x.device.type, enabled=False):
-            soft = _scale_gradient(quantised.soft_index, rate_weight)
+            soft = scale_gradient(quantised.soft_index, rate_weight)
             index = quantised.index.detach()
             z_h = self.H_e(soft + (index - soft).detach())
-            z_h_hat = z_h + (z_h.round().clamp(-MAX_HYPER, MAX_HYPER) - z_h).detach()
-            noisy, noisy_h = (soft + _noise(soft), z_h + _noise(z_h)) if self.training else (index, z_h_hat)
-            rate = self.H(noisy, index, noisy_h, z_h_hat, level)
+            z_h_hat = rounded(z_h)
+            likely, likely_h = (noisy(soft), noisy(z_h)) if self.training else (index, z_h_hat)
+            rate = self.H(likely, index, likely_h, z_h_hat, level)
         return Output(x_hat, rate)
-
-
-def _noise(x: Tensor) -> Tensor:
-    return torch.rand_like(x) - 0.5
-
-
-def _scale_gradient(x: Tensor, factor: Tensor | float) -> Tensor:
-    if isinstance(factor, Tensor):
-        factor = factor[:, None, None, None]
-    return x.detach() + factor * (x - x.detach())

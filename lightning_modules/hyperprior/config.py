@@ -63,7 +63,6 @@ class HyperpriorConfig(PaperConfig):
     coding: CodingConfig = field(default_factory=CodingConfig)
 
     def check(self) -> None:
-        """Raise `ConfigError` on a network that cannot be built or decoded, or losses that do not fit it."""
         super().check()
         m, t = self.model, self.train
         model, train = Fields("model", m), Fields("train", t)

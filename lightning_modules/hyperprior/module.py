@@ -9,12 +9,10 @@ from torch import Tensor, nn
 
 from datamodules.batch import Batch
 from lightning_modules.base import CompressionModule
-from lightning_modules.codec.weights import as_stored
-from lightning_modules.entropy.context import interpolate
-from lightning_modules.entropy.gaussian import build_tables
 from lightning_modules.hyperprior.codec import HyperpriorCodec
 from lightning_modules.hyperprior.config import HyperpriorConfig
 from lightning_modules.hyperprior.system import Output, System
+from lightning_modules.layers.gain_units import between_levels
 from losses.ssim import FLOOR, ms_ssim
 
 
@@ -22,6 +20,7 @@ class Hyperprior(CompressionModule):
     """Training of `System`: rate_weight·bpp + mse_weight·MSE + ms_ssim_weight·(1 − MS-SSIM)."""
 
     paper = "hyperprior"
+    codec_class = HyperpriorCodec
 
     def __init__(self, config: HyperpriorConfig, seed: int = 0) -> None:
         super().__init__(config, seed)
@@ -33,12 +32,12 @@ class Hyperprior(CompressionModule):
 
     def loss_step(self, batch: Batch) -> None:
         c, x = self.config.train, batch.image.contiguous(memory_format=torch.channels_last)
-        level = torch.rand(len(x), device=x.device) * (self.config.model.levels - 1)
+        level = self.random_level(x)
         measures = self._measures(x, self.system(x, level))
 
         # Geometrically between whole levels. Levels' weights differ a hundredfold; divided by their roots, all levels
         # have about an equal say. For one level of weight 1 it is equation 1.
-        rate_weight = interpolate(self.rate_weight.log()[:, None], level)[:, 0].exp()
+        rate_weight = between_levels(self.rate_weight, level)
         loss = rate_weight * measures["bpp_estimated"] + c.mse_weight * measures["mse"]
         if c.ms_ssim_weight > 0:
             loss = loss + c.ms_ssim_weight * (1 - measures["ms_ssim"])
@@ -52,30 +51,22 @@ class Hyperprior(CompressionModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         x = batch.image.contiguous(memory_format=torch.channels_last)
         for k in range(self.config.model.levels):
-            output = self.system(x, torch.full((len(x),), float(k), device=x.device))
-            measures = self._measures(x, Output(output.picture.clamp(0, 1), output.rate))
-            measures["psnr"] = -10 * torch.log10(measures.pop("mse"))
-            for name, value in measures.items():
-                self.log(f"validation/{name}_{k}", value.mean(), batch_size=len(x), sync_dist=True)
+            output = self.system(x, self.same_level(x, k))
+            output = Output(output.picture.clamp(0, 1), output.rate)
+            measures = self._measures(x, output)
+            more = {name: measures[name] for name in ("bpp_hyper_estimated", "ms_ssim") if name in measures}
+            self.log_validation(x, output.picture, output.rate.total, k, **more)
 
     def panels(self, batch: Batch) -> dict[str, Tensor]:
         x = batch.image.contiguous(memory_format=torch.channels_last)
-        level = torch.full((len(x),), (self.config.model.levels - 1) / 2, device=x.device)
-        return {"x": x, "x_hat": self.system(x, level).picture.clamp(0, 1)}
-
-    def export_weights(self) -> dict[str, Tensor]:
-        return dict(self.system.state_dict()) | build_tables().state()
-
-    def codec(self) -> HyperpriorCodec:
-        return HyperpriorCodec(as_stored(self.export_weights()), self.metadata())
+        return {"x": x, "x_hat": self.system(x, self.same_level(x)).picture.clamp(0, 1)}
 
     def _measures(self, x: Tensor, output: Output) -> dict[str, Tensor]:
         """[B] each."""
         pixels = x.shape[2] * x.shape[3]
-        bpp_hyper = output.rate.hyper_latents / pixels
         found = {
-            "bpp_estimated": output.rate.latents / pixels + bpp_hyper,
-            "bpp_hyper_estimated": bpp_hyper,
+            "bpp_estimated": output.rate.total / pixels,
+            "bpp_hyper_estimated": output.rate.hyper_latents / pixels,
             "mse": (output.picture - x).square().mean((1, 2, 3)),
         }
         if self.config.train.ms_ssim_weight > 0:

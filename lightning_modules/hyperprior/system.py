@@ -26,13 +26,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_modules.entropy.coder import MAX_SYMBOL
 from lightning_modules.entropy.context import MaskedContext
 from lightning_modules.entropy.hyperprior import ChannelPrior, EntropyModel, Rate
 from lightning_modules.entropy.layers import GridConv3x3, GridDeconv5x5
 from lightning_modules.hyperprior.config import HyperpriorModel
 from lightning_modules.layers.gain_units import GainUnits
 from lightning_modules.layers.gdn import GDN
+from lightning_modules.layers.rounding import noisy, rounded
 
 
 class Output(NamedTuple):
@@ -106,8 +106,8 @@ class System(nn.Module):
     def forward(self, x: Tensor, level: Tensor) -> Output:
         """Training: likelihoods of noisy latents, contexts and pictures from rounded ones (straight-through)."""
         y, z = self.latents(x, level)
-        y_hat, z_hat = _round(y), _round(z)
-        y_tilde, z_tilde = (_noisy(y), _noisy(z)) if self.training else (y_hat, z_hat)
+        y_hat, z_hat = rounded(y), rounded(z)
+        y_tilde, z_tilde = (noisy(y), noisy(z)) if self.training else (y_hat, z_hat)
         # Contexts steer every later symbol: they are estimated in float32, near the exact arithmetic of coding.
         with torch.autocast(x.device.type, enabled=False):
             rate = self.H(y_tilde, y_hat, z_tilde, z_hat, level)
@@ -122,12 +122,3 @@ def _widened(last: nn.Conv2d) -> nn.Conv2d:
     """With the default initialisation nearly all latents would round to zero; they start with a deviation about 1."""
     last.weight.data.mul_(24)
     return last
-
-
-def _noisy(x: Tensor) -> Tensor:
-    return x + torch.rand_like(x) - 0.5
-
-
-def _round(x: Tensor) -> Tensor:
-    """Round to integers within ±511, with the gradient of the identity."""
-    return x + (x.round().clamp(-MAX_SYMBOL, MAX_SYMBOL) - x).detach()

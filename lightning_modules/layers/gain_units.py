@@ -40,3 +40,13 @@ class GainUnits(nn.Module):
         high = (low + 1).clamp(max=table.shape[0] - 1)
         fraction = (level - low)[:, None]
         return torch.exp(torch.lerp(table[low.long()], table[high.long()], fraction))[:, :, None, None]
+
+
+def between_levels(weights: Tensor, level: Tensor) -> Tensor:
+    """One of ``weights`` [levels] for each ``level`` [B]: geometrically between whole levels, as gains are;
+    linearly where one of both is 0."""
+    low = level.floor().long().clamp(0, len(weights) - 1)
+    high = (low + 1).clamp(max=len(weights) - 1)
+    a, b, fraction = weights[low], weights[high], level - low
+    geometric = torch.exp(torch.lerp(a.clamp_min(1e-30).log(), b.clamp_min(1e-30).log(), fraction))
+    return torch.where((a > 0) & (b > 0), geometric, torch.lerp(a, b, fraction))

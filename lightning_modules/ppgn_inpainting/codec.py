@@ -10,17 +10,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lightning_modules.classical.residual import MIDDLE, add_residual, residual_picture
 from lightning_modules.codec.container import Container, write_varint
 from lightning_modules.codec.contract import Image
 from lightning_modules.codec.errors import ConfigError, DamagedFileError, WeightsError
-from lightning_modules.codec.learned import LearnedCodec, to_image, to_tensor
-from lightning_modules.codec.rate_control import Found, budget, geometric, last_within
+from lightning_modules.codec.learned import RateCodec, to_image, to_tensor, without
+from lightning_modules.codec.rate_control import last_within
 from lightning_modules.entropy.coder import GaussianModels
 from lightning_modules.entropy.gaussian import GaussianTables
 from lightning_modules.ppgn_inpainting.assistants import Assistants
 from lightning_modules.ppgn_inpainting.config import PpgnInpaintingModel
 from lightning_modules.ppgn_inpainting.masks import block_sums, edge_strength, encode_mask, kept_by, mask_of
-from lightning_modules.ppgn_inpainting.networks import Encoder, restored
+from lightning_modules.ppgn_inpainting.networks import Encoder
 from lightning_modules.ppgn_inpainting.pixel_coding import (
     Av1Layer,
     decode_pixels,
@@ -56,16 +57,14 @@ from lightning_modules.ppgn_inpainting.system import (
 )
 from losses.ssim import WINDOW, ssim
 
-_MIDDLE = 128  # of a residual in 8 bits
 
-
-class PpgnInpaintingCodec(LearnedCodec):
+class PpgnInpaintingCodec(RateCodec):
     """::
 
         x ── scheme ──> kept pixels, mask, thumbnail, the losses' targets ── AV1, JPEG XL, range coder ──> file
         file ──> kept pixels ── filler (── sampling) ──> x̂      file ──> thumbnail ── restorer (+ residual) ──> x̂
 
-    ``quality`` is bits per pixel of the whole file; a picture too small for it gets the smallest file.
+    ``quality`` is as of every `RateCodec`.
     """
 
     id = "ppgn"
@@ -73,27 +72,31 @@ class PpgnInpaintingCodec(LearnedCodec):
     config_class = PpgnInpaintingModel
     qualities = (0.05, 0.088, 0.15, 0.25)
     default_quality = 0.088  # of JPEG's quality 1 on photographs, the publication's comparison
-    quality_steps = geometric(0.001, 24)
-    quality_meaning = "the most bits per pixel of the file"
 
     def _open(self, tensors: Mapping[str, Tensor]) -> None:
-        kinds: dict[str, dict[str, Tensor]] = {"gaussian_tables": {}, "E": {}, "": {}}
-        for name, tensor in tensors.items():
-            kind, _, rest = name.partition(".")
-            kinds[kind if kind in kinds else ""][rest if kind == "E" else name] = tensor
         system = System(self.config)
-        system.load_state_dict(kinds[""])
+        system.load_state_dict(without(without(tensors, "gaussian_tables."), "E."))
         self.system = system.eval().requires_grad_(False).to(self.device)
-        self.models = GaussianModels(GaussianTables.from_state(kinds["gaussian_tables"]))
-        self._classifier_tensors = kinds["E"]
+        self.models = GaussianModels(GaussianTables.from_state(tensors))
+        exported = {name: tensor for name, tensor in tensors.items() if name.startswith("E.")}
+        self._classifier_tensors = {name.removeprefix("E."): tensor for name, tensor in exported.items()}
 
     @cached_property
     def classifier(self) -> Encoder:
         """E and C, opened at the first sampling; `WeightsError` where it is not at hand."""
-        return restored(self.config, self._classifier_tensors).to(self.device)
+        encoder = Encoder(self.config)
+        if self.config.classifier_weights == "random":
+            encoder.load_state_dict(self._classifier_tensors)
+        return encoder.to(self.device)
 
-    def _encode(
-        self, image: Image, quality: float, *, scheme: str | Scheme = "thumbnail", **options: object
+    def _sections_within(
+        self,
+        image: Image,
+        limit: int,
+        bpp: float,
+        *,
+        scheme: str | Scheme = "thumbnail",
+        **options: object,
     ) -> dict[str, bytes]:
         """
         Args:
@@ -104,18 +107,7 @@ class PpgnInpaintingCodec(LearnedCodec):
             ConfigError: an option is out of range, or does not belong to the scheme.
             WeightsError: sampling needs a classifier that is not here.
         """
-        limit = budget(*image.shape[:2], None, quality)
-        return self._sections(image, limit, scheme_of(scheme, options))
-
-    def _encode_within(
-        self, image: Image, limit: int, *, scheme: str | Scheme = "thumbnail", **options: object
-    ) -> Found:
-        sections = self._sections(image, limit, scheme_of(scheme, options))
-        data = self._container(sections, *image.shape[:2]).to_bytes()
-        return Found(data, 8 * limit / (image.shape[0] * image.shape[1]))
-
-    def _sections(self, image: Image, limit: int, scheme: Scheme) -> dict[str, bytes]:
-        """The best file of the scheme within ``limit`` bytes, or its least."""
+        scheme = scheme_of(scheme, options)
         importance = getattr(scheme, "importance", None)
         if importance is not None and importance.shape != image.shape[:2]:
             raise ConfigError(
@@ -165,8 +157,8 @@ class PpgnInpaintingCodec(LearnedCodec):
         sections |= {"parameters": p.to_bytes(*size), "mask": encode_mask(grid)}
         if not grid.any():
             return sections
-        residual = np.clip(image.astype(np.int16) - base + _MIDDLE, 0, 255).astype(np.uint8)
-        residual[~mask_of(p, sections["mask"], *size)] = _MIDDLE
+        residual = residual_picture(image, base)
+        residual[~mask_of(p, sections["mask"], *size)] = MIDDLE
         return self._filled_up(sections, "residual", residual, limit, image)
 
     def _masked(self, image: Image, limit: int, scheme: Masked) -> dict[str, bytes]:
@@ -240,20 +232,16 @@ class PpgnInpaintingCodec(LearnedCodec):
     def _picture(self, sections: Mapping[str, bytes], height: int, width: int) -> Image:
         p = Parameters.from_bytes(_section(sections, "parameters"), height, width)
         if p.scheme in ("thumbnail", "selective"):
-            small = to_tensor(self.decoded_thumbnail(p, sections, height, width), self.device)
-            ablated = from_thumbnail(small, height, width, SCALES[p.thumbnail])
+            small = self.decoded_thumbnail(p, sections, height, width)
+            ablated = from_thumbnail(to_tensor(small, self.device), height, width, SCALES[p.thumbnail])
             base = to_image(self.system.reconstruct(ablated).x_hat[0].clamp(0, 1))
             return base if p.scheme == "thumbnail" else self._detailed(base, p, sections)
         mask, image = self.kept_pixels(p, sections, height, width)
-        x, m, base = (
-            to_tensor(image, self.device),
-            torch.from_numpy(mask).to(self.device)[None, None].float(),
-            None,
-        )
+        x, m = to_tensor(image, self.device), torch.from_numpy(mask).to(self.device)[None, None].float()
+        base = None
         if p.thumbnail is not None:
-            base = enlarge(
-                to_tensor(self.decoded_thumbnail(p, sections, height, width), self.device), height, width
-            )
+            small = self.decoded_thumbnail(p, sections, height, width)
+            base = enlarge(to_tensor(small, self.device), height, width)
         filled = self.system.reconstruct(from_pixels(x, m, base)).x_hat.clamp(0, 1)
         if p.sampling is not None:
             filled = self._sampled(p, sections, filled, x, m)
@@ -265,8 +253,7 @@ class PpgnInpaintingCodec(LearnedCodec):
         if not kept.any():
             return base
         residual = Av1Layer().decompress(_section(sections, "residual"), *base.shape[:2])
-        detailed = np.clip(base.astype(np.int16) + residual - _MIDDLE, 0, 255).astype(np.uint8)
-        return np.where(kept[..., None], detailed, base)
+        return np.where(kept[..., None], add_residual(base, residual), base)
 
     def kept_pixels(
         self, p: Parameters, sections: Mapping[str, bytes], height: int, width: int

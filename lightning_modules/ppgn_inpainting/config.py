@@ -121,7 +121,6 @@ class PpgnInpaintingConfig(PaperConfig):
     coding: CodingConfig = field(default_factory=CodingConfig)
 
     def check(self) -> None:
-        """Raise `ConfigError` on networks that cannot be built, or values that no training can use."""
         super().check()
         m, t = self.model, self.train
         model, train = Fields("model", m), Fields("train", t)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.ndimage import binary_dilation, gaussian_laplace
 
+from lightning_modules.classical.jxl import decode_lossless, encode_lossless
 from lightning_modules.codec.contract import Image
 from lightning_modules.codec.errors import DamagedFileError
 from lightning_modules.codec.random_words import random_choice
@@ -24,7 +25,6 @@ from lightning_modules.ppgn_inpainting.schemes import (
 )
 
 SIGMA = 1.5
-_MAX_HEADER = 12  # bytes of a codestream that `claimed_size` wants
 
 
 def central_square(height: int, width: int, side: int) -> np.ndarray:
@@ -102,22 +102,12 @@ def to_pixels(grid: np.ndarray, height: int, width: int, block: int) -> np.ndarr
 
 def encode_mask(mask: np.ndarray) -> bytes:
     """A mask as a bilevel picture in a lossless JPEG XL codestream."""
-    import imagecodecs
-
-    return imagecodecs.jpegxl_encode(
-        mask.astype(np.uint8), lossless=True, effort=9, bitspersample=1, usecontainer=False, numthreads=1
-    )
+    return encode_lossless(mask.astype(np.uint8), bits=1)
 
 
 def decode_mask(stream: bytes, height: int, width: int) -> np.ndarray:
     """bool height×width; `DamagedFileError` where the stream is no such mask."""
-    import imagecodecs
-
-    from lightning_modules.classical.base import check_size
-    from lightning_modules.classical.jxl import claimed_size
-
-    check_size(*claimed_size(stream.ljust(_MAX_HEADER, b"\0")), height, width)
-    mask = imagecodecs.jpegxl_decode(stream, numthreads=1).squeeze()
+    mask = decode_lossless(stream, height, width).squeeze()
     if mask.size != height * width or mask.max(initial=0) > 1:
         raise DamagedFileError("the mask is not a bilevel picture")
     return mask.reshape(height, width).astype(bool)

@@ -12,8 +12,6 @@ from torch import Tensor, nn
 
 from datamodules.batch import Batch
 from lightning_modules.base import CompressionModule
-from lightning_modules.codec.weights import as_stored
-from lightning_modules.entropy.gaussian import build_tables
 from lightning_modules.layers.patch_discriminator import PatchDiscriminator
 from lightning_modules.ppgn_inpainting.assistants import boundary_loss, edge_loss
 from lightning_modules.ppgn_inpainting.codec import PpgnInpaintingCodec
@@ -45,6 +43,7 @@ class PpgnInpainting(CompressionModule):
     """
 
     paper = "ppgn_inpainting"
+    codec_class = PpgnInpaintingCodec
 
     def __init__(self, config: PpgnInpaintingConfig, seed: int = 0) -> None:
         super().__init__(config, seed)
@@ -183,13 +182,10 @@ class PpgnInpainting(CompressionModule):
         return {name: picture.float().clamp(0, 1) for name, picture in shown.items()}
 
     def export_weights(self) -> dict[str, Tensor]:
-        tensors = dict(self.system.state_dict()) | build_tables().state()
+        tensors = super().export_weights()
         if self.config.model.classifier_weights == "random":
             tensors |= {f"E.{name}": tensor for name, tensor in self.E.state_dict().items()}
         return tensors
-
-    def codec(self) -> PpgnInpaintingCodec:
-        return PpgnInpaintingCodec(as_stored(self.export_weights()), self.metadata())
 
     def _shared_out(self, x: Tensor) -> list[Tensor]:
         """The crops of each network; a batch with fewer crops than ``parts`` wants begins anew."""

@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_modules.codec.errors import ConfigError, WeightsError
+from lightning_modules.codec.errors import ConfigError
 from lightning_modules.codec.weights import weights_identity
 from lightning_modules.ppgn_inpainting.config import PpgnInpaintingModel
 from losses.perceptual import FrozenFeatures
-from losses.pretrained import SHARED_INPUT, SHARED_WEIGHTS, shared_weights
+from losses.pretrained import classifier_weights
 
 SLOPE = 0.3
 _FIRST = 4  # side of the map that a vector is reshaped to
@@ -37,7 +37,8 @@ class Encoder(nn.Module):
 
     def __init__(self, config: PpgnInpaintingModel) -> None:
         super().__init__()
-        weights, options = self._weights(config)
+        otherwise = "keep to schemes without sampling (steps=0)"
+        weights, options = classifier_weights(config.classifier_weights, otherwise)
         self.frozen = FrozenFeatures(config.classifier, weights, **options)
         self.vector = config.vector
         modules = dict(self.frozen.network.named_modules())
@@ -92,28 +93,6 @@ class Encoder(nn.Module):
         finally:
             for handle in handles:
                 handle.remove()
-
-    @staticmethod
-    def _weights(config: PpgnInpaintingModel) -> tuple:
-        if config.classifier_weights == "random":
-            return None, {}
-        if config.classifier_weights == "hub":
-            return "hub", {}
-        path = shared_weights()
-        if path is None:
-            raise WeightsError(
-                f"the classifier {config.classifier} is needed: set GENIC_DATA to a folder with {SHARED_WEIGHTS}, "
-                "or keep to schemes without sampling (steps=0)"
-            )
-        return path, SHARED_INPUT
-
-
-def restored(config: PpgnInpaintingModel, tensors: Mapping[str, Tensor]) -> Encoder:
-    """The classifier of exported weights: found where it lies, or, where it was random, among ``tensors``."""
-    encoder = Encoder(config)
-    if config.classifier_weights == "random":
-        encoder.load_state_dict(tensors)
-    return encoder
 
 
 class Generator(nn.Module):

@@ -25,6 +25,7 @@ from lightning_modules.codec.contract import Image
 from lightning_modules.codec.learned import to_image, to_tensor
 from lightning_modules.entropy.coder import GaussianModels
 from lightning_modules.entropy.gaussian import build_tables
+from lightning_modules.layers.tiling import tiles
 from lightning_modules.ppgn_inpainting.config import PpgnInpaintingModel
 from lightning_modules.ppgn_inpainting.masks import kept_by
 from lightning_modules.ppgn_inpainting.networks import Encoder, Features, FeedForward, Generator
@@ -207,13 +208,10 @@ def in_tiles(network: FeedForward, guess: Tensor, plane: Tensor, core: int = _CO
         return network(guess, plane)
     margin = -(-network.reach // network.multiple) * network.multiple
     out = torch.empty_like(guess)
-    for top in range(0, height, core):
-        for left in range(0, width, core):
-            a, c = max(0, top - margin), max(0, left - margin)
-            b, d = min(height, top + core + margin), min(width, left + core + margin)
-            piece = network(guess[..., a:b, c:d], plane[..., a:b, c:d])
-            bottom, right = min(height, top + core), min(width, left + core)
-            out[..., top:bottom, left:right] = piece[..., top - a : bottom - a, left - c : right - c]
+    for tile in tiles(height, width, 1, margin, side=core):
+        (a, b, c, d), (top, bottom, left, right) = tile.whole, tile.core
+        piece = network(guess[..., a:b, c:d], plane[..., a:b, c:d])
+        out[..., top:bottom, left:right] = piece[(..., *tile.inner())]
     return out
 
 

@@ -84,8 +84,6 @@ class SelectiveDetailTraining(TrainConfig):
         detail_from: batch from which G_s is trained, starting as G_m's copy where their widths agree; until then
             x̂ = x̂_m. The paper trains all from the start (0).
         adversarial_from: batch from which G_m is trained against D; the paper is silent (0).
-        learning_rate: of Adam; the paper names no decay.
-        clip: bound on the norm of each network's gradient; the paper is silent.
         pretrained_rate: factor on the learning rate of TAEF2's own layers.
         frozen: prefixes of the names of the system's parameters that are not trained.
         gain_start, gain_step: logarithm of level 0's gain and its rise from level to level, with ``pretrained``.
@@ -122,7 +120,6 @@ class SelectiveDetailConfig(PaperConfig):
     coding: CodingConfig = field(default_factory=CodingConfig)
 
     def check(self) -> None:
-        """Raise `ConfigError` on a network that cannot be built or decoded, or losses that do not fit it."""
         super().check()
         m, t = self.model, self.train
         model, train = Fields("model", m), Fields("train", t)

@@ -14,9 +14,8 @@ from torch import Tensor, nn
 
 from datamodules.batch import Batch
 from lightning_modules.base import CompressionModule
-from lightning_modules.codec.weights import as_stored
 from lightning_modules.config import require
-from lightning_modules.entropy.gaussian import build_tables
+from lightning_modules.layers.gain_units import between_levels
 from lightning_modules.layers.taef import TAIL
 from lightning_modules.selective_detail.codec import SelectiveDetailCodec
 from lightning_modules.selective_detail.config import SelectiveDetailConfig
@@ -35,6 +34,7 @@ class SelectiveDetail(CompressionModule):
     """Training of `System` against a conditional discriminator."""
 
     paper = "selective_detail"
+    codec_class = SelectiveDetailCodec
 
     def __init__(self, config: SelectiveDetailConfig, seed: int = 0) -> None:
         super().__init__(config, seed)
@@ -51,15 +51,12 @@ class SelectiveDetail(CompressionModule):
         return self.config.model.detail_decoder and self.batches_seen >= self.config.train.detail_from
 
     def optimiser_groups(self) -> dict[str, tuple[Iterable[nn.Parameter], float]]:
-        rate, theirs, ours = self.config.train.learning_rate, [], []
+        groups, theirs, ours = super().optimiser_groups(), [], []
         for name, parameter in self.system.named_parameters():
             if parameter.requires_grad:
                 (theirs if _pretrained(name) else ours).append(parameter)
         scaled = [{"params": ours}, {"params": theirs, "scale": self.config.train.pretrained_rate}]
-        groups = {"generator": ([group for group in scaled if group["params"]], rate)}
-        if self.D is not None:
-            groups["discriminator"] = (self.D.parameters(), rate)
-        return groups
+        return groups | {"generator": ([g for g in scaled if g["params"]], self.config.train.learning_rate)}
 
     def on_fit_start(self) -> None:
         """Raise `ConfigError` where D is to see labels that the data has not, or more classes than it has."""
@@ -91,10 +88,8 @@ class SelectiveDetail(CompressionModule):
 
     def loss_step(self, batch: Batch) -> None:
         c, x = self.config.train, batch.image.contiguous(memory_format=torch.channels_last)
-        level = torch.rand(len(x), device=x.device) ** c.level_power * (self.config.model.levels - 1)
-        clock, detail = self.batches_seen, self.detail
-        adversarial = self.D is not None and clock >= c.adversarial_from
-        if detail and clock == c.detail_from > 0 and self.config.model.transform == "attention":
+        level, detail, adversarial = self.random_level(x, c.level_power), self.detail, self.adversarial
+        if detail and self.batches_seen == c.detail_from > 0 and self.config.model.transform == "attention":
             self.system.G_s.load_state_dict(self.system.detail_from_main())
         output = self.system(x, level, detail)
         picture = output.picture
@@ -110,9 +105,9 @@ class SelectiveDetail(CompressionModule):
         # Encoder, decoders, entropy estimator: equation 5.
         ms_m, wms = self._similarities(x, picture, batch.detail, detail)
         loss_d3 = c.ms_ssim_weight * (1 - ms_m) + c.detail_weight * (1 - wms)  # equation 3
-        bpp = (output.rate.latents + output.rate.hyper_latents) / (x.shape[2] * x.shape[3])
-        rate_weight = _interpolate(self.rate_weight, level)
-        loss = (loss_d3 + rate_weight * bpp).mean()
+        pixels = x[0, 0].numel()
+        bpp = output.rate.total / pixels
+        loss = (loss_d3 + between_levels(self.rate_weight, level) * bpp).mean()
         if c.mse_weight > 0:
             error = ((picture.x_hat - x) ** 2).mean() + ((picture.x_hat_m - x) ** 2).mean()
             loss = loss + c.mse_weight * error
@@ -126,7 +121,6 @@ class SelectiveDetail(CompressionModule):
             self.log("loss/adversarial", loss_g)
         norm = self.update("generator", loss, c.clip)
 
-        pixels = x.shape[2] * x.shape[3]
         self.log_dict(
             {
                 "loss/total": loss,
@@ -142,21 +136,16 @@ class SelectiveDetail(CompressionModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         x = batch.image.contiguous(memory_format=torch.channels_last)
         for level in range(self.config.model.levels):
-            output = self.system(x, torch.full((len(x),), float(level), device=x.device), self.detail)
-            pixels = x.shape[2] * x.shape[3]
-            bpp = (output.rate.latents + output.rate.hyper_latents) / pixels
+            output = self.system(x, self.same_level(x, level), self.detail)
             x_hat = output.picture.x_hat.clamp(0, 1)
-            psnr = -10 * torch.log10((x_hat - x).square().mean((1, 2, 3)))
-            values = {"bpp_estimated": bpp, "psnr": psnr, "ms_ssim": ms_ssim(x, x_hat, floor=0)}
+            more = {"ms_ssim": ms_ssim(x, x_hat, floor=0)}
             if self.lpips is not None:
-                values["lpips_squeeze"] = self.lpips(x, x_hat)
-            for name, value in values.items():
-                self.log(f"validation/{name}_{level}", value.mean(), batch_size=len(x), sync_dist=True)
+                more["lpips_squeeze"] = self.lpips(x, x_hat)
+            self.log_validation(x, x_hat, output.rate.total, level, **more)
 
     def panels(self, batch: Batch) -> dict[str, Tensor]:
         x = batch.image.contiguous(memory_format=torch.channels_last)
-        level = torch.full((len(x),), (self.config.model.levels - 1) / 2, device=x.device)
-        picture = self.system(x, level, self.detail).picture
+        picture = self.system(x, self.same_level(x), self.detail).picture
         shown = {"x": x, "x_hat_m": picture.x_hat_m, "x_hat_s": picture.x_hat_s, "x_hat": picture.x_hat}
         return {k: v.float().clamp(0, 1) for k, v in shown.items()} | {
             "m": picture.m.float().expand(-1, 3, -1, -1)
@@ -164,10 +153,10 @@ class SelectiveDetail(CompressionModule):
 
     def export_weights(self) -> dict[str, Tensor]:
         """Before its start the detail decoder is exported as the main one's copy, so that x̂ = x̂_m."""
-        state = dict(self.system.state_dict())
+        state = super().export_weights()
         if self.system.G_s is not None and not self.detail:
             state |= {f"G_s.{name}": t for name, t in self.system.detail_from_main().items()}
-        return state | build_tables().state()
+        return state
 
     def initialise_from(self, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> tuple[int, int]:
         """As for every paper; where the file has no detail decoder, it starts as the main one's copy."""
@@ -176,9 +165,6 @@ class SelectiveDetail(CompressionModule):
         if alike and not any(name.startswith("G_s.") for name in tensors):
             self.system.G_s.load_state_dict(self.system.detail_from_main())
         return counts
-
-    def codec(self) -> SelectiveDetailCodec:
-        return SelectiveDetailCodec(as_stored(self.export_weights()), self.metadata())
 
     def _similarities(
         self, x: Tensor, picture: Reconstruction, t_a: Tensor | None, detail: bool
@@ -197,13 +183,6 @@ class SelectiveDetail(CompressionModule):
             c.background,
         )
         return both[: len(x)], weighted[len(x) :]
-
-
-def _interpolate(table: Tensor, level: Tensor) -> Tensor:
-    """λ at ``level`` [B], geometrically between whole levels."""
-    low = level.floor().clamp(0, len(table) - 1).long()
-    high = (low + 1).clamp(max=len(table) - 1)
-    return torch.exp(torch.lerp(table[low].log(), table[high].log(), level - low))
 
 
 def _pretrained(name: str) -> bool:

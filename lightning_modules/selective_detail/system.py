@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from lightning_modules.entropy.hyperprior import EntropyEstimator, Rate
 from lightning_modules.layers.gain_units import GainUnits
+from lightning_modules.layers.rounding import noisy, rounded
 from lightning_modules.selective_detail.config import SelectiveDetailModel
 from lightning_modules.selective_detail.networks import (
     HyperEncoder,
@@ -63,15 +64,7 @@ class System(nn.Module):
         self.E = PretrainedEncoder(config) if pretrained else encoder(config)
         self.gain = GainUnits(config.levels, config.latents)
         self.H_e = HyperEncoder(config)
-        self.H = EntropyEstimator(
-            config.latents,
-            (config.hyper, config.hyper, config.hyper, config.psi),
-            config.context,
-            config.heads,
-            config.radius,
-            config.skew,
-            config.levels,
-        )
+        self.H = EntropyEstimator(config)
         self.G_m = (
             PretrainedDecoder(config)
             if pretrained
@@ -82,7 +75,7 @@ class System(nn.Module):
     def latents(self, x: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
         """x [B, 3, H, W] in [0, 1], sides multiples of 16; level [B] -> z and z_h before rounding."""
         z = self.gain(self.E(x - 0.5).float(), level)
-        return z, self.H_e(z)
+        return z, self.H_e(z).float()
 
     def reconstruct(self, z_hat: Tensor, level: Tensor, detail: bool = True) -> Reconstruction:
         """ẑ [B, latents, H/16, W/16] -> pictures; without ``detail`` x̂ = x̂_m."""
@@ -112,18 +105,9 @@ class System(nn.Module):
     def forward(self, x: Tensor, level: Tensor, detail: bool = True) -> Output:
         """Training: likelihoods of noisy latents, contexts and pictures from rounded ones (straight-through)."""
         z, z_h = self.latents(x, level)
-        z_hat, z_h_hat = _round(z), _round(z_h.float())
-        noisy = (
-            t + torch.rand_like(t) - 0.5 if self.training else r
-            for t, r in ((z, z_hat), (z_h.float(), z_h_hat))
-        )
+        z_hat, z_h_hat = rounded(z), rounded(z_h)
+        z_tilde, z_h_tilde = (noisy(z), noisy(z_h)) if self.training else (z_hat, z_h_hat)
         # Contexts steer every later symbol: they are estimated in float32, near the exact arithmetic of coding.
         with torch.autocast(x.device.type, enabled=False):
-            z_tilde, z_h_tilde = noisy
             rate = self.H(z_tilde, z_hat, z_h_tilde, z_h_hat, level)
         return Output(self.reconstruct(z_hat, level, detail), rate)
-
-
-def _round(x: Tensor) -> Tensor:
-    """Round to integers within ±511, with the gradient of the identity."""
-    return x + (x.round().clamp(-511, 511) - x).detach()

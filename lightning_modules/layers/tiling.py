@@ -24,13 +24,16 @@ class Tile(NamedTuple):
         return slice(a - top, b - top), slice(c - left, d - left)
 
 
-def tiles(h: int, w: int, stride: int, margin: int, even: bool = False) -> Iterator[Tile]:
+def tiles(
+    h: int, w: int, stride: int, margin: int, even: bool = False, side: int | None = None
+) -> Iterator[Tile]:
     """Cut a grid h×w of cells of ``stride`` pixels into tiles; ``margin`` cells around belong to the whole.
 
-    ``even``: tiles about as large as one another, in place of full ones and a rest.
+    ``even``: tiles about as large as one another, in place of full ones and a rest. ``side``: of a tile in pixels, in
+    place of `TILE`.
     """
-    most = max(1, TILE // stride)
-    rows, columns = (-(-side // -(-side // most)) if even else most for side in (h, w))
+    most = max(1, (side or TILE) // stride)
+    rows, columns = (-(-n // -(-n // most)) if even else most for n in (h, w))
     for a in range(0, h, rows):
         for c in range(0, w, columns):
             b, d = min(a + rows, h), min(c + columns, w)
