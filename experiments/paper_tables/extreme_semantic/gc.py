@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,17 +50,28 @@ class Figures:
 
     Attributes:
         bpp: mean over pictures. psnr: dB, mean over pictures. largest: bits per pixel of the largest file.
-        frechet, kernel: of patches. lpips: mean over pictures. miou: by kind of segmentation network.
+        frechet, kernel: of patches, where there are enough of them (`eval.distances`). lpips: mean over pictures.
+        miou: by kind of segmentation network.
     """
 
     scheme: str
     bpp: float
     largest: float
     psnr: float
-    frechet: float
-    kernel: float
+    frechet: float | None
+    kernel: float | None
     lpips: float | None
     miou: dict[str, float]
+
+
+def _defined(
+    distance: Callable[[np.ndarray, np.ndarray], float], a: np.ndarray, b: np.ndarray
+) -> float | None:
+    """The distance, or None where it refuses so few patches."""
+    try:
+        return distance(a, b)
+    except ConfigError:
+        return None
 
 
 class Judge:
@@ -83,8 +94,8 @@ class Judge:
             row.bpp,
             max(result.bpp for result in results),
             float(np.mean([result.psnr_rgb for result in results])),
-            frechet(self.reference, found),
-            kernel_distance(self.reference, found),
+            _defined(frechet, self.reference, found),
+            _defined(kernel_distance, self.reference, found),
             float(np.mean([getattr(r, LPIPS) for r in results])) if self.pictures.networks else None,
             {kind: found["miou"] for kind, found in self.recognised(decoded).items()},
         )
@@ -194,7 +205,8 @@ def _same_distance(rows: Sequence[Figures], sweep: Sequence[Figures]) -> list[di
     found = []
     for row in (r for r in rows if r.scheme.startswith("GC") and "unconditional" not in r.scheme):
         entry = {"scheme": row.scheme, "bpp": row.bpp}
-        entry["Fréchet"] = same_quality_rate(rates, [r.frechet for r in sweep], row.frechet)
+        if row.frechet is not None:
+            entry["Fréchet"] = same_quality_rate(rates, [r.frechet for r in sweep], row.frechet)
         for kind, value in row.miou.items():
             entry[f"mIoU {kind}"] = same_quality_rate(rates, [-r.miou[kind] for r in sweep], -value)
         found.append(entry)
@@ -206,7 +218,8 @@ def _preamble(options: argparse.Namespace, why_no_lpips: str | None) -> str:
         "Whole files, decoded in a fresh process; means over pictures. A classical codec's row holds, picture by "
         "picture, its finest quality within the bytes of GC's file (or its coarsest where none is). Fréchet and kernel "
         f"distance: {BACKBONE}'s last features of {PATCH}×{PATCH} patches, averaged over positions; comparable within "
-        f"this page only. mIoU: {len(CLASSES) - 1} classes, by segmentation networks trained for "
+        f"this page only, and left out where patches are too few. mIoU: {len(CLASSES) - 1} classes, by segmentation "
+        f"networks trained for "
         f"{options.segmenter_batches} batches on CamVid's train part (`scratch`: from random weights; `pretrained`: a "
         f"head on {BACKBONE}'s frozen features, which GC's perceptual loss uses, too)."
     )
