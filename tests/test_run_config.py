@@ -62,8 +62,8 @@ def test_merge_order(tmp_path, monkeypatch):
         (["nano"], "'nano' is not of the form key=value"),
         (["experiment=gan_reversal"], "give its name first"),
         (["train.precision=16"], "one of auto, 32, bf16"),
-        (["train.batches=0"], "at least 1"),
-        (["train.validate_every=-1"], "0 .never. or more"),
+        (["train.batches=0"], "train.batches is 0: 1 or more"),
+        (["train.validate_every=-1"], "train.validate_every is -1: 0 or more"),
         (["data.crop=0"], "at least 1"),
     ],
 )

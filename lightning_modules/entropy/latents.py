@@ -11,6 +11,8 @@ turns its whole steps into a row of integers. So both sides have the same probab
 
 from __future__ import annotations
 
+from copy import copy
+
 import torch
 from torch import Tensor, nn
 
@@ -19,6 +21,8 @@ from lightning_modules.entropy.wavefront import Wavefront
 
 ENCODE_BLOCK = 8
 """Diagonals that the encoder evaluates at once; bounds its memory, cannot change its result."""
+_LARGE, _CORNER = 128 * 128, 48
+"""Positions beyond which a decoder first tries the corner of this side: its first diagonals are the whole's."""
 
 
 class LatentCoder:
@@ -71,10 +75,29 @@ class LatentCoder:
         Raises:
             DamagedFileError: the stream is none of an encoder's, or holds fewer symbols.
         """
+        if psi.shape[1] * psi.shape[2] > _LARGE:
+            # A size that the header only claims: before memory is taken for it, a corner must decode.
+            corner = (slice(None), slice(_CORNER), slice(_CORNER))
+            part = None if wanted is None else wanted[corner]
+            self._decode(SymbolDecoder(self.models, stream, copy(escapes)), psi[corner], level, part, _CORNER)
+        decoder = SymbolDecoder(self.models, stream, escapes)
+        front = self._decode(decoder, psi, level, wanted)
+        decoder.close()
+        grid = front.to_grid(front.read("z_hat", front.whole))
+        return (grid / self.context.unit).to("cpu", torch.int64)
+
+    def _decode(
+        self,
+        decoder: SymbolDecoder,
+        psi: Tensor,
+        level: Tensor,
+        wanted: Tensor | None,
+        diagonals: int | None = None,
+    ) -> Wavefront:
+        """The maps after the first ``diagonals``, or all."""
         front = self._wavefront(psi, level)
         wanted = self._rows(front, wanted)
-        decoder = SymbolDecoder(self.models, stream, escapes)
-        for t in range(front.diagonals):
+        for t in range(front.diagonals if diagonals is None else diagonals):
             rows = front.block(t, t + 1)
             mu, index = self.context.predict(front, rows, known=False).cpu().chunk(2, -1)
             if wanted is None:
@@ -84,9 +107,7 @@ class LatentCoder:
                 symbols = torch.zeros(at.shape, dtype=torch.int64)
                 symbols[at] = decoder.get(mu[at], index[at])
             self.context.observe(front, self.activations(symbols), rows)
-        decoder.close()
-        grid = front.to_grid(front.read("z_hat", front.whole))
-        return (grid / self.context.unit).to("cpu", torch.int64)
+        return front
 
     def activations(self, symbols: Tensor) -> Tensor:
         """Integers as inputs of exact networks."""
