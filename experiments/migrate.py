@@ -41,6 +41,16 @@ CODING: dict[str, dict[str, str]] = {
 }
 # Paper -> the setting that had a value for each rate level.
 LEVELS = {"selective_detail": "lambda_e", "gdae_sprc": "lambda_rate"}
+# Paper -> settings of the model that came later, whose defaults are what earlier versions did.
+ADDED = {
+    "selective_detail": {
+        "transform",
+        "analysis_blocks",
+        "synthesis",
+        "synthesis_blocks",
+        "light_decoder",
+    }
+}
 
 
 def migrate(
@@ -59,6 +69,7 @@ def migrate(
     renamed = {RENAMED.get(paper, {}).get(name, name): value for name, value in old.items()}
     if "levels" in known and "levels" not in renamed:
         renamed["levels"] = len(old[LEVELS[paper]])
+    known -= ADDED.get(paper, set())
     missing = known - set(renamed)
     if missing:
         raise WeightsError(

@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from experiments.migrate import migrate
 from lightning_modules.codec import weights
 from lightning_modules.codec.errors import WeightsError
 from lightning_modules.codec.weights import find_weights, load_weights, save_weights, weights_identity
@@ -173,3 +174,15 @@ def test_shipped_weights_keep_to_their_sizes_and_have_cards():
             name for name, tensor in tensors.items() if tensor.dtype in (torch.float32, torch.float64)
         ]
         assert file.with_suffix(".md").is_file(), f"{file} has no card"
+
+
+def test_weights_of_before_the_parts_are_migrated_to_the_shipped_identity():
+    """One table of all settings, as files had it, without those that came later."""
+    tensors, metadata = load_weights(find_weights("selective_detail", "small"))
+    model, training = (json.loads(metadata[key]) for key in ("config", "training"))
+    old = {name: value for name, value in model.items() if name != "levels"} | training
+    moved, told = migrate(tensors, {"paper": "selective_detail", "config": json.dumps(old)})
+    assert weights_identity(moved, told) == weights_identity(tensors, metadata)
+    del old["latents"]
+    with pytest.raises(WeightsError, match="latents"):
+        migrate(tensors, {"paper": "selective_detail", "config": json.dumps(old)})

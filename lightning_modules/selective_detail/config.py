@@ -142,6 +142,8 @@ class SelectiveDetailConfig(PaperConfig):
         model.require("G_m", not attention or m.G_m[-1] == 3, "3 channels, the picture's, at the end")
         masked = not m.detail_decoder or m.G_s[-1] == 4
         model.require("G_s", masked, "4 channels, picture and mask, at the end")
+        copied = attention or not m.detail_decoder or t.detail_from == 0
+        train.require("detail_from", copied, "0 (G_s is no copy of a pretrained G_m)")
         train.one_of(CONDITIONS, "condition")
         if t.adversarial_weight > 0 and t.condition == "latents":
             train.require("D", 2 <= len(t.D) <= 5, "2 to 5 widths")

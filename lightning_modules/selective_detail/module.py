@@ -61,9 +61,8 @@ class SelectiveDetail(CompressionModule):
     def on_fit_start(self) -> None:
         """Raise `ConfigError` where D is to see labels that the data has not, or more classes than it has."""
         t, data = self.config.train, self.trainer.datamodule
-        if (
-            self.D is None or t.condition != "labels" or data is None
-        ):  # None: batches that a caller made itself
+        # Batches that a caller made itself come without a datamodule.
+        if self.D is None or t.condition != "labels" or data is None:
             return
         needed = "semantic among them, or train.adversarial_weight=0,"
         require("semantic" in data.config.labels, "data.labels", data.config.labels, needed)
@@ -89,7 +88,7 @@ class SelectiveDetail(CompressionModule):
     def loss_step(self, batch: Batch) -> None:
         c, x = self.config.train, batch.image.contiguous(memory_format=torch.channels_last)
         level, detail, adversarial = self.random_level(x, c.level_power), self.detail, self.adversarial
-        if detail and self.batches_seen == c.detail_from > 0 and self.config.model.transform == "attention":
+        if detail and self.batches_seen == c.detail_from > 0:
             self.system.G_s.load_state_dict(self.system.detail_from_main())
         output = self.system(x, level, detail)
         picture = output.picture
