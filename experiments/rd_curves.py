@@ -16,6 +16,7 @@ from pathlib import Path
 
 from eval.curves import Curve, curve_of, find_reference, load_reference, load_results, shipped_reference
 from eval.plots import plot
+from eval.schema import CodecResult
 from eval.tables import report
 from experiments.command import command, make_parser
 from lightning_modules.codec.errors import ConfigError, did_you_mean
@@ -33,6 +34,16 @@ DRAWN = (
     "DiffEIC",
     "PerCo",
 )
+
+
+def gather(
+    results: Path, data: str, anchor: str | None, reference: Path | None
+) -> tuple[list[CodecResult], list[Curve], list[Curve], Curve]:
+    """Results of a data set, their curves, the published ones, and the anchor; arguments and errors as `draw` has."""
+    found = load_results(results, data)
+    curves = [curve_of(result) for result in found]
+    published = published_curves(data, reference)
+    return found, curves, published, choose_anchor(anchor, [*curves, *published])
 
 
 def draw(
@@ -55,10 +66,7 @@ def draw(
         DataError: no results, or a file is not what it should be.
         ConfigError: no such anchor.
     """
-    found = load_results(results, data)
-    curves = [curve_of(result) for result in found]
-    published = published_curves(data, reference)
-    against = choose_anchor(anchor, [*curves, *published])
+    found, curves, published, against = gather(results, data, anchor, reference)
     drawn = [*curves, *(curve for curve in published if curve.name in DRAWN or curve is against)]
     written = plot(drawn, results / data, f"{data}, {_count(found)}", max_bpp)
     text = report(found, [*curves, *published], against, data)

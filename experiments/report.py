@@ -18,11 +18,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from datamodules.images import ImageItem, manifest_hash
-from eval.curves import curve_of, find_reference, load_results
+from eval.curves import find_reference, load_results
 from eval.report import Source, html, page_data, viewer_data
 from experiments.command import add_data, command, make_parser
 from experiments.evaluate import numbers, pictures
-from experiments.rd_curves import DRAWN, choose_anchor, published_curves
+from experiments.rd_curves import DRAWN, gather
 from lightning_modules.codec.errors import ConfigError, DataError
 from lightning_modules.codec.files import write_atomic
 
@@ -60,10 +60,7 @@ def write_report(
         DataError: no results, or a file is not what it should be.
         ConfigError: no such anchor.
     """
-    found = load_results(results, data)
-    curves = [curve_of(result) for result in found]
-    published = published_curves(data, reference)
-    against = choose_anchor(anchor, [*curves, *published])
+    found, curves, published, against = gather(results, data, anchor, reference)
     sources = [Source(result, results / data / "decoded") for result in found]
     budgets = results / "budgets"
     if any((budgets / data).glob("*.json")):
