@@ -5,30 +5,30 @@ from __future__ import annotations
 import pkgutil
 from typing import TYPE_CHECKING
 
-from datamodules.batch import Batch
-from datamodules.config import DataConfig
-from lightning_modules.codec.errors import ConfigError, did_you_mean
+from genic.datamodules.batch import Batch
+from genic.datamodules.config import DataConfig
+from genic.lightning_modules.codec.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:  # Lightning takes seconds to import
-    from datamodules.base import PhotoDataModule
-    from datamodules.files import EvaluationOnly
+    from genic.datamodules.base import PhotoDataModule
+    from genic.datamodules.files import EvaluationOnly
 
 __all__ = ["DATASETS", "Batch", "DataConfig", "make_datamodule"]
 
 DATASETS = {
-    "imagenet": "datamodules.photographs:ImageNet",
-    "openimages": "datamodules.openimages:OpenImages",
-    "kodak": "datamodules.kodak:Kodak",
-    "clic2020": "datamodules.test_sets:Clic2020",
-    "clic2021": "datamodules.test_sets:Clic2021",
-    "div2k": "datamodules.test_sets:Div2k",
-    "tecnick": "datamodules.test_sets:Tecnick",
-    "cityscapes": "datamodules.test_sets:Cityscapes",
-    "camvid": "datamodules.camvid:CamVid",
-    "bsds": "datamodules.photographs:Bsds",
-    "photographs": "datamodules.photographs:Photographs",
-    "folder": "datamodules.photographs:Folder",
-    "sample": "datamodules.sample:BundledSample",
+    "imagenet": "genic.datamodules.photographs:ImageNet",
+    "openimages": "genic.datamodules.openimages:OpenImages",
+    "kodak": "genic.datamodules.kodak:Kodak",
+    "clic2020": "genic.datamodules.test_sets:Clic2020",
+    "clic2021": "genic.datamodules.test_sets:Clic2021",
+    "div2k": "genic.datamodules.test_sets:Div2k",
+    "tecnick": "genic.datamodules.test_sets:Tecnick",
+    "cityscapes": "genic.datamodules.test_sets:Cityscapes",
+    "camvid": "genic.datamodules.camvid:CamVid",
+    "bsds": "genic.datamodules.photographs:Bsds",
+    "photographs": "genic.datamodules.photographs:Photographs",
+    "folder": "genic.datamodules.photographs:Folder",
+    "sample": "genic.datamodules.sample:BundledSample",
 }
 
 

@@ -21,13 +21,13 @@ import cv2
 import numpy as np
 from rich.progress import Progress
 
-from datamodules import DATASETS, make_datamodule, openimages
-from datamodules.base import PhotoDataModule
-from datamodules.batch import LABELS
-from datamodules.config import DataConfig
-from datamodules.detectors import detail_map, find_faces, find_text
-from datamodules.images import ImageItem, read_image, read_label, write_png
-from lightning_modules.codec.errors import ConfigError, DataError, GenicError, ImageError
+from genic.datamodules import DATASETS, make_datamodule, openimages
+from genic.datamodules.base import PhotoDataModule
+from genic.datamodules.batch import LABELS
+from genic.datamodules.config import DataConfig
+from genic.datamodules.detectors import detail_map, find_faces, find_text
+from genic.datamodules.images import ImageItem, read_image, read_label, write_png
+from genic.lightning_modules.codec.errors import ConfigError, DataError, GenicError, ImageError
 
 PARTS = ("train", "val", "evaluation")
 
@@ -242,7 +242,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         network = None
         if a.weights is not None and "semantic" in a.labels:
-            from datamodules.segmentation import SemanticNetwork
+            from genic.datamodules.segmentation import SemanticNetwork
 
             network = SemanticNetwork(a.model, a.weights, a.device)
         out = a.out or (config.resolved_root() or Path()) / "labels"

@@ -8,11 +8,11 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
-from datamodules.batch import collate
-from datamodules.config import DataConfig
-from datamodules.dataset import CentreSet, Pictures, TrainSet
-from datamodules.files import Part, PictureFiles
-from datamodules.sampler import OnceSampler, StreamSampler, rank_and_world
+from genic.datamodules.batch import collate
+from genic.datamodules.config import DataConfig
+from genic.datamodules.dataset import CentreSet, Pictures, TrainSet
+from genic.datamodules.files import Part, PictureFiles
+from genic.datamodules.sampler import OnceSampler, StreamSampler, rank_and_world
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class PhotoDataModule(PictureFiles, pl.LightningDataModule):
         """Endless batches of random crops from `start_batch` on."""
         rank, world = rank_and_world()
         if self.config.shards is not None:
-            from datamodules.shards import shard_loader
+            from genic.datamodules.shards import shard_loader
 
             return shard_loader(self.config, self.semantic_classes, self.start_batch, rank, world)
         pictures = self._open("train")

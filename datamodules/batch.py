@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_modules.codec.errors import DataError
+from genic.lightning_modules.codec.errors import DataError
 
 LABELS = ("detail", "semantic")
 

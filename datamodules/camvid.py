@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from datamodules.base import PhotoDataModule
-from datamodules.files import Part
-from datamodules.images import ImageItem
+from genic.datamodules.base import PhotoDataModule
+from genic.datamodules.files import Part
+from genic.datamodules.images import ImageItem
 
 CLASSES = (
     *("sky", "building", "pole", "road", "pavement", "tree", "sign"),

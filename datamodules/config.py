@@ -6,8 +6,8 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from datamodules.batch import LABELS
-from lightning_modules.codec.errors import ConfigError
+from genic.datamodules.batch import LABELS
+from genic.lightning_modules.codec.errors import ConfigError
 
 ROOT_VARIABLE = "GENIC_DATA"
 

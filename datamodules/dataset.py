@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from datamodules.batch import Sample
-from datamodules.config import DataConfig
-from datamodules.images import ImageItem, read_image, read_label
-from datamodules.transform import centre_window, cut, random_window
-from lightning_modules.codec.errors import DataError, ImageError
+from genic.datamodules.batch import Sample
+from genic.datamodules.config import DataConfig
+from genic.datamodules.images import ImageItem, read_image, read_label
+from genic.datamodules.transform import centre_window, cut, random_window
+from genic.lightning_modules.codec.errors import DataError, ImageError
 
 logger = logging.getLogger(__name__)
 _ATTEMPTS = 50

@@ -14,8 +14,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from datamodules.config import ROOT_VARIABLE
-from lightning_modules.codec.errors import ToolError
+from genic.datamodules.config import ROOT_VARIABLE
+from genic.lightning_modules.codec.errors import ToolError
 
 Box = tuple[int, int, int, int]
 """Left, top, right, bottom in pixels, right and bottom exclusive."""

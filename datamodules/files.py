@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Literal, NoReturn
 
-from datamodules.config import ROOT_VARIABLE, DataConfig
-from datamodules.dataset import LabelledItem
-from datamodules.images import ImageItem, list_images, manifest_hash
-from lightning_modules.codec.errors import ConfigError, DataError
+from genic.datamodules.config import ROOT_VARIABLE, DataConfig
+from genic.datamodules.dataset import LabelledItem
+from genic.datamodules.images import ImageItem, list_images, manifest_hash
+from genic.lightning_modules.codec.errors import ConfigError, DataError
 
 logger = logging.getLogger(__name__)
 Part = Literal["train", "val", "evaluation"]

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from lightning_modules.codec.errors import DataError, ImageError
-from lightning_modules.codec.files import write_atomic
+from genic.lightning_modules.codec.errors import DataError, ImageError
+from genic.lightning_modules.codec.files import write_atomic
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm"})
 

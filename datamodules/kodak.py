@@ -8,10 +8,10 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from datamodules.files import EvaluationOnly
-from datamodules.images import ImageItem, list_images
-from lightning_modules.codec.errors import DataError
-from lightning_modules.codec.files import write_atomic
+from genic.datamodules.files import EvaluationOnly
+from genic.datamodules.images import ImageItem, list_images
+from genic.lightning_modules.codec.errors import DataError
+from genic.lightning_modules.codec.files import write_atomic
 
 NAMES = tuple(f"kodim{k:02d}.png" for k in range(1, 25))
 URL = "https://r0k.us/graphics/kodak/kodak/"

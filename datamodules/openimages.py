@@ -19,11 +19,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from datamodules.base import PhotoDataModule
-from datamodules.files import Part
-from datamodules.images import ImageItem, read_label
-from lightning_modules.codec.errors import DataError
-from lightning_modules.codec.files import write_atomic
+from genic.datamodules.base import PhotoDataModule
+from genic.datamodules.files import Part
+from genic.datamodules.images import ImageItem, read_label
+from genic.lightning_modules.codec.errors import DataError
+from genic.lightning_modules.codec.files import write_atomic
 
 FACE = "Human face"
 MAX_CLASSES = 255  # of an 8-bit map, besides background
@@ -47,7 +47,7 @@ class OpenImages(PhotoDataModule):
     @property
     def semantic_classes(self) -> int:
         if self.config.shards is not None:
-            from datamodules.shards import ShardIndex
+            from genic.datamodules.shards import ShardIndex
 
             return ShardIndex.read(self.config.shards).semantic_classes
         path = self._classes_file()

@@ -16,12 +16,12 @@ import numpy as np
 import webdataset as wds
 from rich.progress import track
 
-from datamodules import DATASETS, make_datamodule
-from datamodules.batch import LABELS
-from datamodules.config import DataConfig
-from datamodules.shards import INDEX
-from lightning_modules.codec.errors import ConfigError, DataError, GenicError, ImageError
-from lightning_modules.codec.files import write_atomic
+from genic.datamodules import DATASETS, make_datamodule
+from genic.datamodules.batch import LABELS
+from genic.datamodules.config import DataConfig
+from genic.datamodules.shards import INDEX
+from genic.lightning_modules.codec.errors import ConfigError, DataError, GenicError, ImageError
+from genic.lightning_modules.codec.files import write_atomic
 
 
 def pack(config: DataConfig, out: Path, megabytes: float = 64) -> tuple[int, int]:

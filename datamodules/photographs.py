@@ -5,10 +5,10 @@ from __future__ import annotations
 import zlib
 from pathlib import Path
 
-from datamodules.base import PhotoDataModule
-from datamodules.files import Part
-from datamodules.images import ImageItem, list_images
-from lightning_modules.codec.errors import DataError
+from genic.datamodules.base import PhotoDataModule
+from genic.datamodules.files import Part
+from genic.datamodules.images import ImageItem, list_images
+from genic.lightning_modules.codec.errors import DataError
 
 
 class ImageNet(PhotoDataModule):

@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from datamodules.base import PhotoDataModule
-from datamodules.batch import Sample
-from datamodules.dataset import LabelledItem, checked
-from datamodules.files import Part
-from datamodules.images import ImageItem, read_image
-from datamodules.sample_outlines import DETAIL, SEMANTIC, Outline
-from lightning_modules.codec.errors import DataError
+from genic.datamodules.base import PhotoDataModule
+from genic.datamodules.batch import Sample
+from genic.datamodules.dataset import LabelledItem, checked
+from genic.datamodules.files import Part
+from genic.datamodules.images import ImageItem, read_image
+from genic.datamodules.sample_outlines import DETAIL, SEMANTIC, Outline
+from genic.lightning_modules.codec.errors import DataError
 
 # Pictures of evaluation are never trained on. The two motorcycles are one scene, so they stay together.
 PARTS = {

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 from torchvision import models
 
-from lightning_modules.codec.errors import ConfigError, WeightsError
+from genic.lightning_modules.codec.errors import ConfigError, WeightsError
 
 CLASSES = 21  # PASCAL VOC with background
 SHORT_SIDE = 520  # torchvision's own evaluation size

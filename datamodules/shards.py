@@ -18,11 +18,11 @@ import torch
 import webdataset as wds
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from datamodules.batch import Batch, Sample, collate
-from datamodules.config import DataConfig
-from datamodules.dataset import augment, checked
-from datamodules.images import read_image, read_label
-from lightning_modules.codec.errors import ConfigError, DataError, ImageError
+from genic.datamodules.batch import Batch, Sample, collate
+from genic.datamodules.config import DataConfig
+from genic.datamodules.dataset import augment, checked
+from genic.datamodules.images import read_image, read_label
+from genic.lightning_modules.codec.errors import ConfigError, DataError, ImageError
 
 logger = logging.getLogger(__name__)
 INDEX = "index.json"

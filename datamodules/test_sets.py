@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from datamodules.files import EvaluationOnly
-from datamodules.images import ImageItem
+from genic.datamodules.files import EvaluationOnly
+from genic.datamodules.images import ImageItem
 
 
 class TestSet(EvaluationOnly):

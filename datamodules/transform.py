@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from datamodules.batch import Sample
+from genic.datamodules.batch import Sample
 
 _SUPPORT = 2.0  # of the bicubic filter, in pixels of the coarser grid
 

@@ -12,8 +12,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from eval.curves import Curve, PerPicture
-from eval.measures import Measure
+from genic.eval.curves import Curve, PerPicture
+from genic.eval.measures import Measure
 
 RESAMPLES = 500
 CONFIDENCE = 0.95

@@ -16,9 +16,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from eval.measures import ms_ssim_db
-from eval.schema import CodecResult, Means, Point
-from lightning_modules.codec.errors import DataError
+from genic.eval.measures import ms_ssim_db
+from genic.eval.schema import CodecResult, Means, Point
+from genic.lightning_modules.codec.errors import DataError
 
 _KEYS = {
     "bpp": "bpp",

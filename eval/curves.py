@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from eval.compressai import from_compressai
-from eval.measures import DISTANCES, MEASURES, Measure
-from eval.schema import CodecResult, Point
-from lightning_modules.codec.errors import DataError
+from genic.eval.compressai import from_compressai
+from genic.eval.measures import DISTANCES, MEASURES, Measure
+from genic.eval.schema import CodecResult, Point
+from genic.lightning_modules.codec.errors import DataError
 
 REFERENCE = Path("reference", "kodak_published.json")
 

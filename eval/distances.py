@@ -17,16 +17,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from datamodules.images import ImageItem
-from eval.measures import DISTANCES
-from lightning_modules.codec.contract import Image
-from lightning_modules.codec.errors import ConfigError, GenicError, ToolError
-from lightning_modules.codec.files import atomic_file
-from losses.perceptual import FrozenFeatures
-from losses.pretrained import SHARED_INPUT, shared_weights
+from genic.datamodules.images import ImageItem
+from genic.eval.measures import DISTANCES
+from genic.lightning_modules.codec.contract import Image
+from genic.lightning_modules.codec.errors import ConfigError, GenicError, ToolError
+from genic.lightning_modules.codec.files import atomic_file
+from genic.losses.perceptual import FrozenFeatures
+from genic.losses.pretrained import SHARED_INPUT, shared_weights
 
 if TYPE_CHECKING:
-    from eval.runner import WorkerPairs
+    from genic.eval.runner import WorkerPairs
 
 PATCH = 256
 INCEPTION = "inception"
@@ -182,7 +182,7 @@ def _inception() -> Callable[[Tensor], Any]:
 
 
 def _features(items: Sequence[ImageItem], name: str, workers: WorkerPairs, store: Path) -> np.ndarray:
-    from eval import worker
+    from genic.eval import worker
 
     paths = [store / "features" / name.replace("/", "-") / f"{item.digest}.npy" for item in items]
 

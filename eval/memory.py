@@ -25,8 +25,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from datamodules.images import write_png
-from eval.provenance import provenance
+from genic.datamodules.images import write_png
+from genic.eval.provenance import provenance
 
 
 class Use(NamedTuple):
@@ -64,9 +64,9 @@ def measure(codec: str, width: int, height: int) -> tuple[Use, Use, int]:
     with tempfile.TemporaryDirectory() as folder:
         picture, out = Path(folder) / "picture.png", Path(folder) / "out"
         write_png(picture, mosaic(width, height))
-        encoding = run("experiments.compress", codec, str(picture), "-o", str(out))
+        encoding = run("genic.experiments.compress", codec, str(picture), "-o", str(out))
         file = out / "picture.gnc"
-        decoding = run("experiments.decompress", str(file), "-o", str(out))
+        decoding = run("genic.experiments.decompress", str(file), "-o", str(out))
         return encoding, decoding, file.stat().st_size
 
 

@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eval.measures import NETWORKS, Metrics, ms_ssim_db
-from lightning_modules.codec.contract import Image, check_image
-from lightning_modules.codec.errors import ConfigError, GenicError, ImageError
-from losses import ssim as similarity
-from losses.perceptual import Lpips
-from losses.pretrained import torchvision_file
+from genic.eval.measures import NETWORKS, Metrics, ms_ssim_db
+from genic.lightning_modules.codec.contract import Image, check_image
+from genic.lightning_modules.codec.errors import ConfigError, GenicError, ImageError
+from genic.losses import ssim as similarity
+from genic.losses.perceptual import Lpips
+from genic.losses.pretrained import torchvision_file
 
 
 def measure(original: Image, decoded: Image, networks: Sequence[str] = ()) -> Metrics:

@@ -10,8 +10,8 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from eval.curves import Curve
-from eval.measures import MEASURES, Measure
+from genic.eval.curves import Curve
+from genic.eval.measures import MEASURES, Measure
 
 # Systems of the papers in strong colours, classical codecs in muted ones, each the same in every figure.
 _COLOURS = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import inspect
 import os
 import platform
 import subprocess
@@ -13,7 +14,7 @@ from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 
-from eval.schema import Provenance
+from genic.eval.schema import Provenance
 
 _PACKAGES = (
     "genic",
@@ -97,9 +98,9 @@ def git_commit() -> str | None:
 @lru_cache(maxsize=32)
 def code_digest(codec: type) -> str:
     """Hash of the code that a codec's files and figures depend on, blind to comments, docstrings and layout."""
-    own = Path(*codec.__module__.split(".")[:-1])
+    own = Path(inspect.getfile(codec)).resolve().parent
     digest = hashlib.sha256()
-    for path in sorted({file for place in (*_CODE, own) for file in _sources(_ROOT / place)}):
+    for path in sorted({file for place in (*(_ROOT / part for part in _CODE), own) for file in _sources(place)}):
         tree = ast.parse(path.read_bytes())
         for node in ast.walk(tree):
             body = getattr(node, "body", None)
@@ -111,7 +112,7 @@ def code_digest(codec: type) -> str:
                 first = body[0]
                 if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
                     del body[0]
-        digest.update(f"{path.relative_to(_ROOT)}\0{ast.dump(tree)}\n".encode())
+        digest.update(f"{path.parent.name}/{path.name}\0{ast.dump(tree)}\n".encode())
     return digest.hexdigest()
 
 

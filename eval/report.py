@@ -18,16 +18,16 @@ from typing import Any, NamedTuple
 
 from PIL import Image as Pillow
 
-from datamodules.images import ImageItem, read_image
-from eval.bjontegaard_delta import CONFIDENCE, RESAMPLES, bd_quality, bd_rate
-from eval.curves import Curve
-from eval.measures import MEASURES, Measure
-from eval.metrics import psnr_rgb
-from eval.plots import line_styles
-from eval.runner import Task
-from eval.schema import CodecResult, ImageResult, Point, to_plain
-from lightning_modules.codec.contract import Image
-from lightning_modules.codec.errors import GenicError
+from genic.datamodules.images import ImageItem, read_image
+from genic.eval.bjontegaard_delta import CONFIDENCE, RESAMPLES, bd_quality, bd_rate
+from genic.eval.curves import Curve
+from genic.eval.measures import MEASURES, Measure
+from genic.eval.metrics import psnr_rgb
+from genic.eval.plots import line_styles
+from genic.eval.runner import Task
+from genic.eval.schema import CodecResult, ImageResult, Point, to_plain
+from genic.lightning_modules.codec.contract import Image
+from genic.lightning_modules.codec.errors import GenicError
 
 # Plotly's names of Matplotlib's markers.
 _SYMBOLS = {
@@ -169,7 +169,7 @@ def html(data: dict[str, Any]) -> str:
 
 
 def _text(name: str) -> str:
-    return resources.files("eval").joinpath(name).read_text(encoding="utf-8")
+    return resources.files("genic.eval").joinpath(name).read_text(encoding="utf-8")
 
 
 def _style(style: dict[str, Any], k: int) -> dict[str, str]:

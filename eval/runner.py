@@ -2,7 +2,7 @@
 
 ::
 
-    from eval.runner import Task, WorkerPairs, measure_files
+    from genic.eval.runner import Task, WorkerPairs, measure_files
 
     tasks = [Task(item, "hevc", quality=30) for item in items]
     tasks += [Task(item, "gdae_sprc", target_bytes=5000, options={"effort": 2}) for item in items]
@@ -44,15 +44,15 @@ from typing import Any
 
 import numpy as np
 
-from datamodules.images import ImageItem, write_png
-from eval import worker
-from eval.provenance import code_digest, gpus, machine, versions
-from eval.schema import SCHEMA, CodecResult, ImageResult, Means, Point, Provenance, from_plain, to_plain
-from lightning_modules.codec.container import NO_WEIGHTS, Container
-from lightning_modules.codec.contract import Codec, Image
-from lightning_modules.codec.errors import ConfigError, GenicError, ToolError
-from lightning_modules.codec.files import write_atomic
-from lightning_modules.registry import open_codec
+from genic.datamodules.images import ImageItem, write_png
+from genic.eval import worker
+from genic.eval.provenance import code_digest, gpus, machine, versions
+from genic.eval.schema import SCHEMA, CodecResult, ImageResult, Means, Point, Provenance, from_plain, to_plain
+from genic.lightning_modules.codec.container import NO_WEIGHTS, Container
+from genic.lightning_modules.codec.contract import Codec, Image
+from genic.lightning_modules.codec.errors import ConfigError, GenicError, ToolError
+from genic.lightning_modules.codec.files import write_atomic
+from genic.lightning_modules.registry import open_codec
 
 
 @dataclass(frozen=True)
@@ -313,7 +313,7 @@ def with_distances(
         codec, items, points: as `evaluate` measured them, with ``save_decoded=saved``.
         measures, backbone, store: see `eval.distances.set_distances`.
     """
-    from eval.distances import set_distances
+    from genic.eval.distances import set_distances
 
     found, refused = [], {}
     for point in points:

@@ -21,9 +21,9 @@ import typing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from eval.measures import ms_ssim_db
-from lightning_modules.codec.errors import DataError
-from lightning_modules.codec.files import write_atomic
+from genic.eval.measures import ms_ssim_db
+from genic.lightning_modules.codec.errors import DataError
+from genic.lightning_modules.codec.files import write_atomic
 
 SCHEMA = 2
 

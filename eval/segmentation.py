@@ -17,10 +17,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics import Accuracy, JaccardIndex
 
-from datamodules import DataConfig, make_datamodule
-from lightning_modules.codec.contract import Image
-from lightning_modules.codec.errors import ConfigError, WeightsError
-from losses.perceptual import FrozenFeatures
+from genic.datamodules import DataConfig, make_datamodule
+from genic.lightning_modules.codec.contract import Image
+from genic.lightning_modules.codec.errors import ConfigError, WeightsError
+from genic.losses.perceptual import FrozenFeatures
 
 KINDS = ("scratch", "pretrained")
 _WIDTHS = (64, 96, 128, 160)  # at strides 4, 8, 16, 32

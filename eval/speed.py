@@ -27,10 +27,10 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from eval import speed_coding
-from eval.provenance import provenance
-from eval.speed_coding import ANCHOR, BASELINES, Times, median
-from lightning_modules.codec.errors import GenicError
+from genic.eval import speed_coding
+from genic.eval.provenance import provenance
+from genic.eval.speed_coding import ANCHOR, BASELINES, Times, median
+from genic.lightning_modules.codec.errors import GenicError
 
 CODECS = ("selective_detail:small", "selective_detail:paper", *BASELINES)
 Figure = tuple[str, Callable[[Times], float | None]]
@@ -107,8 +107,8 @@ def _table(figures: Sequence[Figure], title: str) -> Table:
 
 def training(args: argparse.Namespace, console: Console) -> dict:
     """Measure training steps, print the table, and return what is to be written."""
-    from eval import speed_training
-    from experiments.run import quieten
+    from genic.eval import speed_training
+    from genic.experiments.run import quieten
 
     quieten()
     rows, notes = {}, []

@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from eval.speed_stages import watch
-from lightning_modules.codec.contract import Image
-from lightning_modules.codec.errors import ToolError, WeightsError
-from lightning_modules.codec.weights import as_stored
-from lightning_modules.entropy.coder import SymbolDecoder, SymbolEncoder
-from lightning_modules.entropy.gaussian import build_tables
-from lightning_modules.external.compressai import RANDOM, CompressAi
-from lightning_modules.selective_detail.codec import SelectiveDetailCodec
-from lightning_modules.selective_detail.config import SelectiveDetailModel
-from lightning_modules.selective_detail.system import System
+from genic.eval.speed_stages import watch
+from genic.lightning_modules.codec.contract import Image
+from genic.lightning_modules.codec.errors import ToolError, WeightsError
+from genic.lightning_modules.codec.weights import as_stored
+from genic.lightning_modules.entropy.coder import SymbolDecoder, SymbolEncoder
+from genic.lightning_modules.entropy.gaussian import build_tables
+from genic.lightning_modules.external.compressai import RANDOM, CompressAi
+from genic.lightning_modules.selective_detail.codec import SelectiveDetailCodec
+from genic.lightning_modules.selective_detail.config import SelectiveDetailModel
+from genic.lightning_modules.selective_detail.system import System
 
 QUALITY = 4
 """Of CompressAI's models."""
@@ -124,7 +124,7 @@ def preset_codec(preset: str) -> tuple[SelectiveDetailCodec, bool]:
     try:
         return SelectiveDetailCodec.load(preset), True
     except WeightsError:
-        from experiments.config import load_config
+        from genic.experiments.config import load_config
 
         return random_codec(load_config("selective_detail", [f"preset={preset}"]).model), False
 

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from datamodules.batch import Batch
-from experiments.config import load_config
-from experiments.training.precision import lightning_precision
-from lightning_modules.registry import find_paper
+from genic.datamodules.batch import Batch
+from genic.experiments.config import load_config
+from genic.experiments.training.precision import lightning_precision
+from genic.lightning_modules.registry import find_paper
 
 BASELINE = "mbt2018-mean"
 QUALITY = 4

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from eval.bjontegaard_delta import CONFIDENCE, RESAMPLES, Comparison, bd_quality, bd_rate
-from eval.curves import Curve
-from eval.measures import MEASURES, Measure
-from eval.schema import CodecResult
+from genic.eval.bjontegaard_delta import CONFIDENCE, RESAMPLES, Comparison, bd_quality, bd_rate
+from genic.eval.curves import Curve
+from genic.eval.measures import MEASURES, Measure
+from genic.eval.schema import CodecResult
 
 RATES = (0.1, 0.15, 0.25, 0.5, 0.75, 1.0)
 

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lightning_modules.codec.contract import Codec, Image, bits_per_pixel
-from lightning_modules.registry import open_codec
+from genic.lightning_modules.codec.contract import Codec, Image, bits_per_pixel
+from genic.lightning_modules.registry import open_codec
 
 if TYPE_CHECKING:
-    from eval.measures import Metrics
-    from eval.runner import Picture
+    from genic.eval.measures import Metrics
+    from genic.eval.runner import Picture
 
 _threads = 1
 _warm: dict[str, bytes] = {}
@@ -56,7 +56,7 @@ def decode(data: bytes, codec: str) -> tuple[Image, float]:
 
 def measure(picture: Picture, decoded: Image, networks: Sequence[str]) -> Metrics:
     """Figures of a decoded picture."""
-    from eval import metrics
+    from genic.eval import metrics
 
     _limit_threads()
     return metrics.measure(_original(picture), decoded, networks)
@@ -64,7 +64,7 @@ def measure(picture: Picture, decoded: Image, networks: Sequence[str]) -> Metric
 
 def embed(picture: Picture, backbone: str) -> np.ndarray:
     """Features [patches, d] of a picture, see `eval.distances`."""
-    from eval import distances
+    from genic.eval import distances
 
     _limit_threads()
     return distances.embed(distances.extractor(backbone), [picture.read()])

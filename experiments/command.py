@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from lightning_modules.codec.errors import GenicError
+from genic.lightning_modules.codec.errors import GenicError
 
 Main = Callable[[Sequence[str] | None], int]
 

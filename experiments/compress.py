@@ -18,13 +18,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from datamodules.images import list_images, read_image
-from experiments.command import command, make_parser, print_error
-from lightning_modules.codec.contract import Codec, Image, bits_per_pixel
-from lightning_modules.codec.errors import ConfigError, DataError, GenicError, ImageError, TargetError
-from lightning_modules.codec.files import write_atomic
-from lightning_modules.codec.rate_control import Found, budget, reaching
-from lightning_modules.registry import open_codec
+from genic.datamodules.images import list_images, read_image
+from genic.experiments.command import command, make_parser, print_error
+from genic.lightning_modules.codec.contract import Codec, Image, bits_per_pixel
+from genic.lightning_modules.codec.errors import ConfigError, DataError, GenicError, ImageError, TargetError
+from genic.lightning_modules.codec.files import write_atomic
+from genic.lightning_modules.codec.rate_control import Found, budget, reaching
+from genic.lightning_modules.registry import open_codec
 
 SUFFIX = ".gnc"
 
@@ -107,7 +107,7 @@ def _encode(codec: Codec, image: Image, options: argparse.Namespace) -> Found:
 
 
 def _reaching(codec: Codec, image: Image, options: argparse.Namespace) -> Found:
-    from eval import metrics  # imports torch, which no other option of a classical codec needs
+    from genic.eval import metrics  # imports torch, which no other option of a classical codec needs
 
     if options.psnr is not None:
         return reaching(codec, image, options.psnr, lambda decoded: metrics.psnr_rgb(image, decoded))

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from datamodules.config import DataConfig
-from lightning_modules.codec.errors import ConfigError, did_you_mean, nearest
-from lightning_modules.config import PaperConfig
-from lightning_modules.registry import find_paper
+from genic.datamodules.config import DataConfig
+from genic.lightning_modules.codec.errors import ConfigError, did_you_mean, nearest
+from genic.lightning_modules.config import PaperConfig
+from genic.lightning_modules.registry import find_paper
 
 PRESETS = Path(__file__).resolve().parent / "presets"
 

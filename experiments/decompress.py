@@ -14,13 +14,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from datamodules.images import write_png
-from experiments.command import command, make_parser
-from experiments.compress import add_output, convert, plan
-from lightning_modules.codec.container import Container
-from lightning_modules.codec.contract import Codec
-from lightning_modules.codec.errors import DataError
-from lightning_modules.registry import codec_for
+from genic.datamodules.images import write_png
+from genic.experiments.command import command, make_parser
+from genic.experiments.compress import add_output, convert, plan
+from genic.lightning_modules.codec.container import Container
+from genic.lightning_modules.codec.contract import Codec
+from genic.lightning_modules.codec.errors import DataError
+from genic.lightning_modules.registry import codec_for
 
 
 @command

@@ -18,13 +18,13 @@ from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
-from experiments import evaluate, report
-from experiments.command import command, make_parser
-from experiments.config import load_config
-from experiments.run import Run, quieten, train
-from experiments.training.folder import METRICS
-from experiments.training.loggers import read_metrics
-from lightning_modules.codec.errors import DataError
+from genic.experiments import evaluate, report
+from genic.experiments.command import command, make_parser
+from genic.experiments.config import load_config
+from genic.experiments.run import Run, quieten, train
+from genic.experiments.training.folder import METRICS
+from genic.experiments.training.loggers import read_metrics
+from genic.lightning_modules.codec.errors import DataError
 
 PAPER = "selective_detail"
 # Few points each, over the rates where the learned codec works; `experiments.evaluate` sweeps them all.

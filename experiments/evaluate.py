@@ -32,20 +32,20 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from datamodules import DataConfig, make_datamodule
-from datamodules.images import ImageItem, manifest_hash
-from eval.curves import load_results
-from eval.distances import PATCH, patches
-from eval.distances import unavailable as distances_unavailable
-from eval.measures import DISTANCES, MEASURES, NETWORKS
-from eval.metrics import unavailable
-from eval.provenance import provenance
-from eval.runner import Task, WorkerPairs, codec_result, evaluate, with_distances
-from eval.schema import CodecResult
-from eval.tables import number
-from experiments.command import add_data, add_processes, command, make_parser, print_error
-from lightning_modules.codec.errors import ConfigError, DataError, GenicError, ImageError, TargetError
-from lightning_modules.registry import open_codec
+from genic.datamodules import DataConfig, make_datamodule
+from genic.datamodules.images import ImageItem, manifest_hash
+from genic.eval.curves import load_results
+from genic.eval.distances import PATCH, patches
+from genic.eval.distances import unavailable as distances_unavailable
+from genic.eval.measures import DISTANCES, MEASURES, NETWORKS
+from genic.eval.metrics import unavailable
+from genic.eval.provenance import provenance
+from genic.eval.runner import Task, WorkerPairs, codec_result, evaluate, with_distances
+from genic.eval.schema import CodecResult
+from genic.eval.tables import number
+from genic.experiments.command import add_data, add_processes, command, make_parser, print_error
+from genic.lightning_modules.codec.errors import ConfigError, DataError, GenicError, ImageError, TargetError
+from genic.lightning_modules.registry import open_codec
 
 
 def result_path(folder: Path, codec: str) -> Path:

@@ -19,10 +19,10 @@ from pathlib import Path
 
 from torch import Tensor
 
-from experiments.command import command, make_parser
-from lightning_modules.codec.errors import WeightsError
-from lightning_modules.codec.weights import load_weights, save_weights
-from lightning_modules.registry import find_paper
+from genic.experiments.command import command, make_parser
+from genic.lightning_modules.codec.errors import WeightsError
+from genic.lightning_modules.codec.weights import load_weights, save_weights
+from genic.lightning_modules.registry import find_paper
 
 # Paper -> old name -> present name, of settings of the model that have another name now. (Equal names need no line.)
 RENAMED: dict[str, dict[str, str]] = {

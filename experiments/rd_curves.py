@@ -14,12 +14,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from eval.curves import Curve, curve_of, find_reference, load_reference, load_results, shipped_reference
-from eval.plots import plot
-from eval.schema import CodecResult
-from eval.tables import report
-from experiments.command import command, make_parser
-from lightning_modules.codec.errors import ConfigError, did_you_mean
+from genic.eval.curves import Curve, curve_of, find_reference, load_reference, load_results, shipped_reference
+from genic.eval.plots import plot
+from genic.eval.schema import CodecResult
+from genic.eval.tables import report
+from genic.experiments.command import command, make_parser
+from genic.lightning_modules.codec.errors import ConfigError, did_you_mean
 
 # Of the published curves these are drawn (at first, in a page); the tables have them all.
 DRAWN = (

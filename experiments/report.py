@@ -17,14 +17,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from datamodules.images import ImageItem, manifest_hash
-from eval.curves import find_reference, load_results
-from eval.report import Source, html, page_data, viewer_data
-from experiments.command import add_data, command, make_parser
-from experiments.evaluate import numbers, pictures
-from experiments.rd_curves import DRAWN, gather
-from lightning_modules.codec.errors import ConfigError, DataError
-from lightning_modules.codec.files import write_atomic
+from genic.datamodules.images import ImageItem, manifest_hash
+from genic.eval.curves import find_reference, load_results
+from genic.eval.report import Source, html, page_data, viewer_data
+from genic.experiments.command import add_data, command, make_parser
+from genic.experiments.evaluate import numbers, pictures
+from genic.experiments.rd_curves import DRAWN, gather
+from genic.lightning_modules.codec.errors import ConfigError, DataError
+from genic.lightning_modules.codec.files import write_atomic
 
 PICTURES, RATES, SIDE, MEGABYTES = 4, (0.25, 0.1, 0.5), 768, 30.0
 

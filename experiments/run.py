@@ -27,32 +27,32 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities import rank_zero_only, rank_zero_warn
 
-from datamodules import make_datamodule
-from datamodules.files import EvaluationOnly
-from datamodules.images import manifest_hash
-from eval.provenance import provenance
-from eval.runner import codec_result, evaluate
-from experiments.command import command, make_parser
-from experiments.config import RunConfig, load_config, to_yaml
-from experiments.evaluate import pictures
-from experiments.training.callbacks import FINISHED, Checkpoints, Clock, Meters, Panels
-from experiments.training.checkpoint import (
+from genic.datamodules import make_datamodule
+from genic.datamodules.files import EvaluationOnly
+from genic.datamodules.images import manifest_hash
+from genic.eval.provenance import provenance
+from genic.eval.runner import codec_result, evaluate
+from genic.experiments.command import command, make_parser
+from genic.experiments.config import RunConfig, load_config, to_yaml
+from genic.experiments.evaluate import pictures
+from genic.experiments.training.callbacks import FINISHED, Checkpoints, Clock, Meters, Panels
+from genic.experiments.training.checkpoint import (
     PROCESSES_KEY,
     SafeCheckpointIO,
     batches_of,
     check_same_model,
     read_checkpoint,
 )
-from experiments.training.devices import Placement, choose_devices, cluster_plugins
-from experiments.training.folder import WEIGHTS, choose_folder
-from experiments.training.loggers import JsonlLogger, finish_wandb, log_table, make_wandb_logger
-from experiments.training.precision import lightning_precision
-from experiments.training.progress import ProgressDisplay
-from lightning_modules.base import CompressionModule
-from lightning_modules.codec.errors import ConfigError
-from lightning_modules.codec.weights import find_weights, load_weights
-from lightning_modules.config import PRECISIONS
-from lightning_modules.registry import find_paper, open_codec
+from genic.experiments.training.devices import Placement, choose_devices, cluster_plugins
+from genic.experiments.training.folder import WEIGHTS, choose_folder
+from genic.experiments.training.loggers import JsonlLogger, finish_wandb, log_table, make_wandb_logger
+from genic.experiments.training.precision import lightning_precision
+from genic.experiments.training.progress import ProgressDisplay
+from genic.lightning_modules.base import CompressionModule
+from genic.lightning_modules.codec.errors import ConfigError
+from genic.lightning_modules.codec.weights import find_weights, load_weights
+from genic.lightning_modules.config import PRECISIONS
+from genic.lightning_modules.registry import find_paper, open_codec
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ import importlib
 import sys
 from collections.abc import Callable, Sequence
 
-from experiments.command import command
-from lightning_modules.codec.errors import ConfigError, did_you_mean
+from genic.experiments.command import command
+from genic.lightning_modules.codec.errors import ConfigError, did_you_mean
 
 # Paper -> its parts, modules of the package `experiments.paper_tables.PAPER`, the first by default. Their `main` takes
 # the rest of the command line and returns the exit status.
@@ -48,7 +48,7 @@ def _find(arguments: list[str]) -> tuple[Callable[[Sequence[str]], int], list[st
     part = rest.pop(0) if rest and not rest[0].startswith("-") else parts[0]
     if part not in parts:
         raise ConfigError(f"{paper} has no part {part!r}; {did_you_mean(part, parts)}")
-    return importlib.import_module(f"experiments.paper_tables.{paper}.{part}").main, rest
+    return importlib.import_module(f"genic.experiments.paper_tables.{paper}.{part}").main, rest
 
 
 if __name__ == "__main__":

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from datamodules.batch import Batch
-from lightning_modules.codec.contract import Codec
-from lightning_modules.codec.errors import WeightsError
-from lightning_modules.codec.weights import as_stored
-from lightning_modules.entropy.gaussian import build_tables
+from genic.datamodules.batch import Batch
+from genic.lightning_modules.codec.contract import Codec
+from genic.lightning_modules.codec.errors import WeightsError
+from genic.lightning_modules.codec.weights import as_stored
+from genic.lightning_modules.entropy.gaussian import build_tables
 
 
 class CompressionModule(pl.LightningModule):

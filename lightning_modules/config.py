@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
-from lightning_modules.codec.errors import ConfigError
+from genic.lightning_modules.codec.errors import ConfigError
 
 PRECISIONS = ("auto", "32", "bf16")
 

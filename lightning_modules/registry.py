@@ -15,9 +15,9 @@ import pkgutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lightning_modules.codec.container import Container
-from lightning_modules.codec.contract import Codec
-from lightning_modules.codec.errors import ConfigError, ForeignFileError, did_you_mean
+from genic.lightning_modules.codec.container import Container
+from genic.lightning_modules.codec.contract import Codec
+from genic.lightning_modules.codec.errors import ConfigError, ForeignFileError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -38,15 +38,15 @@ class Paper:
 
     def module_class(self) -> type:
         """Its `lightning_modules.base.CompressionModule`; imported here and not before."""
-        return pkgutil.resolve_name(f"lightning_modules.{self.name}.module:{self.stem}")
+        return pkgutil.resolve_name(f"genic.lightning_modules.{self.name}.module:{self.stem}")
 
     def config_class(self) -> type:
         """Its configuration, in parts ``model``, ``train`` and ``coding``."""
-        return pkgutil.resolve_name(f"lightning_modules.{self.name}.config:{self.stem}Config")
+        return pkgutil.resolve_name(f"genic.lightning_modules.{self.name}.config:{self.stem}Config")
 
     def codecs(self) -> dict[str, tuple[str, str]]:
         """Name -> (id in files, "module:class") of each codec."""
-        module = f"lightning_modules.{self.name}.codec"
+        module = f"genic.lightning_modules.{self.name}.codec"
         named = {self.name: (self.id, f"{self.stem}Codec"), **self.variants}
         return {name: (identifier, f"{module}:{target}") for name, (identifier, target) in named.items()}
 
@@ -65,19 +65,19 @@ PAPERS = {
 
 # name -> (id in files, "module:class").
 CLASSICAL = {
-    "jpeg": ("jpeg", "lightning_modules.classical.jpeg:Jpeg"),
-    "jpeg2000": ("jp2", "lightning_modules.classical.jpeg2000:Jpeg2000"),
-    "webp": ("webp", "lightning_modules.classical.webp:WebP"),
-    "avif": ("avif", "lightning_modules.classical.avif:Avif"),
-    "avif-default": ("avid", "lightning_modules.classical.avif:AvifDefault"),
-    "hevc": ("hevc", "lightning_modules.classical.hevc:Hevc"),
-    "bpg": ("bpg", "lightning_modules.classical.bpg:Bpg"),
-    "jxl": ("jxl", "lightning_modules.classical.jxl:JpegXl"),
-    "kmeans": ("kmn", "lightning_modules.classical.kmeans:KMeans"),
+    "jpeg": ("jpeg", "genic.lightning_modules.classical.jpeg:Jpeg"),
+    "jpeg2000": ("jp2", "genic.lightning_modules.classical.jpeg2000:Jpeg2000"),
+    "webp": ("webp", "genic.lightning_modules.classical.webp:WebP"),
+    "avif": ("avif", "genic.lightning_modules.classical.avif:Avif"),
+    "avif-default": ("avid", "genic.lightning_modules.classical.avif:AvifDefault"),
+    "hevc": ("hevc", "genic.lightning_modules.classical.hevc:Hevc"),
+    "bpg": ("bpg", "genic.lightning_modules.classical.bpg:Bpg"),
+    "jxl": ("jxl", "genic.lightning_modules.classical.jxl:JpegXl"),
+    "kmeans": ("kmn", "genic.lightning_modules.classical.kmeans:KMeans"),
 }
 
 # Networks from elsewhere, always with a checkpoint: name -> (id in files, "module:class" with `load` and `of_file`).
-EXTERNAL = {"compressai": ("cai", "lightning_modules.external.compressai:CompressAi")}
+EXTERNAL = {"compressai": ("cai", "genic.lightning_modules.external.compressai:CompressAi")}
 
 
 def learned() -> dict[str, tuple[str, str]]:

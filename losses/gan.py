@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_modules.codec.errors import ConfigError
+from genic.lightning_modules.codec.errors import ConfigError
 
 Outputs = Tensor | Sequence[Tensor]
 """D's output, or one a scale."""

@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_modules.codec.errors import ConfigError, ToolError, WeightsError
-from losses.pretrained import trunk_features
+from genic.lightning_modules.codec.errors import ConfigError, ToolError, WeightsError
+from genic.losses.pretrained import trunk_features
 
 
 class FrozenFeatures(nn.Module):

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_modules.codec.errors import ConfigError, WeightsError
+from genic.lightning_modules.codec.errors import ConfigError, WeightsError
 
 SHARED_WEIGHTS = "weights/mobilenetv2_100_imagenet.safetensors"
 SHARED_INPUT = {"mean": (0.5,) * 3, "std": (0.5,) * 3, "pad_type": "same"}

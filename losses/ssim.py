@@ -22,8 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_modules.codec.errors import ImageError
-from losses._similarity import gaussian, similarity, smooth
+from genic.lightning_modules.codec.errors import ImageError
+from genic.losses._similarity import gaussian, similarity, smooth
 
 SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 WINDOW, SIGMA = 11, 1.5

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from torch import Tensor
 
-from lightning_modules.entropy.latents import LatentCoder
-from lightning_modules.entropy.range_coder import RangeDecoder
+from genic.lightning_modules.entropy.latents import LatentCoder
+from genic.lightning_modules.entropy.range_coder import RangeDecoder
 
 
 class Decoded:

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from skimage import data
 
-from experiments.config import load_config
-from lightning_modules.registry import find_paper
+from genic.experiments.config import load_config
+from genic.lightning_modules.registry import find_paper
 
 SHARED = Path(os.environ.get("GENIC_DATA", Path(__file__).resolve().parents[2] / "shared"))
 """Pictures and weights that the repository does not hold; not everywhere."""

@@ -20,7 +20,7 @@ import pytorch_lightning as pl
 import torch
 from torch.overrides import TorchFunctionMode
 
-from lightning_modules.base import CompressionModule
+from genic.lightning_modules.base import CompressionModule
 
 COPY, COPIED_AFTER = "copy.ckpt", 2
 
@@ -92,7 +92,7 @@ def hash_of(value: torch.Tensor | float) -> str:
 
 
 if __name__ == "__main__":
-    from experiments.run import main
+    from genic.experiments.run import main
     from tests import toy_experiment
 
     toy_experiment.install() if sys.argv[1] == "toy" else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from lightning_modules.base import CompressionModule
+from genic.lightning_modules.base import CompressionModule
 
 
 class Recorder:

@@ -15,12 +15,12 @@ import pytest
 from PIL import Image as PillowImage
 from sklearn.datasets import load_sample_image
 
-from lightning_modules.classical import ycbcr
-from lightning_modules.classical.jxl import claimed_size
-from lightning_modules.codec.container import Container
-from lightning_modules.codec.contract import bits_per_pixel
-from lightning_modules.codec.errors import BitstreamError, ConfigError, DamagedFileError, ToolError
-from lightning_modules.registry import CLASSICAL, open_codec
+from genic.lightning_modules.classical import ycbcr
+from genic.lightning_modules.classical.jxl import claimed_size
+from genic.lightning_modules.codec.container import Container
+from genic.lightning_modules.codec.contract import bits_per_pixel
+from genic.lightning_modules.codec.errors import BitstreamError, ConfigError, DamagedFileError, ToolError
+from genic.lightning_modules.registry import CLASSICAL, open_codec
 
 NAMES = [name for name in CLASSICAL if name != "bpg"]
 

@@ -14,10 +14,10 @@ import pytest
 import torch
 from sklearn.datasets import load_sample_image
 
-from datamodules.images import write_png
-from experiments import evaluate
-from lightning_modules.codec.container import Container
-from lightning_modules.codec.errors import (
+from genic.datamodules.images import write_png
+from genic.experiments import evaluate
+from genic.lightning_modules.codec.container import Container
+from genic.lightning_modules.codec.errors import (
     BitstreamError,
     ConfigError,
     DamagedFileError,
@@ -25,8 +25,8 @@ from lightning_modules.codec.errors import (
     ToolError,
     WeightsError,
 )
-from lightning_modules.external import compressai
-from lightning_modules.registry import codec_for, open_codec
+from genic.lightning_modules.external import compressai
+from genic.lightning_modules.registry import codec_for, open_codec
 
 warnings.filterwarnings("ignore", module="compressai")
 zoo = pytest.importorskip("compressai.zoo", reason="CompressAI is not installed")

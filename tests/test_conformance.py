@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_modules.codec.container import Container
-from lightning_modules.codec.errors import DamagedFileError
-from lightning_modules.entropy.gaussian import build_tables
-from lightning_modules.entropy.hyperprior import HyperpriorCoder
+from genic.lightning_modules.codec.container import Container
+from genic.lightning_modules.codec.errors import DamagedFileError
+from genic.lightning_modules.entropy.gaussian import build_tables
+from genic.lightning_modules.entropy.hyperprior import HyperpriorCoder
 from tests.conformance.arithmetic import ALL, Arithmetic
 from tests.conformance.paths import FloatCoder, parameters, table_rows
 from tests.conformance.subjects import KODAK, Latents, latents, needs_kodak, pictures, small

@@ -21,8 +21,8 @@ import pytest
 import torch
 from sklearn.datasets import load_sample_image
 
-from experiments.config import load_config
-from lightning_modules.codec.container import (
+from genic.experiments.config import load_config
+from genic.lightning_modules.codec.container import (
     MAX_SIDE,
     SECTIONS,
     VERSION,
@@ -30,8 +30,8 @@ from lightning_modules.codec.container import (
     read_varint,
     write_varint,
 )
-from lightning_modules.codec.contract import Codec, bits_per_pixel, check_image
-from lightning_modules.codec.errors import (
+from genic.lightning_modules.codec.contract import Codec, bits_per_pixel, check_image
+from genic.lightning_modules.codec.errors import (
     BitstreamError,
     ConfigError,
     DamagedFileError,
@@ -42,8 +42,8 @@ from lightning_modules.codec.errors import (
     TargetError,
     WeightsError,
 )
-from lightning_modules.codec.weights import save_weights
-from lightning_modules.registry import CLASSICAL, codec_for, find_paper, learned, open_codec
+from genic.lightning_modules.codec.weights import save_weights
+from genic.lightning_modules.registry import CLASSICAL, codec_for, find_paper, learned, open_codec
 
 SIZES = [(1, 1), (1, 7), (7, 1), (17, 33), (64, 48), (161, 163)]
 OVERHEAD = 32
@@ -71,7 +71,7 @@ def _classical(name: str) -> Callable[[Path], Subject]:
 def _learned(name: str) -> Callable[[Path], Subject]:
     def make(folder: Path) -> Subject:
         torch.manual_seed(0)
-        paper = learned()[name][1].split(".")[1]
+        paper = learned()[name][1].split(".")[2]
         module = find_paper(paper).module_class()(load_config(paper, ["preset=nano"]).paper())
         path = folder / "nano.safetensors"
         save_weights(path, module.export_weights(), module.metadata())

@@ -11,11 +11,11 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import nn
 
-from datamodules import DataConfig, make_datamodule, segmentation
-from datamodules.annotate import annotate, main
-from datamodules.detectors import FACE, TEXT, detail_map, detector_file, find_faces, find_text
-from datamodules.images import read_image, read_label, write_png
-from lightning_modules.codec.errors import ConfigError, ToolError, WeightsError
+from genic.datamodules import DataConfig, make_datamodule, segmentation
+from genic.datamodules.annotate import annotate, main
+from genic.datamodules.detectors import FACE, TEXT, detail_map, detector_file, find_faces, find_text
+from genic.datamodules.images import read_image, read_label, write_png
+from genic.lightning_modules.codec.errors import ConfigError, ToolError, WeightsError
 
 
 def _bundled(name: str) -> np.ndarray:

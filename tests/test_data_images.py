@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datamodules.images import ImageItem, list_images, manifest_hash, read_image, read_label, write_png
-from lightning_modules.codec.errors import DataError, ImageError
+from genic.datamodules.images import ImageItem, list_images, manifest_hash, read_image, read_label, write_png
+from genic.lightning_modules.codec.errors import DataError, ImageError
 
 
 @pytest.fixture

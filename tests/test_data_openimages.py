@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datamodules import DataConfig, make_datamodule, openimages
-from datamodules.annotate import main
-from datamodules.images import read_label, write_png
-from lightning_modules.codec.errors import DataError
+from genic.datamodules import DataConfig, make_datamodule, openimages
+from genic.datamodules.annotate import main
+from genic.datamodules.images import read_label, write_png
+from genic.lightning_modules.codec.errors import DataError
 
 FACE, CAR, WHEEL = "/m/0dzct", "/m/0k4j", "/m/083wq"
 BOX_COLUMNS = (

@@ -13,10 +13,10 @@ import pytest
 import torch
 from PIL import Image
 
-from datamodules import DataConfig, kodak, make_datamodule
-from datamodules.annotate import annotate
-from datamodules.images import write_png
-from lightning_modules.codec.errors import ConfigError, DataError
+from genic.datamodules import DataConfig, kodak, make_datamodule
+from genic.datamodules.annotate import annotate
+from genic.datamodules.images import write_png
+from genic.lightning_modules.codec.errors import ConfigError, DataError
 from tests.helpers import SHARED
 
 needs_shared = pytest.mark.skipif(

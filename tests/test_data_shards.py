@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 import torch
 
-from datamodules import DataConfig, make_datamodule
-from datamodules.batch import Batch
-from datamodules.images import write_png
+from genic.datamodules import DataConfig, make_datamodule
+from genic.datamodules.batch import Batch
+from genic.datamodules.images import write_png
 
 pytest.importorskip("webdataset")
 
-from datamodules.pack import main, pack
-from datamodules.shards import ShardIndex, ShardStream
-from lightning_modules.codec.errors import ConfigError, DataError
+from genic.datamodules.pack import main, pack
+from genic.datamodules.shards import ShardIndex, ShardStream
+from genic.lightning_modules.codec.errors import ConfigError, DataError
 
 PICTURES = 23
 

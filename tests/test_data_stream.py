@@ -12,12 +12,12 @@ import pytest
 import torch
 from PIL import Image
 
-from datamodules import DataConfig, make_datamodule
-from datamodules.batch import Batch, Sample, collate
-from datamodules.images import write_png
-from datamodules.sampler import OnceSampler, StreamSampler
-from datamodules.transform import Window, centre_window, cut, random_window
-from lightning_modules.codec.errors import ConfigError, DataError
+from genic.datamodules import DataConfig, make_datamodule
+from genic.datamodules.batch import Batch, Sample, collate
+from genic.datamodules.images import write_png
+from genic.datamodules.sampler import OnceSampler, StreamSampler
+from genic.datamodules.transform import Window, centre_window, cut, random_window
+from genic.lightning_modules.codec.errors import ConfigError, DataError
 
 
 def _noise(height: int, width: int, seed: int = 0) -> np.ndarray:

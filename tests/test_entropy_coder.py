@@ -7,16 +7,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_modules.codec.errors import DamagedFileError
-from lightning_modules.entropy.coder import (
+from genic.lightning_modules.codec.errors import DamagedFileError
+from genic.lightning_modules.entropy.coder import (
     MAX_SYMBOL,
     EscapeReader,
     GaussianModels,
     SymbolDecoder,
     SymbolEncoder,
 )
-from lightning_modules.entropy.gaussian import build_tables, gaussian_bits
-from lightning_modules.entropy.grid import STEPS
+from genic.lightning_modules.entropy.gaussian import build_tables, gaussian_bits
+from genic.lightning_modules.entropy.grid import STEPS
 
 
 @pytest.fixture(scope="module")

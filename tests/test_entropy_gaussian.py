@@ -7,8 +7,8 @@ import pytest
 import torch
 from scipy.stats import norm
 
-from lightning_modules.entropy.coder import GaussianModels
-from lightning_modules.entropy.gaussian import (
+from genic.lightning_modules.entropy.coder import GaussianModels
+from genic.lightning_modules.entropy.gaussian import (
     FRACTIONS,
     GROUPS,
     QUARTERS,
@@ -19,7 +19,7 @@ from lightning_modules.entropy.gaussian import (
     lower_bound,
     sigma_of,
 )
-from lightning_modules.entropy.grid import STEPS
+from genic.lightning_modules.entropy.grid import STEPS
 
 
 @pytest.fixture(scope="module")

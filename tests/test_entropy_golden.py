@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_modules.codec.container import Container
-from lightning_modules.entropy.coder import EscapeReader, GaussianModels, SymbolDecoder, SymbolEncoder
-from lightning_modules.entropy.gaussian import TOTAL, GaussianTables, build_tables
-from lightning_modules.entropy.grid import STEPS
-from lightning_modules.selective_detail.codec import SelectiveDetailCodec
+from genic.lightning_modules.codec.container import Container
+from genic.lightning_modules.entropy.coder import EscapeReader, GaussianModels, SymbolDecoder, SymbolEncoder
+from genic.lightning_modules.entropy.gaussian import TOTAL, GaussianTables, build_tables
+from genic.lightning_modules.entropy.grid import STEPS
+from genic.lightning_modules.selective_detail.codec import SelectiveDetailCodec
 from tests.conformance.paths import parameters
 from tests.conformance.subjects import Latents
 from tests.golden.make import ARRAYS, FOLDER, golden_codec, golden_tables

@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_modules.codec.container import Container
-from lightning_modules.codec.errors import DamagedFileError, SymbolMismatchError, WeightsError
-from lightning_modules.entropy import latents
-from lightning_modules.entropy.gaussian import build_tables
-from lightning_modules.entropy.grid import STEPS, WEIGHT_BITS, exact_copy
-from lightning_modules.entropy.hyperprior import EntropyEstimator, HyperpriorCoder
+from genic.lightning_modules.codec.container import Container
+from genic.lightning_modules.codec.errors import DamagedFileError, SymbolMismatchError, WeightsError
+from genic.lightning_modules.entropy import latents
+from genic.lightning_modules.entropy.gaussian import build_tables
+from genic.lightning_modules.entropy.grid import STEPS, WEIGHT_BITS, exact_copy
+from genic.lightning_modules.entropy.hyperprior import EntropyEstimator, HyperpriorCoder
 from tests.conformance.paths import FloatCoder, parameters
 from tests.conformance.subjects import NANO, Latents, estimator, random_weights
 

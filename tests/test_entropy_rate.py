@@ -10,12 +10,12 @@ import json
 import pytest
 import torch
 
-from lightning_modules.codec.container import Container
-from lightning_modules.codec.errors import WeightsError
-from lightning_modules.codec.weights import find_weights, load_weights
-from lightning_modules.extreme_semantic.config import ExtremeSemanticModel
-from lightning_modules.extreme_semantic.system import System
-from lightning_modules.registry import learned, open_codec
+from genic.lightning_modules.codec.container import Container
+from genic.lightning_modules.codec.errors import WeightsError
+from genic.lightning_modules.codec.weights import find_weights, load_weights
+from genic.lightning_modules.extreme_semantic.config import ExtremeSemanticModel
+from genic.lightning_modules.extreme_semantic.system import System
+from genic.lightning_modules.registry import learned, open_codec
 from tests.coded import decoded
 from tests.conformance.subjects import Latents, needs_kodak, pictures, small
 from tests.golden.every import OPTIONS

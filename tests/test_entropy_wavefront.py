@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_modules.entropy.context import CausalAttention, CausalLinear, ContextModel
-from lightning_modules.entropy.grid import exact_copy
-from lightning_modules.entropy.wavefront import Wavefront, causal_offsets
+from genic.lightning_modules.entropy.context import CausalAttention, CausalLinear, ContextModel
+from genic.lightning_modules.entropy.grid import exact_copy
+from genic.lightning_modules.entropy.wavefront import Wavefront, causal_offsets
 
 SIZES = [(1, 1, 1), (1, 1, 6), (2, 5, 1), (3, 4, 7), (1, 7, 4)]
 

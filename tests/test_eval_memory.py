@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from eval import memory
+from genic.eval import memory
 
 
 def test_the_mosaic_has_the_size_asked_for() -> None:

@@ -7,8 +7,8 @@ import json
 import pytest
 import torch
 
-from eval import speed
-from eval.speed_stages import watch
+from genic.eval import speed
+from genic.eval.speed_stages import watch
 
 
 class Clock:
@@ -64,7 +64,7 @@ def test_coding_of_a_tiny_picture(tmp_path, capsys) -> None:
 
 def test_training_steps_are_real(tmp_path, monkeypatch) -> None:
     pytest.importorskip("omegaconf")
-    from eval import speed_training
+    from genic.eval import speed_training
 
     assert len(speed_training.ours("nano", 176, 1, 2, bf16=False)) == 2
     monkeypatch.setattr(speed_training, "ours", lambda *_: [0.5, 0.25])

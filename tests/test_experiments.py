@@ -10,15 +10,15 @@ pytest.importorskip("pytorch_lightning")
 
 import torch
 
-from datamodules.images import write_png
-from eval.schema import CodecResult
-from experiments.config import load_config
-from experiments.run import Run, train
-from experiments.training.devices import Placement
-from experiments.training.loggers import read_metrics
-from lightning_modules.codec.container import Container
-from lightning_modules.codec.weights import load_weights, weights_identity
-from lightning_modules.registry import PAPERS, learned, open_codec
+from genic.datamodules.images import write_png
+from genic.eval.schema import CodecResult
+from genic.experiments.config import load_config
+from genic.experiments.run import Run, train
+from genic.experiments.training.devices import Placement
+from genic.experiments.training.loggers import read_metrics
+from genic.lightning_modules.codec.container import Container
+from genic.lightning_modules.codec.weights import load_weights, weights_identity
+from genic.lightning_modules.registry import PAPERS, learned, open_codec
 from tests.helpers import photograph
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -13,26 +13,31 @@ import pytest
 import torch
 from skimage import data
 
-from datamodules.batch import Batch
-from datamodules.images import write_png
-from eval.distances import frechet, kernel_distance, patches
-from eval.segmentation import Segmenter, scores
-from experiments import tables
-from experiments.config import load_config
-from experiments.paper_tables.extreme_semantic.gc import _rate_text
-from experiments.paper_tables.extreme_semantic.scenes import same_quality_rate
-from lightning_modules.codec.container import Container
-from lightning_modules.codec.errors import ConfigError, DamagedFileError, SymbolMismatchError, WeightsError
-from lightning_modules.codec.weights import save_weights
-from lightning_modules.entropy import folded
-from lightning_modules.entropy.coder import EscapeReader
-from lightning_modules.entropy.grid import exact_copy
-from lightning_modules.entropy.latents import LatentCoder, channels_last
-from lightning_modules.entropy.range_coder import TOTAL
-from lightning_modules.extreme_semantic.codec import ExtremeSemanticCodec
-from lightning_modules.extreme_semantic.config import ExtremeSemanticModel, ExtremeSemanticTraining
-from lightning_modules.extreme_semantic.map_coding import CODERS, decode_map, encode_map, map_sizes
-from lightning_modules.extreme_semantic.maps import (
+from genic.datamodules.batch import Batch
+from genic.datamodules.images import write_png
+from genic.eval.distances import frechet, kernel_distance, patches
+from genic.eval.segmentation import Segmenter, scores
+from genic.experiments import tables
+from genic.experiments.config import load_config
+from genic.experiments.paper_tables.extreme_semantic.gc import _rate_text
+from genic.experiments.paper_tables.extreme_semantic.scenes import same_quality_rate
+from genic.lightning_modules.codec.container import Container
+from genic.lightning_modules.codec.errors import (
+    ConfigError,
+    DamagedFileError,
+    SymbolMismatchError,
+    WeightsError,
+)
+from genic.lightning_modules.codec.weights import save_weights
+from genic.lightning_modules.entropy import folded
+from genic.lightning_modules.entropy.coder import EscapeReader
+from genic.lightning_modules.entropy.grid import exact_copy
+from genic.lightning_modules.entropy.latents import LatentCoder, channels_last
+from genic.lightning_modules.entropy.range_coder import TOTAL
+from genic.lightning_modules.extreme_semantic.codec import ExtremeSemanticCodec
+from genic.lightning_modules.extreme_semantic.config import ExtremeSemanticModel, ExtremeSemanticTraining
+from genic.lightning_modules.extreme_semantic.map_coding import CODERS, decode_map, encode_map, map_sizes
+from genic.lightning_modules.extreme_semantic.maps import (
     cells,
     class_numbers,
     heat_of,
@@ -42,12 +47,12 @@ from lightning_modules.extreme_semantic.maps import (
     random_heat,
     wanted_positions,
 )
-from lightning_modules.extreme_semantic.module import masked_mse, open_features
-from lightning_modules.extreme_semantic.networks import Discriminator, Residual
-from lightning_modules.extreme_semantic.networks import scores as d_scores
-from lightning_modules.extreme_semantic.system import Output, System, noise_of
-from lightning_modules.registry import open_codec
-from losses.gan import feature_matching, least_squares_discriminator, least_squares_generator
+from genic.lightning_modules.extreme_semantic.module import masked_mse, open_features
+from genic.lightning_modules.extreme_semantic.networks import Discriminator, Residual
+from genic.lightning_modules.extreme_semantic.networks import scores as d_scores
+from genic.lightning_modules.extreme_semantic.system import Output, System, noise_of
+from genic.lightning_modules.registry import open_codec
+from genic.losses.gan import feature_matching, least_squares_discriminator, least_squares_generator
 from tests import helpers
 from tests.helpers import photograph
 from tests.recorder import Recorder
@@ -323,7 +328,7 @@ class TestMaps:
 
     @pytest.mark.parametrize("coder", CODERS)
     def test_each_coder(self, coder):
-        from lightning_modules.extreme_semantic import map_coding
+        from genic.lightning_modules.extreme_semantic import map_coding
 
         labels = indexed(scene_labels(), 8)
         stream = map_coding._streams(labels, 13)[coder]
@@ -613,7 +618,7 @@ class TestShippedWeights:
             assert bpp < codec.cap(quality) < 0.1
 
     def test_synthesis_saves_half_of_a_street_scene(self):
-        from datamodules.images import read_label
+        from genic.datamodules.images import read_label
 
         codec, image = open_codec("extreme_semantic:small"), _shared("camvid/test/Seq05VD_f00540.png")
         labels = read_label(_root() / "camvid/testannot/Seq05VD_f00540.png")
@@ -692,6 +697,6 @@ def _root() -> Path:
 
 
 def _shared(path: str) -> np.ndarray:
-    from datamodules.images import read_image
+    from genic.datamodules.images import read_image
 
     return read_image(_root() / path)

@@ -15,33 +15,33 @@ import pytest
 import torch
 from skimage import data
 
-from datamodules.batch import Batch
-from eval.runner import Loaded, Task, WorkerPairs
-from experiments import tables
-from experiments.config import load_config
-from experiments.paper_tables.common import within_or_smallest
-from experiments.paper_tables.gan_reversal.table import LIMIT, measured, png_row, square
-from lightning_modules.codec.container import Container
-from lightning_modules.codec.errors import ConfigError, DamagedFileError, WeightsError
-from lightning_modules.codec.weights import save_weights
-from lightning_modules.entropy.gaussian import build_tables, sigma_of
-from lightning_modules.gan_reversal.augment import augment
-from lightning_modules.gan_reversal.codec import GanReversalCodec
-from lightning_modules.gan_reversal.config import (
+from genic.datamodules.batch import Batch
+from genic.eval.runner import Loaded, Task, WorkerPairs
+from genic.experiments import tables
+from genic.experiments.config import load_config
+from genic.experiments.paper_tables.common import within_or_smallest
+from genic.experiments.paper_tables.gan_reversal.table import LIMIT, measured, png_row, square
+from genic.lightning_modules.codec.container import Container
+from genic.lightning_modules.codec.errors import ConfigError, DamagedFileError, WeightsError
+from genic.lightning_modules.codec.weights import save_weights
+from genic.lightning_modules.entropy.gaussian import build_tables, sigma_of
+from genic.lightning_modules.gan_reversal.augment import augment
+from genic.lightning_modules.gan_reversal.codec import GanReversalCodec
+from genic.lightning_modules.gan_reversal.config import (
     GanReversalCoding,
     GanReversalConfig,
     GanReversalModel,
     GanReversalTraining,
 )
-from lightning_modules.gan_reversal.dcgan import DcganGenerator
-from lightning_modules.gan_reversal.inversion import Inversion, anneal, distortion, finest_shift
-from lightning_modules.gan_reversal.module import GanReversal
-from lightning_modules.gan_reversal.networks import Encoder, ResidualGenerator
-from lightning_modules.gan_reversal.parallel import in_parallel
-from lightning_modules.gan_reversal.prior import PriorCoder, bits, shifted, step_of
-from lightning_modules.layers.tiling import tiled, tiles
-from lightning_modules.registry import open_codec
-from losses.ssim import ssim
+from genic.lightning_modules.gan_reversal.dcgan import DcganGenerator
+from genic.lightning_modules.gan_reversal.inversion import Inversion, anneal, distortion, finest_shift
+from genic.lightning_modules.gan_reversal.module import GanReversal
+from genic.lightning_modules.gan_reversal.networks import Encoder, ResidualGenerator
+from genic.lightning_modules.gan_reversal.parallel import in_parallel
+from genic.lightning_modules.gan_reversal.prior import PriorCoder, bits, shifted, step_of
+from genic.lightning_modules.layers.tiling import tiled, tiles
+from genic.lightning_modules.registry import open_codec
+from genic.losses.ssim import ssim
 from tests.golden.make import golden_tables
 from tests.recorder import Recorder
 
@@ -100,7 +100,7 @@ def golden_symbols(latents: int, h: int, w: int) -> torch.Tensor:
 
 def small_tiles(monkeypatch: pytest.MonkeyPatch, side: int) -> None:
     for module in ("layers.tiling", "gan_reversal.system", "gan_reversal.inversion"):
-        monkeypatch.setattr(f"lightning_modules.{module}.TILE", side)
+        monkeypatch.setattr(f"genic.lightning_modules.{module}.TILE", side)
 
 
 def photograph(height: int, width: int, at: int = 60) -> np.ndarray:
@@ -168,7 +168,7 @@ class TestNetworks:
 
     @pytest.mark.parametrize("up", [True, False])
     def test_tiles_give_the_whole_s_result(self, up, monkeypatch):
-        monkeypatch.setattr("lightning_modules.layers.tiling.TILE", 24)
+        monkeypatch.setattr("genic.lightning_modules.layers.tiling.TILE", 24)
         config = nano().config.model
         G, E = ResidualGenerator(config), Encoder(config)
         network, x = (G, torch.randn(1, 4, 7, 11)) if up else (E, torch.rand(1, 3, 56, 88))
@@ -200,7 +200,7 @@ class TestPrior:
 
     @pytest.mark.parametrize("shift", [-40, -3, 0, 40])
     def test_symbols_come_back_and_cost_what_the_prior_says(self, shift, monkeypatch):
-        monkeypatch.setattr("lightning_modules.gan_reversal.prior.STRIP_SYMBOLS", 100)
+        monkeypatch.setattr("genic.lightning_modules.gan_reversal.prior.STRIP_SYMBOLS", 100)
         torch.manual_seed(3)
         index = torch.tensor([5, 20, 35, 50], dtype=torch.int32)
         coder = PriorCoder(index, build_tables())
@@ -546,7 +546,7 @@ class TestCodec:
         assert seconds[0] == 0 and seconds[2] / seconds[1] == steps[9] / steps[5]
         assert codec.seconds(64, 128, effort=5) == 2 * seconds[1]
         assert codec.seconds(64, 64, 2.0, effort=5) == 2 * seconds[1], "with a residual it searches twice"
-        monkeypatch.setattr("lightning_modules.gan_reversal.codec.LONG", 0.1)
+        monkeypatch.setattr("genic.lightning_modules.gan_reversal.codec.LONG", 0.1)
         for count, steps in ((0, 0), (1, 2)):
             codec.encode(photograph(64, 64), steps=steps)
             assert len(caplog.records) == count
@@ -599,7 +599,7 @@ class TestTable:
             pytest.skip("no street scenes: set GENIC_DATA to a folder with camvid/")
         weights = tmp_path / "nano.safetensors"
         save_weights(weights, trained.export_weights(), trained.metadata())
-        monkeypatch.setattr("experiments.paper_tables.gan_reversal.table.SPEED_STEPS", 3)
+        monkeypatch.setattr("genic.experiments.paper_tables.gan_reversal.table.SPEED_STEPS", 3)
         options = ["--limit", "1", "--effort", "1", "--seed", "7", "--efforts", "0,1", "--root", str(root)]
         out = tmp_path / "out"
         assert tables.main(["gan_reversal", "--weights", str(weights), *options, "--out", str(out)]) == 0

@@ -15,34 +15,39 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
-from datamodules.batch import Batch
-from datamodules.images import read_image
-from eval.metrics import psnr_rgb
-from eval.schema import Means
-from experiments import tables
-from experiments.config import load_config
-from experiments.paper_tables.gdae_sprc import ablation, figure, levels, timing
-from lightning_modules.codec.container import Container
-from lightning_modules.codec.errors import ConfigError, DamagedFileError, SymbolMismatchError, WeightsError
-from lightning_modules.codec.weights import save_weights
-from lightning_modules.gdae_sprc.autoencoder_codec import GdaeCodec
-from lightning_modules.gdae_sprc.codec import GdaeSprcCodec
-from lightning_modules.gdae_sprc.grad_cam import GradCam, open_classifier
-from lightning_modules.gdae_sprc.klt_initialisation import stage_bases
-from lightning_modules.gdae_sprc.latents_jpeg_xl import decode_latents, encode_latents
-from lightning_modules.gdae_sprc.module import GdaeSprc
-from lightning_modules.gdae_sprc.rate_allocation import Attempt, Base, Choices, least_cost, least_error
-from lightning_modules.gdae_sprc.residual import (
+from genic.datamodules.batch import Batch
+from genic.datamodules.images import read_image
+from genic.eval.metrics import psnr_rgb
+from genic.eval.schema import Means
+from genic.experiments import tables
+from genic.experiments.config import load_config
+from genic.experiments.paper_tables.gdae_sprc import ablation, figure, levels, timing
+from genic.lightning_modules.codec.container import Container
+from genic.lightning_modules.codec.errors import (
+    ConfigError,
+    DamagedFileError,
+    SymbolMismatchError,
+    WeightsError,
+)
+from genic.lightning_modules.codec.weights import save_weights
+from genic.lightning_modules.gdae_sprc.autoencoder_codec import GdaeCodec
+from genic.lightning_modules.gdae_sprc.codec import GdaeSprcCodec
+from genic.lightning_modules.gdae_sprc.grad_cam import GradCam, open_classifier
+from genic.lightning_modules.gdae_sprc.klt_initialisation import stage_bases
+from genic.lightning_modules.gdae_sprc.latents_jpeg_xl import decode_latents, encode_latents
+from genic.lightning_modules.gdae_sprc.module import GdaeSprc
+from genic.lightning_modules.gdae_sprc.rate_allocation import Attempt, Base, Choices, least_cost, least_error
+from genic.lightning_modules.gdae_sprc.residual import (
     cell_means,
     cell_size,
     decode_residual,
     encode_residual,
     qp_map,
 )
-from lightning_modules.layers.soft_quantiser import SoftToHardQuantiser
-from losses.gan import saturating_generator, softplus_discriminator, softplus_generator
-from losses.pretrained import SHARED_WEIGHTS
-from losses.ssim import ssim
+from genic.lightning_modules.layers.soft_quantiser import SoftToHardQuantiser
+from genic.losses.gan import saturating_generator, softplus_discriminator, softplus_generator
+from genic.losses.pretrained import SHARED_WEIGHTS
+from genic.losses.ssim import ssim
 from tests import helpers
 from tests.helpers import photograph
 from tests.recorder import Recorder
@@ -659,7 +664,7 @@ class TestCommands:
 
 def _pictures(folder: Path):
     """A data set of one small picture, in place of `experiments.evaluate.pictures`."""
-    from datamodules.images import ImageItem, write_png
+    from genic.datamodules.images import ImageItem, write_png
 
     path = folder / "tiny.png"
     write_png(path, photograph(64, 80))

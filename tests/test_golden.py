@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_modules.codec.container import SECTIONS, Container
-from lightning_modules.registry import learned
+from genic.lightning_modules.codec.container import SECTIONS, Container
+from genic.lightning_modules.registry import learned
 from tests.coded import decoded, latent_calls
 from tests.conformance.arithmetic import Arithmetic
 from tests.golden.every import FOLDER, OPTIONS, golden_codec, golden_files, paper_of, procedural

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from datamodules.images import write_png
-from eval import distances
-from eval.distances import frechet, kernel_distance, patches
-from eval.schema import CodecResult
-from experiments import evaluate
-from lightning_modules.codec.errors import ConfigError
+from genic.datamodules.images import write_png
+from genic.eval import distances
+from genic.eval.distances import frechet, kernel_distance, patches
+from genic.eval.schema import CodecResult
+from genic.experiments import evaluate
+from genic.lightning_modules.codec.errors import ConfigError
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_the_command_states_patches_and_refuses_too_few(tmp_path, monkeypatch, c
     (tmp_path / "set").mkdir()
     for k in range(2):
         write_png(tmp_path / "set" / f"{k}.png", rng.integers(0, 255, (64, 64, 3), np.uint8))
-    monkeypatch.setattr("experiments.evaluate.distances_unavailable", lambda name, backbone: None)
+    monkeypatch.setattr("genic.experiments.evaluate.distances_unavailable", lambda name, backbone: None)
 
     def features(items, name, workers, store):  # of a backbone with 3 features, 120 patches a picture
         generator = np.random.default_rng(len(items[0].read().tobytes()))

@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eval import compressai, curves
-from eval.bjontegaard_delta import bd_quality, bd_rate
-from eval.compressai import from_compressai, to_compressai
-from eval.curves import Curve, curve_of, load_reference, load_results, shipped_reference
-from eval.measures import MEASURES, Measure
-from eval.provenance import git_commit, provenance, versions
-from eval.schema import CodecResult, ImageResult, Means, Point
-from eval.tables import number, table
-from experiments import rd_curves
-from lightning_modules.codec.errors import ConfigError, DataError
+from genic.eval import compressai, curves
+from genic.eval.bjontegaard_delta import bd_quality, bd_rate
+from genic.eval.compressai import from_compressai, to_compressai
+from genic.eval.curves import Curve, curve_of, load_reference, load_results, shipped_reference
+from genic.eval.measures import MEASURES, Measure
+from genic.eval.provenance import git_commit, provenance, versions
+from genic.eval.schema import CodecResult, ImageResult, Means, Point
+from genic.eval.tables import number, table
+from genic.experiments import rd_curves
+from genic.lightning_modules.codec.errors import ConfigError, DataError
 
 RATES = (0.1, 0.2, 0.4, 0.8)
 

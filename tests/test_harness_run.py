@@ -13,16 +13,16 @@ import pytest
 from PIL import Image as PillowImage
 from sklearn.datasets import load_sample_image
 
-from datamodules.images import ImageItem, list_images, manifest_hash, read_image
-from eval import metrics, runner
-from eval.metrics import measure
-from eval.runner import Loaded, Task, WorkerPairs, evaluate, measure_files
-from eval.schema import CodecResult, Point
-from experiments import compress, decompress, rd_curves
-from experiments import evaluate as evaluate_command
-from lightning_modules.codec.container import Container
-from lightning_modules.codec.errors import ConfigError, WeightsError
-from lightning_modules.registry import open_codec
+from genic.datamodules.images import ImageItem, list_images, manifest_hash, read_image
+from genic.eval import metrics, runner
+from genic.eval.metrics import measure
+from genic.eval.runner import Loaded, Task, WorkerPairs, evaluate, measure_files
+from genic.eval.schema import CodecResult, Point
+from genic.experiments import compress, decompress, rd_curves
+from genic.experiments import evaluate as evaluate_command
+from genic.lightning_modules.codec.container import Container
+from genic.lightning_modules.codec.errors import ConfigError, WeightsError
+from genic.lightning_modules.registry import open_codec
 
 SIZES = {"a": (170, 161), "b": (48, 64), "c": (33, 180), "d": (90, 71), "e": (1, 5)}
 
@@ -359,7 +359,7 @@ class TestCompressAndDecompress:
 
 def test_the_decoder_of_a_classical_codec_starts_without_torch():
     """A second of start-up for every process, else."""
-    script = "import sys, json, eval.worker; print(json.dumps('torch' in sys.modules))"
+    script = "import sys, json, genic.eval.worker; print(json.dumps('torch' in sys.modules))"
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, timeout=240, cwd=Path(__file__).parent.parent
     )

@@ -8,16 +8,16 @@ import torch
 from skimage import data
 from torch import Tensor, nn
 
-from datamodules.batch import Batch
-from experiments.config import load_config
-from lightning_modules.entropy.context import CausalLinear
-from lightning_modules.entropy.grid import exact_copy
-from lightning_modules.entropy.layers import GridConv3x3, GridDeconv5x5, GridLinear
-from lightning_modules.hyperprior.config import HyperpriorConfig
-from lightning_modules.hyperprior.module import Hyperprior
-from lightning_modules.hyperprior.system import System
-from lightning_modules.layers.gdn import GDN
-from losses.ssim import ms_ssim
+from genic.datamodules.batch import Batch
+from genic.experiments.config import load_config
+from genic.lightning_modules.entropy.context import CausalLinear
+from genic.lightning_modules.entropy.grid import exact_copy
+from genic.lightning_modules.entropy.layers import GridConv3x3, GridDeconv5x5, GridLinear
+from genic.lightning_modules.hyperprior.config import HyperpriorConfig
+from genic.lightning_modules.hyperprior.module import Hyperprior
+from genic.lightning_modules.hyperprior.system import System
+from genic.lightning_modules.layers.gdn import GDN
+from genic.losses.ssim import ms_ssim
 from tests.recorder import Recorder
 
 # Minnen, Ballé, Toderici 2018, table 1: kind, kernel side, input and output channels, stride.

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_modules.codec.errors import ConfigError
-from losses import gan
+from genic.lightning_modules.codec.errors import ConfigError
+from genic.losses import gan
 
 
 def log1pexp(x: float) -> float:

@@ -14,11 +14,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from datamodules.images import read_image
-from lightning_modules.codec.errors import ConfigError, WeightsError
-from losses import pretrained
-from losses.perceptual import FrozenFeatures, Lpips, content_loss, feature_distance, style_loss
-from losses.pretrained import trunk_features
+from genic.datamodules.images import read_image
+from genic.lightning_modules.codec.errors import ConfigError, WeightsError
+from genic.losses import pretrained
+from genic.losses.perceptual import FrozenFeatures, Lpips, content_loss, feature_distance, style_loss
+from genic.losses.pretrained import trunk_features
 
 SHARED = Path(os.environ.get("GENIC_DATA", Path(__file__).parents[2] / "shared"))
 CLASSIFIER = SHARED / "weights" / "mobilenetv2_100_imagenet.safetensors"

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from losses.rate import LIKELIHOOD_FLOOR, estimated_bits, estimated_bpp
+from genic.losses.rate import LIKELIHOOD_FLOOR, estimated_bits, estimated_bpp
 
 
 def test_by_hand() -> None:

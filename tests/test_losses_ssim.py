@@ -13,9 +13,9 @@ from torchmetrics.functional.image import (
     structural_similarity_index_measure,
 )
 
-from lightning_modules.codec.errors import ImageError
-from losses._similarity import gaussian, similarity, smooth
-from losses.ssim import (
+from genic.lightning_modules.codec.errors import ImageError
+from genic.losses._similarity import gaussian, similarity, smooth
+from genic.losses.ssim import (
     FLOOR,
     MIN_SIDE,
     _floored_log,

@@ -11,9 +11,9 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torchmetrics.functional.image import peak_signal_noise_ratio as torchmetrics_psnr
 
-from eval.measures import Metrics, ms_ssim_db
-from eval.metrics import measure, psnr_rgb
-from lightning_modules.codec.errors import ImageError
+from genic.eval.measures import Metrics, ms_ssim_db
+from genic.eval.metrics import measure, psnr_rgb
+from genic.lightning_modules.codec.errors import ImageError
 
 
 def pair(height: int, width: int, noise: float = 12) -> tuple[np.ndarray, np.ndarray]:

@@ -4,11 +4,11 @@ import pytest
 
 pytest.importorskip("omegaconf")
 
-from experiments.config import load_config
-from experiments.run import train
-from experiments.training.devices import Placement
-from lightning_modules.codec.errors import ConfigError
-from lightning_modules.registry import PAPERS
+from genic.experiments.config import load_config
+from genic.experiments.run import train
+from genic.experiments.training.devices import Placement
+from genic.lightning_modules.codec.errors import ConfigError
+from genic.lightning_modules.registry import PAPERS
 
 # Paper -> (settings, the field that the error names).
 WRONG = {

@@ -13,34 +13,34 @@ import torch
 from skimage import data
 from torch import nn
 
-from datamodules.batch import Batch
-from datamodules.images import read_image, write_png
-from eval.metrics import measure
-from experiments import tables
-from experiments.config import load_config
-from lightning_modules.codec.container import Container
-from lightning_modules.codec.errors import ConfigError, DamagedFileError, TargetError, WeightsError
-from lightning_modules.codec.random_words import random_normal
-from lightning_modules.codec.weights import save_weights
-from lightning_modules.entropy.coder import GaussianModels
-from lightning_modules.entropy.gaussian import build_tables
-from lightning_modules.ppgn_inpainting import masks
-from lightning_modules.ppgn_inpainting.assistants import boundary_loss, edge_loss, laplacian_of_gaussian
-from lightning_modules.ppgn_inpainting.config import (
+from genic.datamodules.batch import Batch
+from genic.datamodules.images import read_image, write_png
+from genic.eval.metrics import measure
+from genic.experiments import tables
+from genic.experiments.config import load_config
+from genic.lightning_modules.codec.container import Container
+from genic.lightning_modules.codec.errors import ConfigError, DamagedFileError, TargetError, WeightsError
+from genic.lightning_modules.codec.random_words import random_normal
+from genic.lightning_modules.codec.weights import save_weights
+from genic.lightning_modules.entropy.coder import GaussianModels
+from genic.lightning_modules.entropy.gaussian import build_tables
+from genic.lightning_modules.ppgn_inpainting import masks
+from genic.lightning_modules.ppgn_inpainting.assistants import boundary_loss, edge_loss, laplacian_of_gaussian
+from genic.lightning_modules.ppgn_inpainting.config import (
     PpgnInpaintingConfig,
     PpgnInpaintingModel,
     PpgnInpaintingTraining,
 )
-from lightning_modules.ppgn_inpainting.module import PpgnInpainting
-from lightning_modules.ppgn_inpainting.networks import Encoder, Features, FeedForward, Generator
-from lightning_modules.ppgn_inpainting.pixel_coding import (
+from genic.lightning_modules.ppgn_inpainting.module import PpgnInpainting
+from genic.lightning_modules.ppgn_inpainting.networks import Encoder, Features, FeedForward, Generator
+from genic.lightning_modules.ppgn_inpainting.pixel_coding import (
     Av1Layer,
     decode_pixels,
     encode_pixels,
     quantised_pixels,
 )
-from lightning_modules.ppgn_inpainting.sampling import Sampler
-from lightning_modules.ppgn_inpainting.schemes import (
+from genic.lightning_modules.ppgn_inpainting.sampling import Sampler
+from genic.lightning_modules.ppgn_inpainting.schemes import (
     SCALES,
     SCHEMES,
     Blocks,
@@ -53,10 +53,10 @@ from lightning_modules.ppgn_inpainting.schemes import (
     Thumbnail,
     scheme_of,
 )
-from lightning_modules.ppgn_inpainting.system import from_pixels, in_tiles, smooth_fill
-from lightning_modules.registry import open_codec
-from losses.gan import softplus_discriminator, softplus_generator
-from losses.ssim import ssim
+from genic.lightning_modules.ppgn_inpainting.system import from_pixels, in_tiles, smooth_fill
+from genic.lightning_modules.registry import open_codec
+from genic.losses.gan import softplus_discriminator, softplus_generator
+from genic.losses.ssim import ssim
 
 
 def photograph(height: int = 72, width: int = 88) -> np.ndarray:

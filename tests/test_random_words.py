@@ -7,9 +7,14 @@ import zlib
 import numpy as np
 import pytest
 
-from lightning_modules.codec.random_words import random_bytes, random_choice, random_normal, random_words
-from lightning_modules.extreme_semantic.system import noise_of
-from lightning_modules.ppgn_inpainting import masks
+from genic.lightning_modules.codec.random_words import (
+    random_bytes,
+    random_choice,
+    random_normal,
+    random_words,
+)
+from genic.lightning_modules.extreme_semantic.system import noise_of
+from genic.lightning_modules.ppgn_inpainting import masks
 
 # The first words of the published generator from state 0 (prng.di.unimi.it/splitmix64.c).
 PUBLISHED = [

@@ -14,12 +14,12 @@ pytest.importorskip("pytorch_lightning")
 import pytorch_lightning as pl
 import torch
 
-from experiments.config import load_config
-from experiments.run import train
-from experiments.training.checkpoint import read_checkpoint
-from experiments.training.devices import Placement
-from experiments.training.loggers import read_metrics
-from lightning_modules.registry import PAPERS, find_paper
+from genic.experiments.config import load_config
+from genic.experiments.run import train
+from genic.experiments.training.checkpoint import read_checkpoint
+from genic.experiments.training.devices import Placement
+from genic.experiments.training.loggers import read_metrics
+from genic.lightning_modules.registry import PAPERS, find_paper
 from tests.ranks import COPIED_AFTER, COPY, install
 from tests.toy_fixtures import register
 

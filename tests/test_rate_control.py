@@ -10,15 +10,22 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_sample_image
 
-from datamodules.images import write_png
-from eval.metrics import measure
-from eval.schema import CodecResult
-from experiments import compress, evaluate
-from lightning_modules.codec.container import Container
-from lightning_modules.codec.contract import Codec, bits_per_pixel
-from lightning_modules.codec.errors import ConfigError, TargetError
-from lightning_modules.codec.rate_control import budget, eighths, geometric, last_within, reaching, whole
-from lightning_modules.registry import open_codec
+from genic.datamodules.images import write_png
+from genic.eval.metrics import measure
+from genic.eval.schema import CodecResult
+from genic.experiments import compress, evaluate
+from genic.lightning_modules.codec.container import Container
+from genic.lightning_modules.codec.contract import Codec, bits_per_pixel
+from genic.lightning_modules.codec.errors import ConfigError, TargetError
+from genic.lightning_modules.codec.rate_control import (
+    budget,
+    eighths,
+    geometric,
+    last_within,
+    reaching,
+    whole,
+)
+from genic.lightning_modules.registry import open_codec
 
 
 class Sized(Codec):

@@ -15,15 +15,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datamodules.images import ImageItem, read_image, write_png
-from eval.curves import curve_of
-from eval.metrics import measure
-from eval.report import Source, html, page_data, viewer_data
-from eval.runner import Task
-from eval.schema import CodecResult, ImageResult, Means, Point
-from experiments import report
-from lightning_modules.codec.container import Container
-from lightning_modules.registry import open_codec
+from genic.datamodules.images import ImageItem, read_image, write_png
+from genic.eval.curves import curve_of
+from genic.eval.metrics import measure
+from genic.eval.report import Source, html, page_data, viewer_data
+from genic.eval.runner import Task
+from genic.eval.schema import CodecResult, ImageResult, Means, Point
+from genic.experiments import report
+from genic.lightning_modules.codec.container import Container
+from genic.lightning_modules.registry import open_codec
 from tests.helpers import photograph
 
 HEIGHT, WIDTH = 176, 192

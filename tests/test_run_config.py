@@ -9,12 +9,12 @@ pytest.importorskip("pytorch_lightning")
 
 import torch
 
-from experiments import config
-from experiments.config import load_config, to_yaml
-from experiments.training.devices import choose_devices
-from experiments.training.folder import choose_folder
-from lightning_modules.codec.errors import ConfigError
-from lightning_modules.registry import PAPERS
+from genic.experiments import config
+from genic.experiments.config import load_config, to_yaml
+from genic.experiments.training.devices import choose_devices
+from genic.experiments.training.folder import choose_folder
+from genic.lightning_modules.codec.errors import ConfigError
+from genic.lightning_modules.registry import PAPERS
 
 PAPER = "selective_detail"
 PRESETS = [(name, path.stem) for name in PAPERS for path in sorted((config.PRESETS / name).glob("*.yaml"))]

@@ -14,11 +14,11 @@ pytest.importorskip("pytorch_lightning")
 
 import torch
 
-from experiments.config import load_config
-from experiments.run import train
-from experiments.training.checkpoint import read_checkpoint
-from experiments.training.loggers import read_metrics
-from lightning_modules.codec.errors import ConfigError, WeightsError
+from genic.experiments.config import load_config
+from genic.experiments.run import train
+from genic.experiments.training.checkpoint import read_checkpoint
+from genic.experiments.training.loggers import read_metrics
+from genic.lightning_modules.codec.errors import ConfigError, WeightsError
 from tests.toy_experiment import Toy
 from tests.toy_fixtures import run_toy
 

@@ -13,12 +13,12 @@ pytest.importorskip("pytorch_lightning")
 import torch
 from PIL import Image
 
-from experiments.run import main
-from experiments.training.checkpoint import PROCESSES_KEY, read_checkpoint
-from experiments.training.loggers import read_metrics
-from experiments.training.precision import lightning_precision
-from lightning_modules.codec.errors import WeightsError
-from lightning_modules.codec.weights import load_weights, save_weights
+from genic.experiments.run import main
+from genic.experiments.training.checkpoint import PROCESSES_KEY, read_checkpoint
+from genic.experiments.training.loggers import read_metrics
+from genic.experiments.training.precision import lightning_precision
+from genic.lightning_modules.codec.errors import WeightsError
+from genic.lightning_modules.codec.weights import load_weights, save_weights
 from tests.toy_fixtures import run_toy
 
 pytestmark = pytest.mark.usefixtures("toy")

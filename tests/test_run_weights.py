@@ -8,11 +8,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from experiments.migrate import migrate
-from lightning_modules.codec import weights
-from lightning_modules.codec.errors import WeightsError
-from lightning_modules.codec.weights import find_weights, load_weights, save_weights, weights_identity
-from lightning_modules.registry import open_codec
+from genic.experiments.migrate import migrate
+from genic.lightning_modules.codec import weights
+from genic.lightning_modules.codec.errors import WeightsError
+from genic.lightning_modules.codec.weights import find_weights, load_weights, save_weights, weights_identity
+from genic.lightning_modules.registry import open_codec
 
 METADATA = {"paper": "selective_detail", "config": json.dumps({"width": 4, "rates": [0.1, 0.2]})}
 

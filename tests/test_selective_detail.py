@@ -10,18 +10,18 @@ import torch
 from skimage import data
 from torch import nn
 
-from datamodules.batch import Batch
-from experiments.config import load_config
-from lightning_modules.codec.container import Container
-from lightning_modules.codec.errors import ConfigError, WeightsError
-from lightning_modules.layers import taef
-from lightning_modules.layers.attention_blocks import ResidualGroup
-from lightning_modules.selective_detail.codec import SelectiveDetailCodec
-from lightning_modules.selective_detail.networks import Discriminator, start_as_klt
-from lightning_modules.selective_detail.system import System
-from losses.gan import softplus_discriminator, softplus_generator
-from losses.pretrained import load_taef, shared_file
-from losses.ssim import ms_ssim, weighted_ms_ssim
+from genic.datamodules.batch import Batch
+from genic.experiments.config import load_config
+from genic.lightning_modules.codec.container import Container
+from genic.lightning_modules.codec.errors import ConfigError, WeightsError
+from genic.lightning_modules.layers import taef
+from genic.lightning_modules.layers.attention_blocks import ResidualGroup
+from genic.lightning_modules.selective_detail.codec import SelectiveDetailCodec
+from genic.lightning_modules.selective_detail.networks import Discriminator, start_as_klt
+from genic.lightning_modules.selective_detail.system import System
+from genic.losses.gan import softplus_discriminator, softplus_generator
+from genic.losses.pretrained import load_taef, shared_file
+from genic.losses.ssim import ms_ssim, weighted_ms_ssim
 from tests import helpers
 from tests.recorder import Recorder
 

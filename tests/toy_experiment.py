@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from experiments import config
-from lightning_modules.base import CompressionModule
-from lightning_modules.config import CodingConfig, PaperConfig, TrainConfig
-from lightning_modules.registry import PAPERS, Paper
+from genic.experiments import config
+from genic.lightning_modules.base import CompressionModule
+from genic.lightning_modules.config import CodingConfig, PaperConfig, TrainConfig
+from genic.lightning_modules.registry import PAPERS, Paper
 
 
 @dataclass
@@ -115,7 +115,7 @@ def install() -> None:
 
 
 if __name__ == "__main__":
-    from experiments.run import main
+    from genic.experiments.run import main
 
     install()
     sys.exit(main())

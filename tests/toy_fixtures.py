@@ -23,9 +23,9 @@ def whole(tmp_path_factory):
 
 def run_toy(out: Path, *settings: str, **options):
     """Train the toy in this process."""
-    from experiments.config import load_config
-    from experiments.run import train
-    from experiments.training.devices import Placement
+    from genic.experiments.config import load_config
+    from genic.experiments.run import train
+    from genic.experiments.training.devices import Placement
 
     config = load_config("toy", ["preset=nano", *settings])
     return train(config, out=out, placement=Placement("cpu", 1), **options)
@@ -33,8 +33,8 @@ def run_toy(out: Path, *settings: str, **options):
 
 def register(patch: pytest.MonkeyPatch) -> None:
     """Make the toy an experiment until the patch is undone."""
-    from experiments import config
-    from lightning_modules import registry
+    from genic.experiments import config
+    from genic.lightning_modules import registry
     from tests import toy_experiment
 
     patch.setattr(config, "PRESETS", config.PRESETS)  # restored after the test, as is the registry

@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eval.provenance import provenance
-from eval.runner import Task, WorkerPairs, measure_files
-from experiments.command import add_data, add_processes, make_parser
-from lightning_modules.codec.errors import ConfigError, GenicError, TargetError
-from lightning_modules.codec.files import atomic_file, write_atomic
+from genic.eval.provenance import provenance
+from genic.eval.runner import Task, WorkerPairs, measure_files
+from genic.experiments.command import add_data, add_processes, make_parser
+from genic.lightning_modules.codec.errors import ConfigError, GenicError, TargetError
+from genic.lightning_modules.codec.files import atomic_file, write_atomic
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -15,14 +15,14 @@ import torch
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
-from datamodules.batch import Batch
-from experiments.training.checkpoint import CONFIG_KEY, PROCESSES_KEY
-from experiments.training.folder import CHECKPOINT, CONFIG, WEIGHTS
-from experiments.training.panels import picture_grid
-from lightning_modules.base import CompressionModule
-from lightning_modules.codec.files import atomic_file
-from lightning_modules.codec.weights import save_weights
-from lightning_modules.config import TrainConfig
+from genic.datamodules.batch import Batch
+from genic.experiments.training.checkpoint import CONFIG_KEY, PROCESSES_KEY
+from genic.experiments.training.folder import CHECKPOINT, CONFIG, WEIGHTS
+from genic.experiments.training.panels import picture_grid
+from genic.lightning_modules.base import CompressionModule
+from genic.lightning_modules.codec.files import atomic_file
+from genic.lightning_modules.codec.weights import save_weights
+from genic.lightning_modules.config import TrainConfig
 
 FINISHED, OUT_OF_TIME = "finished", "out of time"
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)

@@ -10,8 +10,8 @@ import torch
 import yaml
 from pytorch_lightning.plugins.io import CheckpointIO
 
-from lightning_modules.codec.errors import ConfigError, WeightsError
-from lightning_modules.codec.files import atomic_file
+from genic.lightning_modules.codec.errors import ConfigError, WeightsError
+from genic.lightning_modules.codec.files import atomic_file
 
 CONFIG_KEY, PROCESSES_KEY = "genic_config", "genic_processes"
 

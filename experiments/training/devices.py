@@ -13,8 +13,8 @@ from pytorch_lightning.plugins.environments import (
     TorchElasticEnvironment,
 )
 
-from experiments.training.strategy import NetworksDDPStrategy
-from lightning_modules.codec.errors import ConfigError
+from genic.experiments.training.strategy import NetworksDDPStrategy
+from genic.lightning_modules.codec.errors import ConfigError
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from lightning_modules.codec.errors import WeightsError
+from genic.lightning_modules.codec.errors import WeightsError
 
 CHECKPOINT = "last.ckpt"
 WEIGHTS = "last.safetensors"

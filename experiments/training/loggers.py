@@ -17,10 +17,10 @@ from typing import Any
 from pytorch_lightning.loggers import Logger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
-from eval.schema import CodecResult, Means
-from experiments.training.folder import METRICS
-from lightning_modules.codec.errors import ToolError
-from lightning_modules.codec.files import atomic_file
+from genic.eval.schema import CodecResult, Means
+from genic.experiments.training.folder import METRICS
+from genic.lightning_modules.codec.errors import ToolError
+from genic.lightning_modules.codec.files import atomic_file
 
 PROJECT = "genic"
 

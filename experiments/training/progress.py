@@ -9,8 +9,8 @@ import pytorch_lightning as pl
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from experiments.training.callbacks import Meters, due
-from lightning_modules.base import CompressionModule
+from genic.experiments.training.callbacks import Meters, due
+from genic.lightning_modules.base import CompressionModule
 
 
 class ProgressDisplay(pl.Callback):

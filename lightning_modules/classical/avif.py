@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from lightning_modules.classical import ycbcr
-from lightning_modules.classical.base import ClassicalCodec, Image, pillow_decode, pillow_encode
-from lightning_modules.classical.ffmpeg import decode_planes
-from lightning_modules.codec.errors import ToolError
-from lightning_modules.codec.rate_control import whole
+from genic.lightning_modules.classical import ycbcr
+from genic.lightning_modules.classical.base import ClassicalCodec, Image, pillow_decode, pillow_encode
+from genic.lightning_modules.classical.ffmpeg import decode_planes
+from genic.lightning_modules.codec.errors import ToolError
+from genic.lightning_modules.codec.rate_control import whole
 
 
 class Avif(ClassicalCodec):

@@ -7,9 +7,9 @@ import io
 import numpy as np
 from PIL import Image as PillowImage
 
-from lightning_modules.codec.container import Container
-from lightning_modules.codec.contract import Codec, Image
-from lightning_modules.codec.errors import DamagedFileError
+from genic.lightning_modules.codec.container import Container
+from genic.lightning_modules.codec.contract import Codec, Image
+from genic.lightning_modules.codec.errors import DamagedFileError
 
 
 class ClassicalCodec(Codec):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import av
 import numpy as np
 
-from lightning_modules.codec.errors import DamagedFileError, ToolError
+from genic.lightning_modules.codec.errors import DamagedFileError, ToolError
 
 _FORMAT = "yuv444p"
 _SLACK = 256  # pixels a side by which FFmpeg may round a frame up

@@ -6,10 +6,10 @@ import math
 
 import numpy as np
 
-from lightning_modules.classical import ycbcr
-from lightning_modules.classical.base import ClassicalCodec, Image
-from lightning_modules.classical.ffmpeg import decode_planes, encode_planes
-from lightning_modules.codec.rate_control import whole
+from genic.lightning_modules.classical import ycbcr
+from genic.lightning_modules.classical.base import ClassicalCodec, Image
+from genic.lightning_modules.classical.ffmpeg import decode_planes, encode_planes
+from genic.lightning_modules.codec.rate_control import whole
 
 _BLOCK = 8  # x265's smallest coding unit
 _LEAST = 16  # the smallest side it takes

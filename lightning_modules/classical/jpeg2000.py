@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from lightning_modules.classical.base import ClassicalCodec, Image, pillow_decode, pillow_encode
-from lightning_modules.codec.rate_control import geometric
+from genic.lightning_modules.classical.base import ClassicalCodec, Image, pillow_decode, pillow_encode
+from genic.lightning_modules.codec.rate_control import geometric
 
 _COM = b"\xff\x64"
 _START_OF_TILE = b"\xff\x90"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import imagecodecs
 import numpy as np
 
-from lightning_modules.classical.base import ClassicalCodec, Image, check_size
-from lightning_modules.codec.errors import DamagedFileError
-from lightning_modules.codec.rate_control import geometric
+from genic.lightning_modules.classical.base import ClassicalCodec, Image, check_size
+from genic.lightning_modules.codec.errors import DamagedFileError
+from genic.lightning_modules.codec.rate_control import geometric
 
 _RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
 

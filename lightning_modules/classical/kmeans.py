@@ -7,11 +7,11 @@ import numpy as np
 from sklearn.cluster import KMeans as ScikitKMeans
 from threadpoolctl import threadpool_limits
 
-from lightning_modules.classical.base import ClassicalCodec, Image, check_size
-from lightning_modules.classical.jxl import claimed_size
-from lightning_modules.codec.container import Container
-from lightning_modules.codec.errors import DamagedFileError
-from lightning_modules.codec.rate_control import whole
+from genic.lightning_modules.classical.base import ClassicalCodec, Image, check_size
+from genic.lightning_modules.classical.jxl import claimed_size
+from genic.lightning_modules.codec.container import Container
+from genic.lightning_modules.codec.errors import DamagedFileError
+from genic.lightning_modules.codec.rate_control import whole
 
 _SAMPLES = 65536
 _STRIP = 256  # rows at a time, to bound the memory

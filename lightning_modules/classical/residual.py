@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lightning_modules.codec.contract import Image
+from genic.lightning_modules.codec.contract import Image
 
 MIDDLE = 128
 """Stands for no difference."""

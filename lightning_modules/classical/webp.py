@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import struct
 
-from lightning_modules.classical.base import ClassicalCodec, Image, check_size, pillow_decode, pillow_encode
-from lightning_modules.codec.errors import DamagedFileError
-from lightning_modules.codec.rate_control import eighths
+from genic.lightning_modules.classical.base import (
+    ClassicalCodec,
+    Image,
+    check_size,
+    pillow_decode,
+    pillow_encode,
+)
+from genic.lightning_modules.codec.errors import DamagedFileError
+from genic.lightning_modules.codec.rate_control import eighths
 
 
 class WebP(ClassicalCodec):

@@ -20,7 +20,7 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass, field
 
-from lightning_modules.codec.errors import DamagedFileError, ForeignFileError, NewerFormatError
+from genic.lightning_modules.codec.errors import DamagedFileError, ForeignFileError, NewerFormatError
 
 MAGIC = b"gnc"
 VERSION = 1

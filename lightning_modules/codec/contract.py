@@ -16,9 +16,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from lightning_modules.codec import rate_control
-from lightning_modules.codec.container import MAX_SIDE, NO_WEIGHTS, Container
-from lightning_modules.codec.errors import (
+from genic.lightning_modules.codec import rate_control
+from genic.lightning_modules.codec.container import MAX_SIDE, NO_WEIGHTS, Container
+from genic.lightning_modules.codec.errors import (
     ConfigError,
     DamagedFileError,
     ForeignFileError,

@@ -13,14 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lightning_modules.codec.container import Container
-from lightning_modules.codec.contract import Codec, Image
-from lightning_modules.codec.errors import ConfigError, WeightsError
-from lightning_modules.codec.rate_control import Found, budget, eighths, geometric
-from lightning_modules.codec.weights import find_weights, load_weights, weights_identity
-from lightning_modules.entropy.gaussian import GaussianTables
-from lightning_modules.entropy.hyperprior import HyperpriorCoder
-from lightning_modules.layers.rounding import symbols
+from genic.lightning_modules.codec.container import Container
+from genic.lightning_modules.codec.contract import Codec, Image
+from genic.lightning_modules.codec.errors import ConfigError, WeightsError
+from genic.lightning_modules.codec.rate_control import Found, budget, eighths, geometric
+from genic.lightning_modules.codec.weights import find_weights, load_weights, weights_identity
+from genic.lightning_modules.entropy.gaussian import GaussianTables
+from genic.lightning_modules.entropy.hyperprior import HyperpriorCoder
+from genic.lightning_modules.layers.rounding import symbols
 
 
 class LearnedCodec(Codec):

@@ -11,10 +11,10 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from lightning_modules.codec.errors import ConfigError, TargetError
+from genic.lightning_modules.codec.errors import ConfigError, TargetError
 
 if TYPE_CHECKING:
-    from lightning_modules.codec.contract import Codec, Image
+    from genic.lightning_modules.codec.contract import Codec, Image
 
 _NEAR_BYTES = 0.01  # of the budget unused, as a logarithm: near enough
 _NEAR_DB = 0.02

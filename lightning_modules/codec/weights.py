@@ -20,8 +20,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from lightning_modules.codec.errors import WeightsError
-from lightning_modules.codec.files import write_atomic
+from genic.lightning_modules.codec.errors import WeightsError
+from genic.lightning_modules.codec.files import write_atomic
 
 MODULES = Path(__file__).resolve().parent.parent
 MAX_FILE_BYTES = 10_000_000

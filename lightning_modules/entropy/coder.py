@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_modules.codec.container import read_varint, write_varint
-from lightning_modules.codec.errors import DamagedFileError
-from lightning_modules.entropy.gaussian import FRACTIONS, GROUPS, QUARTERS, GaussianTables
-from lightning_modules.entropy.grid import ACTIVATION_BITS, ACTIVATION_LIMIT
-from lightning_modules.entropy.range_coder import RangeDecoder, RangeEncoder, probabilities
+from genic.lightning_modules.codec.container import read_varint, write_varint
+from genic.lightning_modules.codec.errors import DamagedFileError
+from genic.lightning_modules.entropy.gaussian import FRACTIONS, GROUPS, QUARTERS, GaussianTables
+from genic.lightning_modules.entropy.grid import ACTIVATION_BITS, ACTIVATION_LIMIT
+from genic.lightning_modules.entropy.range_coder import RangeDecoder, RangeEncoder, probabilities
 
 FRACTION_BITS = FRACTIONS.bit_length() - 1
 MU_SHIFT, INDEX_SHIFT = ACTIVATION_BITS - FRACTION_BITS, ACTIVATION_BITS - 2

@@ -25,9 +25,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_modules.entropy.grid import GridModule
-from lightning_modules.entropy.layers import GatedResidual, GridLinear, WindowAttention
-from lightning_modules.entropy.wavefront import Wavefront, causal_offsets
+from genic.lightning_modules.entropy.grid import GridModule
+from genic.lightning_modules.entropy.layers import GatedResidual, GridLinear, WindowAttention
+from genic.lightning_modules.entropy.wavefront import Wavefront, causal_offsets
 
 
 class CausalLinear(GridLinear):

@@ -14,10 +14,10 @@ import torch
 from scipy.special import ndtr
 from torch import Tensor
 
-from lightning_modules.entropy.coder import SymbolModel
-from lightning_modules.entropy.gaussian import lower_bound, normal_cdf, sigma_of, to_frequencies
-from lightning_modules.entropy.grid import ACTIVATION_BITS, STEPS
-from lightning_modules.entropy.range_coder import TOTAL
+from genic.lightning_modules.entropy.coder import SymbolModel
+from genic.lightning_modules.entropy.gaussian import lower_bound, normal_cdf, sigma_of, to_frequencies
+from genic.lightning_modules.entropy.grid import ACTIVATION_BITS, STEPS
+from genic.lightning_modules.entropy.range_coder import TOTAL
 
 CENTRES = (-2, -1, 0, 1, 2)
 START_INDEX = 24

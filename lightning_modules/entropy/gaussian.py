@@ -17,7 +17,7 @@ import torch
 from scipy.special import ndtr
 from torch import Tensor
 
-from lightning_modules.entropy.range_coder import TOTAL
+from genic.lightning_modules.entropy.range_coder import TOTAL
 
 SCALES = 64
 SIGMA_MIN, SIGMA_MAX = 0.11, 64.0

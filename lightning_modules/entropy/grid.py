@@ -17,7 +17,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from lightning_modules.codec.errors import WeightsError
+from genic.lightning_modules.codec.errors import WeightsError
 
 ACTIVATION_BITS = 10
 ACTIVATION_LIMIT = 2.0**10

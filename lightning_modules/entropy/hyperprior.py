@@ -19,9 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_modules.codec.container import Container
-from lightning_modules.codec.errors import DamagedFileError, SymbolMismatchError
-from lightning_modules.entropy.coder import (
+from genic.lightning_modules.codec.container import Container
+from genic.lightning_modules.codec.errors import DamagedFileError, SymbolMismatchError
+from genic.lightning_modules.entropy.coder import (
     MAX_SYMBOL,
     EscapeReader,
     GaussianModels,
@@ -29,11 +29,11 @@ from lightning_modules.entropy.coder import (
     SymbolEncoder,
     symbol_check,
 )
-from lightning_modules.entropy.context import CausalNetwork, ContextModel, interpolate
-from lightning_modules.entropy.gaussian import GaussianTables, gaussian_bits
-from lightning_modules.entropy.grid import GridModule, exact_copy
-from lightning_modules.entropy.latents import LatentCoder, channels_last
-from lightning_modules.entropy.layers import GridConv3x3
+from genic.lightning_modules.entropy.context import CausalNetwork, ContextModel, interpolate
+from genic.lightning_modules.entropy.gaussian import GaussianTables, gaussian_bits
+from genic.lightning_modules.entropy.grid import GridModule, exact_copy
+from genic.lightning_modules.entropy.latents import LatentCoder, channels_last
+from genic.lightning_modules.entropy.layers import GridConv3x3
 
 
 class DecoderBody(nn.Module):

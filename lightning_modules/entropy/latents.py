@@ -16,8 +16,8 @@ from copy import copy
 import torch
 from torch import Tensor, nn
 
-from lightning_modules.entropy.coder import EscapeReader, SymbolDecoder, SymbolEncoder, SymbolModel
-from lightning_modules.entropy.wavefront import Wavefront
+from genic.lightning_modules.entropy.coder import EscapeReader, SymbolDecoder, SymbolEncoder, SymbolModel
+from genic.lightning_modules.entropy.wavefront import Wavefront
 
 ENCODE_BLOCK = 8
 """Diagonals that the encoder evaluates at once; bounds its memory, cannot change its result."""

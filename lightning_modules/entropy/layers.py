@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_modules.entropy.grid import GridModule, check_sums
+from genic.lightning_modules.entropy.grid import GridModule, check_sums
 
 
 class GridLinear(GridModule):

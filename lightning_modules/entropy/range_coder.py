@@ -9,7 +9,7 @@ from __future__ import annotations
 import constriction
 import numpy as np
 
-from lightning_modules.codec.errors import DamagedFileError
+from genic.lightning_modules.codec.errors import DamagedFileError
 
 TOTAL = 1 << 20
 """What a row's integer frequencies sum to."""

@@ -20,16 +20,16 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from lightning_modules.codec.container import Container, read_varint, write_varint
-from lightning_modules.codec.contract import Codec, Image
-from lightning_modules.codec.errors import (
+from genic.lightning_modules.codec.container import Container, read_varint, write_varint
+from genic.lightning_modules.codec.contract import Codec, Image
+from genic.lightning_modules.codec.errors import (
     ConfigError,
     DamagedFileError,
     ToolError,
     WeightsError,
     did_you_mean,
 )
-from lightning_modules.codec.weights import weights_identity
+from genic.lightning_modules.codec.weights import weights_identity
 
 ARCHITECTURES = (
     *("bmshj2018-factorized", "bmshj2018-factorized-relu", "bmshj2018-hyperprior"),

@@ -8,24 +8,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_modules.codec.container import Container
-from lightning_modules.codec.contract import Image
-from lightning_modules.codec.errors import ConfigError, DamagedFileError, SymbolMismatchError
-from lightning_modules.codec.learned import LearnedCodec, padded, ready, to_image, to_tensor, without
-from lightning_modules.entropy.coder import EscapeReader, symbol_check
-from lightning_modules.entropy.folded import FoldedModels
-from lightning_modules.entropy.grid import exact_copy
-from lightning_modules.entropy.latents import LatentCoder, channels_last
-from lightning_modules.extreme_semantic.config import ExtremeSemanticModel
-from lightning_modules.extreme_semantic.map_coding import decode_map, encode_map
-from lightning_modules.extreme_semantic.maps import (
+from genic.lightning_modules.codec.container import Container
+from genic.lightning_modules.codec.contract import Image
+from genic.lightning_modules.codec.errors import ConfigError, DamagedFileError, SymbolMismatchError
+from genic.lightning_modules.codec.learned import LearnedCodec, padded, ready, to_image, to_tensor, without
+from genic.lightning_modules.entropy.coder import EscapeReader, symbol_check
+from genic.lightning_modules.entropy.folded import FoldedModels
+from genic.lightning_modules.entropy.grid import exact_copy
+from genic.lightning_modules.entropy.latents import LatentCoder, channels_last
+from genic.lightning_modules.extreme_semantic.config import ExtremeSemanticModel
+from genic.lightning_modules.extreme_semantic.map_coding import decode_map, encode_map
+from genic.lightning_modules.extreme_semantic.maps import (
     class_numbers,
     margin,
     merge,
     position_means,
     wanted_positions,
 )
-from lightning_modules.extreme_semantic.system import System, noise_of
+from genic.lightning_modules.extreme_semantic.system import System, noise_of
 
 TABLES = "tables"
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from datamodules.camvid import CLASSES
-from lightning_modules.config import CodingConfig, Fields, PaperConfig, TrainConfig
+from genic.datamodules.camvid import CLASSES
+from genic.lightning_modules.config import CodingConfig, Fields, PaperConfig, TrainConfig
 
 NORMS = ("instance", "channel")
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 import imagecodecs
 import numpy as np
 
-from lightning_modules.classical.base import check_size
-from lightning_modules.classical.jxl import decode_lossless, encode_lossless
-from lightning_modules.codec.errors import DamagedFileError
-from lightning_modules.entropy.range_coder import TOTAL, RangeDecoder, RangeEncoder, probabilities
+from genic.lightning_modules.classical.base import check_size
+from genic.lightning_modules.classical.jxl import decode_lossless, encode_lossless
+from genic.lightning_modules.codec.errors import DamagedFileError
+from genic.lightning_modules.entropy.range_coder import TOTAL, RangeDecoder, RangeEncoder, probabilities
 
 CODERS = ("context", "jpeg_xl", "webp")
 _NEIGHBOURS = ((0, -1), (-1, 0), (-1, 1), (-1, -1))  # left, above, above right, above left

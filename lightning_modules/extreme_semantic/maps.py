@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
 
-from lightning_modules.codec.errors import ConfigError
-from lightning_modules.extreme_semantic.networks import one_hot
+from genic.lightning_modules.codec.errors import ConfigError
+from genic.lightning_modules.extreme_semantic.networks import one_hot
 
 _ABOUT = np.array([[0.5, 1, 0.5], [1, 0, 1], [0.5, 1, 0.5]])
 _WORTH = 400.0  # leaves 0.08 dB to the files with everything preserved on CamVid's val part

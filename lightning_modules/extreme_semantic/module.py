@@ -6,18 +6,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.batch import Batch
-from lightning_modules.base import CompressionModule
-from lightning_modules.codec.errors import ConfigError
-from lightning_modules.entropy.folded import build_folded_tables
-from lightning_modules.extreme_semantic.codec import TABLES, ExtremeSemanticCodec
-from lightning_modules.extreme_semantic.config import ExtremeSemanticConfig, ExtremeSemanticTraining
-from lightning_modules.extreme_semantic.maps import cells, random_heat
-from lightning_modules.extreme_semantic.networks import Discriminator, scores
-from lightning_modules.extreme_semantic.system import Output, System, enlarge
-from losses.gan import feature_matching, least_squares_discriminator, least_squares_generator
-from losses.perceptual import FrozenFeatures, feature_distance
-from losses.pretrained import classifier_weights
+from genic.datamodules.batch import Batch
+from genic.lightning_modules.base import CompressionModule
+from genic.lightning_modules.codec.errors import ConfigError
+from genic.lightning_modules.entropy.folded import build_folded_tables
+from genic.lightning_modules.extreme_semantic.codec import TABLES, ExtremeSemanticCodec
+from genic.lightning_modules.extreme_semantic.config import ExtremeSemanticConfig, ExtremeSemanticTraining
+from genic.lightning_modules.extreme_semantic.maps import cells, random_heat
+from genic.lightning_modules.extreme_semantic.networks import Discriminator, scores
+from genic.lightning_modules.extreme_semantic.system import Output, System, enlarge
+from genic.losses.gan import feature_matching, least_squares_discriminator, least_squares_generator
+from genic.losses.perceptual import FrozenFeatures, feature_distance
+from genic.losses.pretrained import classifier_weights
 
 
 class ExtremeSemantic(CompressionModule):

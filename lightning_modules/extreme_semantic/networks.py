@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_modules.extreme_semantic.config import ExtremeSemanticModel
+from genic.lightning_modules.extreme_semantic.config import ExtremeSemanticModel
 
 
 class ChannelNorm(nn.Module):

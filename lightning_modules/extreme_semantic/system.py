@@ -20,14 +20,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_modules.codec.random_words import random_bytes
-from lightning_modules.entropy.context import ContextModel
-from lightning_modules.entropy.folded import CENTRES, folded_bits
-from lightning_modules.extreme_semantic.config import ExtremeSemanticModel
-from lightning_modules.extreme_semantic.maps import heat_of
-from lightning_modules.extreme_semantic.networks import Encoder, Generator, downwards, one_hot
-from lightning_modules.layers.rounding import scale_gradient
-from lightning_modules.layers.soft_quantiser import SoftToHardQuantiser
+from genic.lightning_modules.codec.random_words import random_bytes
+from genic.lightning_modules.entropy.context import ContextModel
+from genic.lightning_modules.entropy.folded import CENTRES, folded_bits
+from genic.lightning_modules.extreme_semantic.config import ExtremeSemanticModel
+from genic.lightning_modules.extreme_semantic.maps import heat_of
+from genic.lightning_modules.extreme_semantic.networks import Encoder, Generator, downwards, one_hot
+from genic.lightning_modules.layers.rounding import scale_gradient
+from genic.lightning_modules.layers.soft_quantiser import SoftToHardQuantiser
 
 
 class Output(NamedTuple):

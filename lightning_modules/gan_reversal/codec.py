@@ -13,21 +13,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_modules.classical.avif import Avif
-from lightning_modules.classical.residual import add_residual
-from lightning_modules.codec.container import Container
-from lightning_modules.codec.contract import Image, check_image
-from lightning_modules.codec.learned import RateCodec, ready, to_image, without
-from lightning_modules.codec.rate_control import budget
-from lightning_modules.config import require
-from lightning_modules.entropy.gaussian import GaussianTables
-from lightning_modules.gan_reversal.config import GanReversalCoding, GanReversalModel
-from lightning_modules.gan_reversal.inversion import distortion, invert
-from lightning_modules.gan_reversal.parallel import in_parallel
-from lightning_modules.gan_reversal.prior import PriorCoder, shifted, step_of
-from lightning_modules.gan_reversal.residual import encode_residual
-from lightning_modules.gan_reversal.system import System
-from lightning_modules.layers.tiling import tiles
+from genic.lightning_modules.classical.avif import Avif
+from genic.lightning_modules.classical.residual import add_residual
+from genic.lightning_modules.codec.container import Container
+from genic.lightning_modules.codec.contract import Image, check_image
+from genic.lightning_modules.codec.learned import RateCodec, ready, to_image, without
+from genic.lightning_modules.codec.rate_control import budget
+from genic.lightning_modules.config import require
+from genic.lightning_modules.entropy.gaussian import GaussianTables
+from genic.lightning_modules.gan_reversal.config import GanReversalCoding, GanReversalModel
+from genic.lightning_modules.gan_reversal.inversion import distortion, invert
+from genic.lightning_modules.gan_reversal.parallel import in_parallel
+from genic.lightning_modules.gan_reversal.prior import PriorCoder, shifted, step_of
+from genic.lightning_modules.gan_reversal.residual import encode_residual
+from genic.lightning_modules.gan_reversal.system import System
+from genic.lightning_modules.layers.tiling import tiles
 
 PIXELS = 1 << 22
 """Most pixels, over all pictures and starts, of one search."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from lightning_modules.config import CodingConfig, Fields, PaperConfig, TrainConfig
+from genic.lightning_modules.config import CodingConfig, Fields, PaperConfig, TrainConfig
 
 GENERATORS = ("dcgan", "residual")
 LOSSES = ("ssim", "mse")

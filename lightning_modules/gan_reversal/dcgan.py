@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_modules.gan_reversal.config import GanReversalModel, GanReversalTraining
+from genic.lightning_modules.gan_reversal.config import GanReversalModel, GanReversalTraining
 
 
 class DcganGenerator(nn.Module):

@@ -16,19 +16,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from lightning_modules.gan_reversal.config import GanReversalCoding
-from lightning_modules.gan_reversal.parallel import in_parallel
-from lightning_modules.gan_reversal.prior import (
+from genic.lightning_modules.gan_reversal.config import GanReversalCoding
+from genic.lightning_modules.gan_reversal.parallel import in_parallel
+from genic.lightning_modules.gan_reversal.prior import (
     INDEX_PER_NEPER,
     SHIFTS,
     bits,
     shifted,
     step_of,
 )
-from lightning_modules.gan_reversal.system import System
-from lightning_modules.layers.rounding import symbols
-from lightning_modules.layers.tiling import TILE, Tile, tiles
-from losses.ssim import WINDOW, ssim
+from genic.lightning_modules.gan_reversal.system import System
+from genic.lightning_modules.layers.rounding import symbols
+from genic.lightning_modules.layers.tiling import TILE, Tile, tiles
+from genic.losses.ssim import WINDOW, ssim
 
 FILL = 0.95
 """Share of the budget that the quantiser is chosen for; the search on symbols adds more than it removes."""

@@ -13,18 +13,18 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from datamodules.batch import Batch
-from lightning_modules.base import CompressionModule
-from lightning_modules.entropy.gaussian import build_tables
-from lightning_modules.gan_reversal.augment import augment
-from lightning_modules.gan_reversal.codec import GanReversalCodec
-from lightning_modules.gan_reversal.config import GanReversalConfig
-from lightning_modules.gan_reversal.dcgan import DcganDiscriminator
-from lightning_modules.gan_reversal.prior import INDEX_PER_NEPER
-from lightning_modules.gan_reversal.system import System
-from lightning_modules.layers.patch_discriminator import PatchDiscriminator
-from losses.gan import r1_penalty, softplus_discriminator, softplus_generator
-from losses.ssim import ssim
+from genic.datamodules.batch import Batch
+from genic.lightning_modules.base import CompressionModule
+from genic.lightning_modules.entropy.gaussian import build_tables
+from genic.lightning_modules.gan_reversal.augment import augment
+from genic.lightning_modules.gan_reversal.codec import GanReversalCodec
+from genic.lightning_modules.gan_reversal.config import GanReversalConfig
+from genic.lightning_modules.gan_reversal.dcgan import DcganDiscriminator
+from genic.lightning_modules.gan_reversal.prior import INDEX_PER_NEPER
+from genic.lightning_modules.gan_reversal.system import System
+from genic.lightning_modules.layers.patch_discriminator import PatchDiscriminator
+from genic.losses.gan import r1_penalty, softplus_discriminator, softplus_generator
+from genic.losses.ssim import ssim
 
 
 class GanReversal(CompressionModule):

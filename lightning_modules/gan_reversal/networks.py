@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_modules.gan_reversal.config import GanReversalModel
+from genic.lightning_modules.gan_reversal.config import GanReversalModel
 
 
 class ResidualBlock(nn.Module):

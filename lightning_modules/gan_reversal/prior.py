@@ -15,16 +15,16 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from lightning_modules.codec.container import Container
-from lightning_modules.codec.errors import DamagedFileError
-from lightning_modules.entropy.coder import (
+from genic.lightning_modules.codec.container import Container
+from genic.lightning_modules.codec.errors import DamagedFileError
+from genic.lightning_modules.entropy.coder import (
     EscapeReader,
     GaussianModels,
     SymbolDecoder,
     SymbolEncoder,
 )
-from lightning_modules.entropy.gaussian import SCALES, GaussianTables, gaussian_bits, sigma_of
-from lightning_modules.entropy.grid import STEPS
+from genic.lightning_modules.entropy.gaussian import SCALES, GaussianTables, gaussian_bits, sigma_of
+from genic.lightning_modules.entropy.grid import STEPS
 
 SHIFTS = range(-40, 41)
 STRIP_SYMBOLS = 1 << 16

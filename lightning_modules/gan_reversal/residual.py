@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from functools import cache
 
-from lightning_modules.classical.avif import Avif
-from lightning_modules.classical.residual import residual_picture
-from lightning_modules.codec.contract import Image
-from lightning_modules.codec.rate_control import last_within
+from genic.lightning_modules.classical.avif import Avif
+from genic.lightning_modules.classical.residual import residual_picture
+from genic.lightning_modules.codec.contract import Image
+from genic.lightning_modules.codec.rate_control import last_within
 
 
 def encode_residual(image: Image, base: Image, limit: int) -> bytes | None:

@@ -14,12 +14,12 @@ from typing import NamedTuple
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_modules.gan_reversal.config import GanReversalModel
-from lightning_modules.gan_reversal.dcgan import DcganGenerator
-from lightning_modules.gan_reversal.networks import Encoder, ResidualGenerator
-from lightning_modules.gan_reversal.prior import Prior, bits, shifted, step_of
-from lightning_modules.layers.rounding import noisy, rounded
-from lightning_modules.layers.tiling import TILE, tiled
+from genic.lightning_modules.gan_reversal.config import GanReversalModel
+from genic.lightning_modules.gan_reversal.dcgan import DcganGenerator
+from genic.lightning_modules.gan_reversal.networks import Encoder, ResidualGenerator
+from genic.lightning_modules.gan_reversal.prior import Prior, bits, shifted, step_of
+from genic.lightning_modules.layers.rounding import noisy, rounded
+from genic.lightning_modules.layers.tiling import TILE, tiled
 
 
 class Output(NamedTuple):

@@ -8,14 +8,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lightning_modules.codec.container import Container
-from lightning_modules.codec.contract import Image
-from lightning_modules.codec.errors import ConfigError, DamagedFileError, SymbolMismatchError
-from lightning_modules.codec.learned import LevelCodec
-from lightning_modules.entropy.coder import symbol_check
-from lightning_modules.gdae_sprc.config import LATENT_CODERS, GdaeSprcModel
-from lightning_modules.gdae_sprc.latents_jpeg_xl import decode_latents, encode_latents
-from lightning_modules.gdae_sprc.system import System
+from genic.lightning_modules.codec.container import Container
+from genic.lightning_modules.codec.contract import Image
+from genic.lightning_modules.codec.errors import ConfigError, DamagedFileError, SymbolMismatchError
+from genic.lightning_modules.codec.learned import LevelCodec
+from genic.lightning_modules.entropy.coder import symbol_check
+from genic.lightning_modules.gdae_sprc.config import LATENT_CODERS, GdaeSprcModel
+from genic.lightning_modules.gdae_sprc.latents_jpeg_xl import decode_latents, encode_latents
+from genic.lightning_modules.gdae_sprc.system import System
 
 
 class Latents(NamedTuple):

@@ -9,23 +9,23 @@ from dataclasses import asdict
 import numpy as np
 from torch import Tensor
 
-from lightning_modules.classical import ycbcr
-from lightning_modules.codec.container import Container
-from lightning_modules.codec.contract import Image
-from lightning_modules.codec.errors import ConfigError
-from lightning_modules.codec.rate_control import Found, eighths
-from lightning_modules.gdae_sprc.autoencoder_codec import GdaeCodec
-from lightning_modules.gdae_sprc.config import GdaeSprcCoding
-from lightning_modules.gdae_sprc.grad_cam import SHARED_CLASSIFIER, GradCam, open_classifier
-from lightning_modules.gdae_sprc.rate_allocation import Attempt, Base, Choices, least_cost, least_error
-from lightning_modules.gdae_sprc.residual import (
+from genic.lightning_modules.classical import ycbcr
+from genic.lightning_modules.codec.container import Container
+from genic.lightning_modules.codec.contract import Image
+from genic.lightning_modules.codec.errors import ConfigError
+from genic.lightning_modules.codec.rate_control import Found, eighths
+from genic.lightning_modules.gdae_sprc.autoencoder_codec import GdaeCodec
+from genic.lightning_modules.gdae_sprc.config import GdaeSprcCoding
+from genic.lightning_modules.gdae_sprc.grad_cam import SHARED_CLASSIFIER, GradCam, open_classifier
+from genic.lightning_modules.gdae_sprc.rate_allocation import Attempt, Base, Choices, least_cost, least_error
+from genic.lightning_modules.gdae_sprc.residual import (
     MAX_QP,
     cell_means,
     decode_residual,
     encode_residual,
     qp_map,
 )
-from losses.pretrained import SHARED_WEIGHTS, shared_weights
+from genic.losses.pretrained import SHARED_WEIGHTS, shared_weights
 
 
 class GdaeSprcCodec(GdaeCodec):

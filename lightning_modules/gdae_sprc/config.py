@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from lightning_modules.config import CodingConfig, Fields, PaperConfig, TrainConfig
-from losses.gan import GAN_LOSSES
+from genic.lightning_modules.config import CodingConfig, Fields, PaperConfig, TrainConfig
+from genic.losses.gan import GAN_LOSSES
 
 LATENT_CODERS = ("best", "jpeg_xl", "learned")
 EFFORTS = (

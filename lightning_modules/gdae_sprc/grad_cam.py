@@ -16,11 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_modules.codec.contract import Image, check_image
-from lightning_modules.codec.errors import ConfigError
-from lightning_modules.codec.weights import weights_identity
-from losses.perceptual import FrozenFeatures
-from losses.pretrained import SHARED_INPUT, SHARED_WEIGHTS, classifier_weights
+from genic.lightning_modules.codec.contract import Image, check_image
+from genic.lightning_modules.codec.errors import ConfigError
+from genic.lightning_modules.codec.weights import weights_identity
+from genic.losses.perceptual import FrozenFeatures
+from genic.losses.pretrained import SHARED_INPUT, SHARED_WEIGHTS, classifier_weights
 
 SHARED_CLASSIFIER = "mobilenetv2_100"
 VGG16_LAYER = "features.29"

@@ -16,8 +16,8 @@ import torch
 from torch import nn
 
 if TYPE_CHECKING:
-    from lightning_modules.gdae_sprc.networks import DenseDecoder, DenseEncoder
-    from lightning_modules.layers.gain_units import GainUnits
+    from genic.lightning_modules.gdae_sprc.networks import DenseDecoder, DenseEncoder
+    from genic.lightning_modules.layers.gain_units import GainUnits
 
 RHO = 0.95
 COLOUR = 0.9

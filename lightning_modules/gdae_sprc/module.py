@@ -5,15 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from datamodules.batch import Batch
-from lightning_modules.base import CompressionModule
-from lightning_modules.gdae_sprc.codec import GdaeSprcCodec
-from lightning_modules.gdae_sprc.config import GdaeSprcConfig
-from lightning_modules.gdae_sprc.networks import Discriminator
-from lightning_modules.gdae_sprc.system import System
-from lightning_modules.layers.gain_units import between_levels
-from losses.gan import gan_loss
-from losses.ssim import ssim
+from genic.datamodules.batch import Batch
+from genic.lightning_modules.base import CompressionModule
+from genic.lightning_modules.gdae_sprc.codec import GdaeSprcCodec
+from genic.lightning_modules.gdae_sprc.config import GdaeSprcConfig
+from genic.lightning_modules.gdae_sprc.networks import Discriminator
+from genic.lightning_modules.gdae_sprc.system import System
+from genic.lightning_modules.layers.gain_units import between_levels
+from genic.losses.gan import gan_loss
+from genic.losses.ssim import ssim
 
 
 class GdaeSprc(CompressionModule):

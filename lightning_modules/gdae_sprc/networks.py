@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_modules.gdae_sprc.config import GdaeSprcModel
+from genic.lightning_modules.gdae_sprc.config import GdaeSprcModel
 
 
 class Stage(nn.Module):

@@ -12,8 +12,8 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from lightning_modules.codec.contract import Image
-from lightning_modules.gdae_sprc.residual import MAX_QP
+from genic.lightning_modules.codec.contract import Image
+from genic.lightning_modules.gdae_sprc.residual import MAX_QP
 
 _STEP = 1 / 8  # of quality
 _OCTAVES_PER_QP = 0.16  # bytes double in about six QP

@@ -14,7 +14,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from lightning_modules.classical.ffmpeg import Region, decode_planes, encode_planes
+from genic.lightning_modules.classical.ffmpeg import Region, decode_planes, encode_planes
 
 MAX_QP = 51
 CELL = 32

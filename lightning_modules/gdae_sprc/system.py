@@ -21,13 +21,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from lightning_modules.entropy.hyperprior import EntropyEstimator, Rate
-from lightning_modules.gdae_sprc.config import GdaeSprcModel
-from lightning_modules.gdae_sprc.klt_initialisation import initialise_gains, initialise_with_klt
-from lightning_modules.gdae_sprc.networks import DenseDecoder, DenseEncoder, HyperEncoder
-from lightning_modules.layers.gain_units import GainUnits
-from lightning_modules.layers.rounding import noisy, rounded, scale_gradient, symbols
-from lightning_modules.layers.soft_quantiser import SoftToHardQuantiser
+from genic.lightning_modules.entropy.hyperprior import EntropyEstimator, Rate
+from genic.lightning_modules.gdae_sprc.config import GdaeSprcModel
+from genic.lightning_modules.gdae_sprc.klt_initialisation import initialise_gains, initialise_with_klt
+from genic.lightning_modules.gdae_sprc.networks import DenseDecoder, DenseEncoder, HyperEncoder
+from genic.lightning_modules.layers.gain_units import GainUnits
+from genic.lightning_modules.layers.rounding import noisy, rounded, scale_gradient, symbols
+from genic.lightning_modules.layers.soft_quantiser import SoftToHardQuantiser
 
 
 class Output(NamedTuple):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from lightning_modules.codec.learned import LevelCodec
-from lightning_modules.hyperprior.config import HyperpriorModel
-from lightning_modules.hyperprior.system import System
+from genic.lightning_modules.codec.learned import LevelCodec
+from genic.lightning_modules.hyperprior.config import HyperpriorModel
+from genic.lightning_modules.hyperprior.system import System
 
 
 class HyperpriorCodec(LevelCodec):

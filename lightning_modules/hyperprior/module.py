@@ -7,13 +7,13 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from datamodules.batch import Batch
-from lightning_modules.base import CompressionModule
-from lightning_modules.hyperprior.codec import HyperpriorCodec
-from lightning_modules.hyperprior.config import HyperpriorConfig
-from lightning_modules.hyperprior.system import Output, System
-from lightning_modules.layers.gain_units import between_levels
-from losses.ssim import FLOOR, ms_ssim
+from genic.datamodules.batch import Batch
+from genic.lightning_modules.base import CompressionModule
+from genic.lightning_modules.hyperprior.codec import HyperpriorCodec
+from genic.lightning_modules.hyperprior.config import HyperpriorConfig
+from genic.lightning_modules.hyperprior.system import Output, System
+from genic.lightning_modules.layers.gain_units import between_levels
+from genic.losses.ssim import FLOOR, ms_ssim
 
 
 class Hyperprior(CompressionModule):

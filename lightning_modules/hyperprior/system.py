@@ -26,13 +26,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_modules.entropy.context import MaskedContext
-from lightning_modules.entropy.hyperprior import ChannelPrior, EntropyModel, Rate
-from lightning_modules.entropy.layers import GridConv3x3, GridDeconv5x5
-from lightning_modules.hyperprior.config import HyperpriorModel
-from lightning_modules.layers.gain_units import GainUnits
-from lightning_modules.layers.gdn import GDN
-from lightning_modules.layers.rounding import noisy, rounded
+from genic.lightning_modules.entropy.context import MaskedContext
+from genic.lightning_modules.entropy.hyperprior import ChannelPrior, EntropyModel, Rate
+from genic.lightning_modules.entropy.layers import GridConv3x3, GridDeconv5x5
+from genic.lightning_modules.hyperprior.config import HyperpriorModel
+from genic.lightning_modules.layers.gain_units import GainUnits
+from genic.lightning_modules.layers.gdn import GDN
+from genic.lightning_modules.layers.rounding import noisy, rounded
 
 
 class Output(NamedTuple):

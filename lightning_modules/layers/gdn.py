@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_modules.entropy.gaussian import lower_bound
+from genic.lightning_modules.entropy.gaussian import lower_bound
 
 _PEDESTAL = 2.0**-36
 _LEAST_BETA = 1e-6

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lightning_modules.entropy.coder import MAX_SYMBOL
+from genic.lightning_modules.entropy.coder import MAX_SYMBOL
 
 
 def symbols(x: Tensor) -> Tensor:

@@ -20,14 +20,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_modules.codec.container import read_varint, write_varint
-from lightning_modules.codec.errors import DamagedFileError
-from lightning_modules.entropy.coder import EscapeReader, GaussianModels, SymbolDecoder, SymbolEncoder
-from lightning_modules.entropy.grid import ACTIVATION_BITS
-from lightning_modules.ppgn_inpainting.config import PpgnInpaintingModel
-from lightning_modules.ppgn_inpainting.networks import Encoder
-from lightning_modules.ppgn_inpainting.pixel_coding import Av1Layer
-from losses.perceptual import content_loss
+from genic.lightning_modules.codec.container import read_varint, write_varint
+from genic.lightning_modules.codec.errors import DamagedFileError
+from genic.lightning_modules.entropy.coder import EscapeReader, GaussianModels, SymbolDecoder, SymbolEncoder
+from genic.lightning_modules.entropy.grid import ACTIVATION_BITS
+from genic.lightning_modules.ppgn_inpainting.config import PpgnInpaintingModel
+from genic.lightning_modules.ppgn_inpainting.networks import Encoder
+from genic.lightning_modules.ppgn_inpainting.pixel_coding import Av1Layer
+from genic.losses.perceptual import content_loss
 
 LOG_SIGMA = 1.4
 EDGE_POOL = 4

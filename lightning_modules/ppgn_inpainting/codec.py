@@ -10,27 +10,33 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_modules.classical.residual import MIDDLE, add_residual, residual_picture
-from lightning_modules.codec.container import Container, write_varint
-from lightning_modules.codec.contract import Image
-from lightning_modules.codec.errors import ConfigError, DamagedFileError, WeightsError
-from lightning_modules.codec.learned import RateCodec, to_image, to_tensor, without
-from lightning_modules.codec.rate_control import last_within
-from lightning_modules.entropy.coder import GaussianModels
-from lightning_modules.entropy.gaussian import GaussianTables
-from lightning_modules.ppgn_inpainting.assistants import Assistants
-from lightning_modules.ppgn_inpainting.config import PpgnInpaintingModel
-from lightning_modules.ppgn_inpainting.masks import block_sums, edge_strength, encode_mask, kept_by, mask_of
-from lightning_modules.ppgn_inpainting.networks import Encoder
-from lightning_modules.ppgn_inpainting.pixel_coding import (
+from genic.lightning_modules.classical.residual import MIDDLE, add_residual, residual_picture
+from genic.lightning_modules.codec.container import Container, write_varint
+from genic.lightning_modules.codec.contract import Image
+from genic.lightning_modules.codec.errors import ConfigError, DamagedFileError, WeightsError
+from genic.lightning_modules.codec.learned import RateCodec, to_image, to_tensor, without
+from genic.lightning_modules.codec.rate_control import last_within
+from genic.lightning_modules.entropy.coder import GaussianModels
+from genic.lightning_modules.entropy.gaussian import GaussianTables
+from genic.lightning_modules.ppgn_inpainting.assistants import Assistants
+from genic.lightning_modules.ppgn_inpainting.config import PpgnInpaintingModel
+from genic.lightning_modules.ppgn_inpainting.masks import (
+    block_sums,
+    edge_strength,
+    encode_mask,
+    kept_by,
+    mask_of,
+)
+from genic.lightning_modules.ppgn_inpainting.networks import Encoder
+from genic.lightning_modules.ppgn_inpainting.pixel_coding import (
     Av1Layer,
     decode_pixels,
     encode_pixels,
     shrink,
     thumbnail_size,
 )
-from lightning_modules.ppgn_inpainting.sampling import Sampler
-from lightning_modules.ppgn_inpainting.schemes import (
+from genic.lightning_modules.ppgn_inpainting.sampling import Sampler
+from genic.lightning_modules.ppgn_inpainting.schemes import (
     ASSISTANTS,
     SCALES,
     EdgePixels,
@@ -46,7 +52,7 @@ from lightning_modules.ppgn_inpainting.schemes import (
     scheme_of,
     suitable_scale,
 )
-from lightning_modules.ppgn_inpainting.system import (
+from genic.lightning_modules.ppgn_inpainting.system import (
     ASSIST_QUALITY,
     System,
     enlarge,
@@ -55,7 +61,7 @@ from lightning_modules.ppgn_inpainting.system import (
     layer_picture,
     placed,
 )
-from losses.ssim import WINDOW, ssim
+from genic.losses.ssim import WINDOW, ssim
 
 
 class PpgnInpaintingCodec(RateCodec):

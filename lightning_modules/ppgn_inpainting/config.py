@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from lightning_modules.config import CodingConfig, Fields, PaperConfig, TrainConfig
-from lightning_modules.ppgn_inpainting.schemes import SCALES, scale_index
-from losses.gan import GAN_LOSSES
+from genic.lightning_modules.config import CodingConfig, Fields, PaperConfig, TrainConfig
+from genic.lightning_modules.ppgn_inpainting.schemes import SCALES, scale_index
+from genic.losses.gan import GAN_LOSSES
 
 CLASSIFIER_WEIGHTS = ("hub", "shared", "random")
 

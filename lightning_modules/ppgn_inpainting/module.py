@@ -10,14 +10,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from datamodules.batch import Batch
-from lightning_modules.base import CompressionModule
-from lightning_modules.layers.patch_discriminator import PatchDiscriminator
-from lightning_modules.ppgn_inpainting.assistants import boundary_loss, edge_loss
-from lightning_modules.ppgn_inpainting.codec import PpgnInpaintingCodec
-from lightning_modules.ppgn_inpainting.config import PpgnInpaintingConfig
-from lightning_modules.ppgn_inpainting.networks import Encoder
-from lightning_modules.ppgn_inpainting.schemes import (
+from genic.datamodules.batch import Batch
+from genic.lightning_modules.base import CompressionModule
+from genic.lightning_modules.layers.patch_discriminator import PatchDiscriminator
+from genic.lightning_modules.ppgn_inpainting.assistants import boundary_loss, edge_loss
+from genic.lightning_modules.ppgn_inpainting.codec import PpgnInpaintingCodec
+from genic.lightning_modules.ppgn_inpainting.config import PpgnInpaintingConfig
+from genic.lightning_modules.ppgn_inpainting.networks import Encoder
+from genic.lightning_modules.ppgn_inpainting.schemes import (
     Blocks,
     BlocksRandom,
     EdgePixels,
@@ -26,9 +26,9 @@ from lightning_modules.ppgn_inpainting.schemes import (
     Square,
     Thumbnail,
 )
-from lightning_modules.ppgn_inpainting.system import Output, System
-from losses.gan import gan_loss
-from losses.ssim import ssim
+from genic.lightning_modules.ppgn_inpainting.system import Output, System
+from genic.losses.gan import gan_loss
+from genic.losses.ssim import ssim
 
 MASKED = (Square, Pixels, EdgePixels, Blocks, BlocksRandom)
 _ASSIST = (1 / 8, 1 / 16)  # scales of a thumbnail that goes with kept pixels

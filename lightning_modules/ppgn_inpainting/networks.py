@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_modules.codec.errors import ConfigError
-from lightning_modules.codec.weights import weights_identity
-from lightning_modules.ppgn_inpainting.config import PpgnInpaintingModel
-from losses.perceptual import FrozenFeatures
-from losses.pretrained import classifier_weights
+from genic.lightning_modules.codec.errors import ConfigError
+from genic.lightning_modules.codec.weights import weights_identity
+from genic.lightning_modules.ppgn_inpainting.config import PpgnInpaintingModel
+from genic.losses.perceptual import FrozenFeatures
+from genic.losses.pretrained import classifier_weights
 
 SLOPE = 0.3
 _FIRST = 4  # side of the map that a vector is reshaped to

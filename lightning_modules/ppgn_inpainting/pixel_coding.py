@@ -11,20 +11,20 @@ import numpy as np
 import torch
 from PIL import Image as PillowImage
 
-from lightning_modules.classical.avif import Avif
-from lightning_modules.codec.contract import Image
-from lightning_modules.codec.errors import DamagedFileError
-from lightning_modules.codec.random_words import random_choice
-from lightning_modules.codec.rate_control import largest_within, whole
-from lightning_modules.entropy.coder import (
+from genic.lightning_modules.classical.avif import Avif
+from genic.lightning_modules.codec.contract import Image
+from genic.lightning_modules.codec.errors import DamagedFileError
+from genic.lightning_modules.codec.random_words import random_choice
+from genic.lightning_modules.codec.rate_control import largest_within, whole
+from genic.lightning_modules.entropy.coder import (
     MU_SHIFT,
     EscapeReader,
     GaussianModels,
     SymbolDecoder,
     SymbolEncoder,
 )
-from lightning_modules.entropy.gaussian import SCALES, SIGMA_MAX, SIGMA_MIN
-from lightning_modules.entropy.grid import ACTIVATION_BITS
+from genic.lightning_modules.entropy.gaussian import SCALES, SIGMA_MAX, SIGMA_MIN
+from genic.lightning_modules.entropy.grid import ACTIVATION_BITS
 
 _LEAST_LEVEL = 24
 _RATIO = 4

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lightning_modules.codec.random_words import random_normal
-from lightning_modules.ppgn_inpainting.config import PpgnInpaintingModel
-from lightning_modules.ppgn_inpainting.networks import Features
+from genic.lightning_modules.codec.random_words import random_normal
+from genic.lightning_modules.ppgn_inpainting.config import PpgnInpaintingModel
+from genic.lightning_modules.ppgn_inpainting.networks import Features
 
 
 @dataclass(frozen=True)

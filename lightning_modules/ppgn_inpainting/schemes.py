@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from lightning_modules.codec.container import read_varint, write_varint
-from lightning_modules.codec.errors import ConfigError, DamagedFileError, did_you_mean
-from lightning_modules.config import require
+from genic.lightning_modules.codec.container import read_varint, write_varint
+from genic.lightning_modules.codec.errors import ConfigError, DamagedFileError, did_you_mean
+from genic.lightning_modules.config import require
 
 ASSISTANTS = ("edge", "style", "content", "boundary")
 SCALES = (1.0, 2 / 3, 1 / 2, 1 / 3, 1 / 4, 1 / 8, 1 / 16)

@@ -21,21 +21,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_modules.codec.contract import Image
-from lightning_modules.codec.learned import to_image, to_tensor
-from lightning_modules.entropy.coder import GaussianModels
-from lightning_modules.entropy.gaussian import build_tables
-from lightning_modules.layers.tiling import tiles
-from lightning_modules.ppgn_inpainting.config import PpgnInpaintingModel
-from lightning_modules.ppgn_inpainting.masks import kept_by
-from lightning_modules.ppgn_inpainting.networks import Encoder, Features, FeedForward, Generator
-from lightning_modules.ppgn_inpainting.pixel_coding import (
+from genic.lightning_modules.codec.contract import Image
+from genic.lightning_modules.codec.learned import to_image, to_tensor
+from genic.lightning_modules.entropy.coder import GaussianModels
+from genic.lightning_modules.entropy.gaussian import build_tables
+from genic.lightning_modules.layers.tiling import tiles
+from genic.lightning_modules.ppgn_inpainting.config import PpgnInpaintingModel
+from genic.lightning_modules.ppgn_inpainting.masks import kept_by
+from genic.lightning_modules.ppgn_inpainting.networks import Encoder, Features, FeedForward, Generator
+from genic.lightning_modules.ppgn_inpainting.pixel_coding import (
     QuickAv1Layer,
     encode_pixels,
     quantised_pixels,
     shrink,
 )
-from lightning_modules.ppgn_inpainting.schemes import Masked, Pixels, Scheme, Square, Thumbnail
+from genic.lightning_modules.ppgn_inpainting.schemes import Masked, Pixels, Scheme, Square, Thumbnail
 
 PUBLISHED_SIDE = 256
 ASSIST_QUALITY = 40  # of a thumbnail beside kept pixels

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from lightning_modules.codec.learned import LevelCodec
-from lightning_modules.selective_detail.config import SelectiveDetailModel
-from lightning_modules.selective_detail.system import System
+from genic.lightning_modules.codec.learned import LevelCodec
+from genic.lightning_modules.selective_detail.config import SelectiveDetailModel
+from genic.lightning_modules.selective_detail.system import System
 
 
 class SelectiveDetailCodec(LevelCodec):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from lightning_modules.config import CodingConfig, Fields, PaperConfig, TrainConfig
+from genic.lightning_modules.config import CodingConfig, Fields, PaperConfig, TrainConfig
 
 TRANSFORMS = ("attention", "pretrained")
 CONDITIONS = ("labels", "latents")

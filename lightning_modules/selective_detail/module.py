@@ -12,19 +12,19 @@ from itertools import islice
 import torch
 from torch import Tensor, nn
 
-from datamodules.batch import Batch
-from lightning_modules.base import CompressionModule
-from lightning_modules.config import require
-from lightning_modules.layers.gain_units import between_levels
-from lightning_modules.layers.taef import TAIL
-from lightning_modules.selective_detail.codec import SelectiveDetailCodec
-from lightning_modules.selective_detail.config import SelectiveDetailConfig
-from lightning_modules.selective_detail.networks import discriminator, start_as_klt
-from lightning_modules.selective_detail.system import Reconstruction, System
-from losses.gan import softplus_discriminator, softplus_generator
-from losses.perceptual import Lpips
-from losses.pretrained import load_taef
-from losses.ssim import ms_ssim, ms_ssim_pair
+from genic.datamodules.batch import Batch
+from genic.lightning_modules.base import CompressionModule
+from genic.lightning_modules.config import require
+from genic.lightning_modules.layers.gain_units import between_levels
+from genic.lightning_modules.layers.taef import TAIL
+from genic.lightning_modules.selective_detail.codec import SelectiveDetailCodec
+from genic.lightning_modules.selective_detail.config import SelectiveDetailConfig
+from genic.lightning_modules.selective_detail.networks import discriminator, start_as_klt
+from genic.lightning_modules.selective_detail.system import Reconstruction, System
+from genic.losses.gan import softplus_discriminator, softplus_generator
+from genic.losses.perceptual import Lpips
+from genic.losses.pretrained import load_taef
+from genic.losses.ssim import ms_ssim, ms_ssim_pair
 
 KLT_BATCHES = 32
 """Of the training data, from which the Karhunen-Loève transform is estimated."""

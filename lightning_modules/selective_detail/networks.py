@@ -18,10 +18,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from lightning_modules.layers import taef
-from lightning_modules.layers.attention_blocks import decoder_body, encoder_body, residual_group
-from lightning_modules.layers.patch_discriminator import patch_layers
-from lightning_modules.selective_detail.config import (
+from genic.lightning_modules.layers import taef
+from genic.lightning_modules.layers.attention_blocks import decoder_body, encoder_body, residual_group
+from genic.lightning_modules.layers.patch_discriminator import patch_layers
+from genic.lightning_modules.selective_detail.config import (
     SelectiveDetailConfig,
     SelectiveDetailModel,
     SelectiveDetailTraining,

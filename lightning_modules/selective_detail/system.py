@@ -20,11 +20,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from lightning_modules.entropy.hyperprior import EntropyEstimator, Rate
-from lightning_modules.layers.gain_units import GainUnits
-from lightning_modules.layers.rounding import noisy, rounded
-from lightning_modules.selective_detail.config import SelectiveDetailModel
-from lightning_modules.selective_detail.networks import (
+from genic.lightning_modules.entropy.hyperprior import EntropyEstimator, Rate
+from genic.lightning_modules.layers.gain_units import GainUnits
+from genic.lightning_modules.layers.rounding import noisy, rounded
+from genic.lightning_modules.selective_detail.config import SelectiveDetailModel
+from genic.lightning_modules.selective_detail.networks import (
     HyperEncoder,
     PretrainedDecoder,
     PretrainedEncoder,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lightning_modules.entropy.layers import GridLinear
+from genic.lightning_modules.entropy.layers import GridLinear
 
 
 @dataclass(frozen=True)

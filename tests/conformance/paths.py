@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_modules.entropy.coder import GaussianModels
-from lightning_modules.entropy.gaussian import GaussianTables
-from lightning_modules.entropy.grid import STEPS
-from lightning_modules.entropy.hyperprior import EntropyEstimator, HyperpriorCoder
+from genic.lightning_modules.entropy.coder import GaussianModels
+from genic.lightning_modules.entropy.gaussian import GaussianTables
+from genic.lightning_modules.entropy.grid import STEPS
+from genic.lightning_modules.entropy.hyperprior import EntropyEstimator, HyperpriorCoder
 from tests.conformance.subjects import Latents
 
 

@@ -14,13 +14,13 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 from torch import Tensor, nn
 
-from lightning_modules.codec.errors import WeightsError
-from lightning_modules.codec.weights import as_stored, find_weights, load_weights
-from lightning_modules.entropy.gaussian import build_tables
-from lightning_modules.entropy.hyperprior import EntropyEstimator
-from lightning_modules.selective_detail.codec import SelectiveDetailCodec
-from lightning_modules.selective_detail.config import SelectiveDetailModel
-from lightning_modules.selective_detail.system import System
+from genic.lightning_modules.codec.errors import WeightsError
+from genic.lightning_modules.codec.weights import as_stored, find_weights, load_weights
+from genic.lightning_modules.entropy.gaussian import build_tables
+from genic.lightning_modules.entropy.hyperprior import EntropyEstimator
+from genic.lightning_modules.selective_detail.codec import SelectiveDetailCodec
+from genic.lightning_modules.selective_detail.config import SelectiveDetailModel
+from genic.lightning_modules.selective_detail.system import System
 from tests.helpers import SHARED
 
 KODAK = sorted((SHARED / "kodak").glob("kodim*.png"))
@@ -59,7 +59,7 @@ def small() -> tuple[EntropyEstimator, SelectiveDetailCodec]:
         tensors, metadata = load_weights(find_weights("selective_detail", "small"))
     except WeightsError:
         pytest.importorskip("omegaconf", reason="without shipped weights the preset has to be read")
-        from experiments.config import load_config
+        from genic.experiments.config import load_config
 
         tensors, metadata = random_weights(load_config("selective_detail", ["preset=small"]).model)
     return estimator(tensors, metadata), SelectiveDetailCodec(tensors, metadata)

@@ -22,12 +22,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from experiments.migrate import migrate
-from lightning_modules.codec.container import Container
-from lightning_modules.codec.contract import Codec, Image
-from lightning_modules.codec.learned import LearnedCodec
-from lightning_modules.codec.weights import as_stored
-from lightning_modules.registry import PAPERS, Paper, learned
+from genic.experiments.migrate import migrate
+from genic.lightning_modules.codec.container import Container
+from genic.lightning_modules.codec.contract import Codec, Image
+from genic.lightning_modules.codec.learned import LearnedCodec
+from genic.lightning_modules.codec.weights import as_stored
+from genic.lightning_modules.registry import PAPERS, Paper, learned
 from tests.coded import decoded
 
 FOLDER = Path(__file__).parent
@@ -110,7 +110,7 @@ def golden_files(codec: str, weights: bytes) -> dict[str, tuple[bytes, np.ndarra
 
 def make(paper: Paper) -> None:
     """The folder of a paper."""
-    from experiments.config import load_config
+    from genic.experiments.config import load_config
 
     folder = FOLDER / paper.name
     torch.manual_seed(0)

@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lightning_modules.codec.container import Container
-from lightning_modules.codec.weights import load_weights, save_weights
-from lightning_modules.entropy.gaussian import GaussianTables
-from lightning_modules.selective_detail.codec import SelectiveDetailCodec
-from lightning_modules.selective_detail.config import SelectiveDetailModel
+from genic.lightning_modules.codec.container import Container
+from genic.lightning_modules.codec.weights import load_weights, save_weights
+from genic.lightning_modules.entropy.gaussian import GaussianTables
+from genic.lightning_modules.selective_detail.codec import SelectiveDetailCodec
+from genic.lightning_modules.selective_detail.config import SelectiveDetailModel
 from tests.conformance.paths import parameters
 from tests.conformance.subjects import Latents, random_weights
 

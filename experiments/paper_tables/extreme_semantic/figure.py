@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.paper_tables.common import save_figure, show
-from experiments.paper_tables.extreme_semantic.scenes import Pictures, Row
-from lightning_modules.codec.errors import ConfigError
-from lightning_modules.extreme_semantic.codec import ExtremeSemanticCodec
+from genic.experiments.paper_tables.common import save_figure, show
+from genic.experiments.paper_tables.extreme_semantic.scenes import Pictures, Row
+from genic.lightning_modules.codec.errors import ConfigError
+from genic.lightning_modules.extreme_semantic.codec import ExtremeSemanticCodec
 
 SYNTHESISED = "road,building,sky"
 

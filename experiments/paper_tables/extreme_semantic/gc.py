@@ -13,28 +13,28 @@ from pathlib import Path
 
 import numpy as np
 
-from datamodules.camvid import CLASSES
-from datamodules.config import ROOT_VARIABLE
-from eval.distances import embed, frechet, kernel_distance
-from eval.metrics import unavailable
-from eval.runner import WorkerPairs
-from eval.segmentation import KINDS, Segmenter, load_segmenter, save_segmenter, scores, train_segmenter
-from eval.tables import number, table
-from experiments.command import listed
-from experiments.paper_tables.common import parser, save
-from experiments.paper_tables.extreme_semantic.figure import draw
-from experiments.paper_tables.extreme_semantic.scenes import (
+from genic.datamodules.camvid import CLASSES
+from genic.datamodules.config import ROOT_VARIABLE
+from genic.eval.distances import embed, frechet, kernel_distance
+from genic.eval.metrics import unavailable
+from genic.eval.runner import WorkerPairs
+from genic.eval.segmentation import KINDS, Segmenter, load_segmenter, save_segmenter, scores, train_segmenter
+from genic.eval.tables import number, table
+from genic.experiments.command import listed
+from genic.experiments.paper_tables.common import parser, save
+from genic.experiments.paper_tables.extreme_semantic.figure import draw
+from genic.experiments.paper_tables.extreme_semantic.scenes import (
     Pictures,
     Row,
     SameRate,
     load_pictures,
     same_quality_rate,
 )
-from experiments.paper_tables.extreme_semantic.selective import selective_rows, selective_text
-from lightning_modules.codec.contract import Image
-from lightning_modules.codec.errors import ConfigError
-from lightning_modules.registry import open_codec
-from losses.perceptual import FrozenFeatures
+from genic.experiments.paper_tables.extreme_semantic.selective import selective_rows, selective_text
+from genic.lightning_modules.codec.contract import Image
+from genic.lightning_modules.codec.errors import ConfigError
+from genic.lightning_modules.registry import open_codec
+from genic.losses.perceptual import FrozenFeatures
 
 BACKBONE = "mobilenetv2_100"
 PATCH = 96

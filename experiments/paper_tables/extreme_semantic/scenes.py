@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from datamodules.images import ImageItem, read_image, read_label
-from eval.runner import Task, WorkerPairs, measure_files
-from eval.schema import ImageResult
-from experiments.evaluate import dataset
-from experiments.paper_tables.common import spaced, within_or_smallest
-from lightning_modules.codec.contract import Image
+from genic.datamodules.images import ImageItem, read_image, read_label
+from genic.eval.runner import Task, WorkerPairs, measure_files
+from genic.eval.schema import ImageResult
+from genic.experiments.evaluate import dataset
+from genic.experiments.paper_tables.common import spaced, within_or_smallest
+from genic.lightning_modules.codec.contract import Image
 
 
 class Measured(NamedTuple):

@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from eval.metrics import psnr
-from eval.runner import Task
-from eval.tables import number, table
-from experiments.paper_tables.extreme_semantic.scenes import Pictures, Row
-from lightning_modules.codec.learned import padded
-from lightning_modules.extreme_semantic.codec import ExtremeSemanticCodec
-from lightning_modules.extreme_semantic.map_coding import CODERS, map_sizes
-from lightning_modules.extreme_semantic.maps import class_numbers, heat_of, wanted_positions
+from genic.eval.metrics import psnr
+from genic.eval.runner import Task
+from genic.eval.tables import number, table
+from genic.experiments.paper_tables.extreme_semantic.scenes import Pictures, Row
+from genic.lightning_modules.codec.learned import padded
+from genic.lightning_modules.extreme_semantic.codec import ExtremeSemanticCodec
+from genic.lightning_modules.extreme_semantic.map_coding import CODERS, map_sizes
+from genic.lightning_modules.extreme_semantic.maps import class_numbers, heat_of, wanted_positions
 
 SYNTHESISED = ("", "sky", "road,sky", "road,building,sky", "road,building,sky,tree,pavement")
 """Classes synthesised; all of them come last."""

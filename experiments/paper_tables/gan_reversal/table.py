@@ -17,14 +17,14 @@ import numpy as np
 import torch
 from PIL import Image as PillowImage
 
-from eval.runner import Loaded, Task, WorkerPairs, measure_files
-from eval.tables import number, table
-from experiments.command import listed
-from experiments.evaluate import dataset
-from experiments.paper_tables.common import parser, save, save_figure, spaced, within_or_smallest
-from lightning_modules.codec.contract import Codec, Image
-from lightning_modules.codec.errors import DataError
-from lightning_modules.registry import open_codec
+from genic.eval.runner import Loaded, Task, WorkerPairs, measure_files
+from genic.eval.tables import number, table
+from genic.experiments.command import listed
+from genic.experiments.evaluate import dataset
+from genic.experiments.paper_tables.common import parser, save, save_figure, spaced, within_or_smallest
+from genic.lightning_modules.codec.contract import Codec, Image
+from genic.lightning_modules.codec.errors import DataError
+from genic.lightning_modules.registry import open_codec
 
 
 @dataclass(frozen=True)

@@ -19,16 +19,16 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from datamodules.images import ImageItem
-from eval import tables
-from eval.runner import Task
-from eval.schema import Means
-from eval.tables import number
-from experiments.config import load_config
-from experiments.evaluate import pictures
-from experiments.paper_tables.gdae_sprc.common import measured, parser, save
-from experiments.run import train
-from experiments.training.devices import choose_devices
+from genic.datamodules.images import ImageItem
+from genic.eval import tables
+from genic.eval.runner import Task
+from genic.eval.schema import Means
+from genic.eval.tables import number
+from genic.experiments.config import load_config
+from genic.experiments.evaluate import pictures
+from genic.experiments.paper_tables.gdae_sprc.common import measured, parser, save
+from genic.experiments.run import train
+from genic.experiments.training.devices import choose_devices
 
 # (DC, GAN, SPRC): PSNR, MS-SSIM in dB, run time in ms, as the slides print them.
 PUBLISHED = {

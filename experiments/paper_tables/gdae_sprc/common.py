@@ -6,12 +6,12 @@ import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from eval.runner import Task, WorkerPairs, measure_files
-from eval.schema import ImageResult
-from experiments.paper_tables import common
-from lightning_modules.codec.errors import ConfigError
-from lightning_modules.gdae_sprc.codec import GdaeSprcCodec
-from lightning_modules.registry import open_codec
+from genic.eval.runner import Task, WorkerPairs, measure_files
+from genic.eval.schema import ImageResult
+from genic.experiments.paper_tables import common
+from genic.lightning_modules.codec.errors import ConfigError
+from genic.lightning_modules.gdae_sprc.codec import GdaeSprcCodec
+from genic.lightning_modules.registry import open_codec
 
 
 def parser(part: str, doc: str) -> argparse.ArgumentParser:

@@ -20,17 +20,17 @@ from typing import NamedTuple
 import numpy as np
 from scipy.ndimage import uniform_filter
 
-from datamodules.images import ImageItem, read_image
-from eval.metrics import psnr, psnr_rgb
-from eval.runner import Task
-from eval.tables import number, table
-from experiments.evaluate import pictures
-from experiments.paper_tables.common import save_figure, show
-from experiments.paper_tables.gdae_sprc.common import codec_parser, folder, measured, opened, save
-from lightning_modules.codec.contract import Image
-from lightning_modules.codec.errors import ConfigError
-from lightning_modules.gdae_sprc.codec import GdaeSprcCodec
-from lightning_modules.gdae_sprc.config import GdaeSprcCoding
+from genic.datamodules.images import ImageItem, read_image
+from genic.eval.metrics import psnr, psnr_rgb
+from genic.eval.runner import Task
+from genic.eval.tables import number, table
+from genic.experiments.evaluate import pictures
+from genic.experiments.paper_tables.common import save_figure, show
+from genic.experiments.paper_tables.gdae_sprc.common import codec_parser, folder, measured, opened, save
+from genic.lightning_modules.codec.contract import Image
+from genic.lightning_modules.codec.errors import ConfigError
+from genic.lightning_modules.gdae_sprc.codec import GdaeSprcCodec
+from genic.lightning_modules.gdae_sprc.config import GdaeSprcCoding
 
 HOT = 0.5
 CROP = 96

@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from datamodules.images import ImageItem
-from eval.runner import Task
-from eval.schema import ImageResult, Means
-from eval.tables import number, table
-from experiments.command import listed
-from experiments.evaluate import pictures
-from experiments.paper_tables.gdae_sprc.common import codec_parser, measured, opened, save
+from genic.datamodules.images import ImageItem
+from genic.eval.runner import Task
+from genic.eval.schema import ImageResult, Means
+from genic.eval.tables import number, table
+from genic.experiments.command import listed
+from genic.experiments.evaluate import pictures
+from genic.experiments.paper_tables.gdae_sprc.common import codec_parser, measured, opened, save
 
 Found = Mapping[str, Sequence[ImageResult | None]]
 

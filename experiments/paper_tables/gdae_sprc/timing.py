@@ -19,14 +19,14 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 import torch
 
-from eval.tables import number, table
-from experiments.evaluate import pictures
-from experiments.paper_tables.gdae_sprc.common import codec_parser, opened, save
-from lightning_modules.classical import ycbcr
-from lightning_modules.codec.container import Container
-from lightning_modules.codec.contract import Image
-from lightning_modules.gdae_sprc.codec import GdaeSprcCodec
-from lightning_modules.gdae_sprc.residual import cell_means, decode_residual, encode_residual, qp_map
+from genic.eval.tables import number, table
+from genic.experiments.evaluate import pictures
+from genic.experiments.paper_tables.gdae_sprc.common import codec_parser, opened, save
+from genic.lightning_modules.classical import ycbcr
+from genic.lightning_modules.codec.container import Container
+from genic.lightning_modules.codec.contract import Image
+from genic.lightning_modules.gdae_sprc.codec import GdaeSprcCodec
+from genic.lightning_modules.gdae_sprc.residual import cell_means, decode_residual, encode_residual, qp_map
 
 T = TypeVar("T")
 

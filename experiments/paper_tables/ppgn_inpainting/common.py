@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from datamodules.images import ImageItem
-from eval.runner import Loaded
-from experiments.evaluate import dataset
-from experiments.paper_tables import common
-from lightning_modules.codec.weights import find_weights
+from genic.datamodules.images import ImageItem
+from genic.eval.runner import Loaded
+from genic.experiments.evaluate import dataset
+from genic.experiments.paper_tables import common
+from genic.lightning_modules.codec.weights import find_weights
 
 CROP = 256
 """Pixels a side, of the networks of the time."""

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
-from eval.metrics import measure
-from experiments.paper_tables.common import save_figure, show
-from experiments.paper_tables.ppgn_inpainting.common import CROP, codec_name, crop, parser, pictures
-from lightning_modules.codec.container import Container
-from lightning_modules.codec.contract import Image
-from lightning_modules.ppgn_inpainting.codec import PpgnInpaintingCodec
-from lightning_modules.ppgn_inpainting.schemes import Parameters
-from lightning_modules.registry import open_codec
+from genic.eval.metrics import measure
+from genic.experiments.paper_tables.common import save_figure, show
+from genic.experiments.paper_tables.ppgn_inpainting.common import CROP, codec_name, crop, parser, pictures
+from genic.lightning_modules.codec.container import Container
+from genic.lightning_modules.codec.contract import Image
+from genic.lightning_modules.ppgn_inpainting.codec import PpgnInpaintingCodec
+from genic.lightning_modules.ppgn_inpainting.schemes import Parameters
+from genic.lightning_modules.registry import open_codec
 
 _ROWS = (
     ("central square", {"scheme": "square"}),

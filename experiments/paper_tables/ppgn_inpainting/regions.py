@@ -14,15 +14,15 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from datamodules.images import read_image
-from eval.metrics import psnr
-from eval.runner import Task, WorkerPairs, measure_files
-from eval.tables import number, table
-from experiments.paper_tables.common import save
-from experiments.paper_tables.ppgn_inpainting.common import codec_name, parser, pictures
-from lightning_modules.codec.contract import Image
-from losses._similarity import gaussian, similarity, smooth
-from losses.ssim import SIGMA, WINDOW
+from genic.datamodules.images import read_image
+from genic.eval.metrics import psnr
+from genic.eval.runner import Task, WorkerPairs, measure_files
+from genic.eval.tables import number, table
+from genic.experiments.paper_tables.common import save
+from genic.experiments.paper_tables.ppgn_inpainting.common import codec_name, parser, pictures
+from genic.lightning_modules.codec.contract import Image
+from genic.losses._similarity import gaussian, similarity, smooth
+from genic.losses.ssim import SIGMA, WINDOW
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -16,12 +16,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from eval.metrics import unavailable
-from eval.runner import Task, WorkerPairs, measure_files
-from eval.schema import Means
-from eval.tables import number, table
-from experiments.paper_tables.common import save, unmet
-from experiments.paper_tables.ppgn_inpainting.common import codec_name, crop, parser, pictures
+from genic.eval.metrics import unavailable
+from genic.eval.runner import Task, WorkerPairs, measure_files
+from genic.eval.schema import Means
+from genic.eval.tables import number, table
+from genic.experiments.paper_tables.common import save, unmet
+from genic.experiments.paper_tables.ppgn_inpainting.common import codec_name, crop, parser, pictures
 
 LPIPS = "lpips_alex"
 
