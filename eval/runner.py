@@ -43,11 +43,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter
+from pydantic.dataclasses import dataclass as checked
 
 from genic.datamodules.images import ImageItem, write_png
 from genic.eval import worker
 from genic.eval.provenance import code_digest, gpus, machine, versions
-from genic.eval.schema import SCHEMA, CodecResult, ImageResult, Means, Point, Provenance, from_plain, to_plain
+from genic.eval.schema import SCHEMA, STRICT, CodecResult, ImageResult, Means, Point, Provenance
 from genic.lightning_modules.codec.container import NO_WEIGHTS, Container
 from genic.lightning_modules.codec.contract import Codec, Image
 from genic.lightning_modules.codec.errors import ConfigError, GenicError, ToolError
@@ -107,6 +109,17 @@ class Task:
             for text in (self.codec, "-".join(words) or "default", self.item.name)
         )
         return folder / codec / label / f"{name.rpartition('.')[0] or name}.png"
+
+
+@checked(config=STRICT)
+class _Stored:
+    """A measurement as the store has it: with which networks, and what was found."""
+
+    networks: list[str]
+    result: ImageResult
+
+
+_STORED = TypeAdapter(_Stored)
 
 
 class WorkerPairs:
@@ -243,8 +256,7 @@ def measure_files(
             on_error(task, error)
         else:
             if path is not None:
-                content = {"networks": list(networks), "result": to_plain(result)}
-                write_atomic(path, json.dumps(content).encode())
+                write_atomic(path, _STORED.dump_json(_Stored(list(networks), result)))
         advance()
 
     if workers is None:
@@ -377,11 +389,11 @@ def _record(store: Path, task: Task, threads: int) -> Path:
 def _stored(path: Path, task: Task, networks: Sequence[str]) -> ImageResult | None:
     """The measurement, under this task's name for the picture; None where there is none, or without the networks."""
     try:
-        content = json.loads(path.read_text())
-        if not set(networks) <= set(content["networks"]):
+        stored = _STORED.validate_json(path.read_bytes())
+        if not set(networks) <= set(stored.networks):
             return None
-        return dataclasses.replace(from_plain(ImageResult, content["result"]), name=task.item.name)
-    except (OSError, ValueError, KeyError, TypeError):  # whatever it is, it is measured again
+        return dataclasses.replace(stored.result, name=task.item.name)
+    except (OSError, ValueError):  # whatever it is, it is measured again
         return None
 
 
