@@ -114,14 +114,8 @@ def log_curves(run: wandb.Run, data: str, curves: Sequence[Curve], own: Curve | 
         if drawn:
             rates, values = zip(*(curve.points[measure.key].T.tolist() for curve in drawn), strict=True)
             keys, title = [curve.name for curve in drawn], f"{data}: {measure.title}"
-            _log(
-                run,
-                {
-                    f"rd/{data}/{measure.key}": wandb.plot.line_series(
-                        rates, values, keys, title, "bits per pixel"
-                    )
-                },
-            )
+            chart = wandb.plot.line_series(rates, values, keys, title, "bits per pixel")
+            _log(run, {f"rd/{data}/{measure.key}": chart})
     by_name = {curve.name: curve for curve in curves}
     anchor = next((by_name[name] for name in HEVC if name in by_name), None)
     if own is None:
@@ -215,6 +209,13 @@ def log_record(run: wandb.Run, name: str, text: str, record: Mapping[str, Any]) 
     with artifact.new_file("table.md") as file:
         file.write(text)
     run.log_artifact(artifact)
+
+
+def log_figure(run: wandb.Run, name: str, path: Path) -> None:
+    """A publication's figure."""
+    import wandb
+
+    _log(run, {f"tables/{name}": wandb.Image(str(path))})
 
 
 def _log(run: wandb.Run, values: dict[str, Any]) -> None:

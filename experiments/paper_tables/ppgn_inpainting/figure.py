@@ -44,6 +44,11 @@ def main(arguments: Sequence[str]) -> int:
     image = crop(item, options.crop).image
     draw(open_codec(codec_name(options)), image, Path(item.name).stem, options.steps, path)
     print(path)
+    if options.wandb:
+        from genic.experiments import dashboard
+
+        with dashboard.opened("tables", options.out, "ppgn_inpainting-figure", {"picture": item.name}) as run:
+            dashboard.log_figure(run, "ppgn_inpainting-figure", path)
     return 0
 
 
