@@ -3,6 +3,9 @@
 #
 #   make demo | test | conformance | lint | setup | lock
 #
+# The checkout is installed as well, as it stands: .venv/bin/genic is the command. It needs the checkout's links
+# (genic/eval and so on), which git makes on Linux and macOS.
+#
 # PYTHON=… uses that interpreter: as it is where it has the packages, else to make .venv with.
 # PYTEST_ARGS=… is passed on to pytest.
 
@@ -50,11 +53,12 @@ lint: $(READY)
 
 setup: $(READY)
 
-.venv/.ready: requirements.txt $(filter .uv/bin/uv,$(UV))
+.venv/.ready: requirements.txt pyproject.toml $(filter .uv/bin/uv,$(UV))
 	@$(FIND_PYTHON); \
 	echo "setting up .venv with $$($$python --version) (a few GB on the first time)"; \
 	$(UV) venv --quiet --allow-existing --python "$$($$python -c 'import sys; print(sys.executable)')" .venv
 	$(UV) pip sync --python .venv/bin/python requirements.txt
+	$(UV) pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
 .uv/bin/uv:
