@@ -74,12 +74,13 @@ def detail(image: np.ndarray, task: Task) -> np.ndarray:
     out = detail_map((height, width), boxes)
     polygons = [np.round(p * (width, height)).astype(np.int32) for p in task.text or []]
     if polygons:
-        cv2.fillPoly(out, polygons, 255)
+        cv2.fillPoly(out, polygons, (255,))
     return out
 
 
 def given(image: np.ndarray, task: Task) -> np.ndarray:
     """A given map, checked to be of the picture's size."""
+    assert task.given is not None
     found = read_label(task.given)
     if found.shape != image.shape[:2]:
         raise ImageError(
@@ -90,7 +91,8 @@ def given(image: np.ndarray, task: Task) -> np.ndarray:
 
 def from_instances(image: np.ndarray, task: Task, index: dict[str, int]) -> np.ndarray:
     """t_s from the masks of Open Images."""
-    return openimages.semantic_map(image.shape[:2], list(task.instances), index)
+    height, width = image.shape[:2]
+    return openimages.semantic_map((height, width), list(task.instances), index)
 
 
 def detail_tasks(datamodule: PhotoDataModule, items: list[ImageItem], place: Path) -> list[Task]:

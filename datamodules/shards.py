@@ -141,6 +141,7 @@ class ShardStream(IterableDataset):
 
 def shard_loader(config: DataConfig, classes: int, start_batch: int, rank: int, world: int) -> DataLoader:
     """The training loader over ``config.shards``; `ConfigError` unless their t_s has ``classes`` classes."""
+    assert config.shards is not None, "called where there are shards"
     index = ShardIndex.read(config.shards)
     if "semantic" in config.labels and index.semantic_classes != classes:
         raise ConfigError(

@@ -33,10 +33,10 @@ def print_error(problem: object) -> None:
     print(f"error: {problem}", file=sys.stderr)
 
 
-def make_parser(name: str, doc: str, package: str = "experiments") -> argparse.ArgumentParser:
+def make_parser(name: str, doc: str | None, package: str = "experiments") -> argparse.ArgumentParser:
     """Of ``genic NAME`` or ``python -m PACKAGE.NAME``, as called; described by the first line of a docstring."""
     called = "genic " if Path(sys.argv[0]).stem == "genic" else f"python -m {package}."
-    return argparse.ArgumentParser(prog=called + name, description=doc.partition("\n")[0])
+    return argparse.ArgumentParser(prog=called + name, description=(doc or "").partition("\n")[0])
 
 
 def add_data(parser: argparse.ArgumentParser, limit: str, **data: Any) -> None:

@@ -8,6 +8,9 @@ from typing import NamedTuple
 
 import av
 import numpy as np
+from av.error import FFmpegError
+from av.filter import Graph
+from av.video.codeccontext import VideoCodecContext
 
 from genic.lightning_modules.codec.errors import DamagedFileError, ToolError
 
@@ -41,6 +44,7 @@ def encode_planes(
     """
     try:
         context = av.CodecContext.create(encoder, "w")
+        assert isinstance(context, VideoCodecContext)
         context.height, context.width = planes.shape[1:]
         context.pix_fmt = _FORMAT
         context.time_base, context.framerate = Fraction(1), Fraction(1)
@@ -52,7 +56,7 @@ def encode_planes(
         frame = _with_regions(frame, regions)
         frame.pts = 0
         return b"".join(bytes(packet) for packet in [*context.encode(frame), *context.encode(None)])
-    except (av.error.FFmpegError, ValueError) as error:
+    except (FFmpegError, ValueError) as error:
         raise ToolError(
             f"{encoder} through PyAV failed: {error}; install a build of av that has it"
         ) from error
@@ -62,7 +66,7 @@ def _with_regions(frame: av.VideoFrame, regions: Sequence[Region]) -> av.VideoFr
     """The frame with regions of interest, by a chain of FFmpeg's ``addroi``; PyAV cannot set them itself."""
     if not regions:
         return frame
-    graph = av.filter.Graph()
+    graph = Graph()
     last = graph.add_buffer(
         width=frame.width, height=frame.height, format=frame.format.name, time_base=Fraction(1)
     )
@@ -89,6 +93,7 @@ def decode_planes(stream: bytes, decoder: str, height: int, width: int) -> np.nd
         DamagedFileError: not exactly one such frame.
     """
     context = av.CodecContext.create(decoder, "r")
+    assert isinstance(context, VideoCodecContext)
     context.thread_count = 1
     context.options = {
         "max_pixels": str((height + _SLACK) * (width + _SLACK)),

@@ -41,6 +41,7 @@ _RIGHT: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 
 
+@dataclass(frozen=True)
 class _Checked:
     """Options that are checked when they are put together; `ConfigError` names the one that is wrong."""
 
@@ -173,7 +174,7 @@ SCHEMES: dict[str, type] = {
 """By name; a file holds the number in this order."""
 
 
-def scheme_of(scheme: str | Scheme, options: Mapping[str, object]) -> Scheme:
+def scheme_of(scheme: str | Scheme, options: Mapping[str, Any]) -> Scheme:
     """A scheme by its name and the options of its class by keyword, those of `Sampling` among them.
 
     Raises:
@@ -262,6 +263,7 @@ class Parameters:
                 out += bytes([value.bit_length() - 1 if name == "block" else value])
         if s is not None:
             bits = sum(1 << ASSISTANTS.index(name) for name in s.assistants) | (_REFINE if s.refine else 0)
+            assert not isinstance(s.label, str), "the encoder has put the class's number there"
             label = _NO_CLASS if s.label is None else s.label
             out += bytes([s.steps, self.seed, bits]) + label.to_bytes(2, "little") + self.classifier
         return out

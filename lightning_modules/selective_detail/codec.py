@@ -16,6 +16,7 @@ class SelectiveDetailCodec(LevelCodec):
     paper = "selective_detail"
     config_class = SelectiveDetailModel
     system_class = System
+    system: System
 
     def _picture(self, z_hat: Tensor, level: Tensor) -> Tensor:
         return self.system.reconstruct(z_hat, level).x_hat
