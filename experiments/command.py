@@ -6,6 +6,7 @@ import argparse
 import functools
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from genic.lightning_modules.codec.errors import GenicError
@@ -32,9 +33,10 @@ def print_error(problem: object) -> None:
     print(f"error: {problem}", file=sys.stderr)
 
 
-def make_parser(name: str, doc: str) -> argparse.ArgumentParser:
-    """Of ``python -m experiments.NAME``, described by the first line of a docstring."""
-    return argparse.ArgumentParser(prog=f"python -m experiments.{name}", description=doc.partition("\n")[0])
+def make_parser(name: str, doc: str, package: str = "experiments") -> argparse.ArgumentParser:
+    """Of ``genic NAME`` or ``python -m PACKAGE.NAME``, as called; described by the first line of a docstring."""
+    called = "genic " if Path(sys.argv[0]).stem == "genic" else f"python -m {package}."
+    return argparse.ArgumentParser(prog=called + name, description=doc.partition("\n")[0])
 
 
 def add_data(parser: argparse.ArgumentParser, limit: str, **data: Any) -> None:
