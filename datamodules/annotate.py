@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import multiprocessing
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -25,10 +25,10 @@ import numpy as np
 from rich.progress import Progress
 
 from genic.datamodules import DATASETS, make_datamodule, openimages
-from genic.datamodules.base import PhotoDataModule
 from genic.datamodules.batch import LABELS
 from genic.datamodules.config import DataConfig
 from genic.datamodules.detectors import detail_map, find_faces, find_text
+from genic.datamodules.files import Part, PictureFiles
 from genic.datamodules.images import ImageItem, read_image, read_label, write_png
 from genic.experiments.command import command, make_parser
 from genic.lightning_modules.codec.errors import ConfigError, DataError, ImageError
@@ -95,7 +95,7 @@ def from_instances(image: np.ndarray, task: Task, index: dict[str, int]) -> np.n
     return openimages.semantic_map((height, width), list(task.instances), index)
 
 
-def detail_tasks(datamodule: PhotoDataModule, items: list[ImageItem], place: Path) -> list[Task]:
+def detail_tasks(datamodule: PictureFiles, items: list[ImageItem], place: Path) -> list[Task]:
     """Tasks for t_a, with what Open Images knows about faces and text where that is the data set."""
     if datamodule.name != "openimages":
         return [Task(item.path, _target(place, item.name)) for item in items]
@@ -129,7 +129,7 @@ def make(tasks: list[Task], draw: Draw, workers: int, title: str) -> tuple[int, 
 def annotate(
     config: DataConfig,
     out: Path,
-    parts: tuple[str, ...] = ("train", "val"),
+    parts: tuple[Part, ...] = ("train", "val"),
     workers: int = 1,
     masks: Path | None = None,
     network: Callable[[np.ndarray], np.ndarray] | None = None,
@@ -167,7 +167,7 @@ def annotate(
 
 
 def _semantic(
-    datamodule: PhotoDataModule,
+    datamodule: PictureFiles,
     items: list[ImageItem],
     out: Path,
     masks: Path | None,
@@ -227,7 +227,7 @@ def _results(work: Callable[[Task], str | None], tasks: list[Task], workers: int
 
 
 @command
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
     parser = make_parser("annotate", __doc__, "datamodules")
     parser.add_argument("dataset", choices=DATASETS)

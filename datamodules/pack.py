@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -84,7 +85,7 @@ def pack(config: DataConfig, out: Path, megabytes: float = 64) -> tuple[int, int
 
 
 @command
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
     parser = make_parser("pack", __doc__, "datamodules")
     parser.add_argument("dataset", choices=DATASETS)

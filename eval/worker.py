@@ -9,7 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -36,7 +36,7 @@ def start(gpu: int | None, threads: int) -> None:
 
 
 def encode(
-    picture: Picture, codec: str, wanted: Mapping[str, float], options: Mapping[str, object]
+    picture: Picture, codec: str, wanted: Mapping[str, Any], options: Mapping[str, Any]
 ) -> tuple[bytes, float, float]:
     """File, bits per pixel and seconds; ``wanted`` is a quality or a target."""
     image = _original(picture)

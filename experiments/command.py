@@ -7,11 +7,15 @@ import functools
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from genic.lightning_modules.codec.errors import GenicError
 
-Main = Callable[[Sequence[str] | None], int]
+
+class Main(Protocol):
+    """A command: arguments, by default those of the process, to its exit status."""
+
+    def __call__(self, arguments: Sequence[str] | None = None) -> int: ...
 
 
 def command(main: Main) -> Main:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from pytorch_lightning.plugins.environments import (
+from lightning_fabric.plugins.environments import (
     MPIEnvironment,
     SLURMEnvironment,
     TorchElasticEnvironment,

@@ -68,7 +68,10 @@ def _with_regions(frame: av.VideoFrame, regions: Sequence[Region]) -> av.VideoFr
         return frame
     graph = Graph()
     last = graph.add_buffer(
-        width=frame.width, height=frame.height, format=frame.format.name, time_base=Fraction(1)
+        width=frame.width,
+        height=frame.height,
+        format=frame.format.name,  # pyright: ignore[reportArgumentType]  # PyAV takes names, too
+        time_base=Fraction(1),
     )
     frame.pts = 0
     for region in regions:
@@ -80,7 +83,9 @@ def _with_regions(frame: av.VideoFrame, regions: Sequence[Region]) -> av.VideoFr
     last.link_to(sink)
     graph.configure()
     graph.push(frame)
-    return graph.pull()
+    found = graph.pull()
+    assert isinstance(found, av.VideoFrame)
+    return found
 
 
 def decode_planes(stream: bytes, decoder: str, height: int, width: int) -> np.ndarray:
@@ -108,5 +113,8 @@ def decode_planes(stream: bytes, decoder: str, height: int, width: int) -> np.nd
             f"the payload is {frame.height}×{frame.width} {frame.format.name}, not {height}×{width} 4:4:4"
         )
     return np.stack(
-        [np.frombuffer(plane, np.uint8).reshape(height, plane.line_size)[:, :width] for plane in frame.planes]
+        [
+            np.frombuffer(bytes(plane), np.uint8).reshape(height, plane.line_size)[:, :width]
+            for plane in frame.planes
+        ]
     )

@@ -198,7 +198,8 @@ def without(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 def ready(network: Network, device: str) -> Network:
     """The network for use: evaluation, no gradients, on the device, channels last."""
-    return network.eval().requires_grad_(False).to(device).to(memory_format=torch.channels_last)
+    network = network.eval().requires_grad_(False).to(device)
+    return network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  # torch's omission
 
 
 def padded(image: np.ndarray, stride: int) -> np.ndarray:

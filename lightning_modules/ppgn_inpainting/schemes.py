@@ -187,9 +187,10 @@ def scheme_of(scheme: str | Scheme, options: Mapping[str, Any]) -> Scheme:
     kind, options = SCHEMES[scheme], dict(options)
     known = [field.name for field in fields(kind)]
     if "sampling" in known and "sampling" not in options:
-        given = {f.name: options.pop(f.name) for f in fields(Sampling) if f.name in options}
+        given: dict[str, Any] = {f.name: options.pop(f.name) for f in fields(Sampling) if f.name in options}
         if given.get("steps"):
-            options["sampling"] = Sampling(**given | {"assistants": tuple(given.get("assistants", ()))})
+            given["assistants"] = tuple(given.get("assistants", ()))
+            options["sampling"] = Sampling(**given)
         elif given.get("assistants"):
             raise ConfigError("assistant losses take part in sampling: give steps")
     elif options.get("steps") == 0:

@@ -45,7 +45,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _figures(scheme: str, codec: str, item, options, workers: WorkerPairs) -> list[float]:
     """bpp, PSNR and SSIM inside and outside of a picture's file."""
-    image, chosen = item.read(), {"scheme": scheme}
+    image, chosen = item.read(), dict[str, object](scheme=scheme)
     height, width = image.shape[:2]
     map_ = np.zeros((height, width))
     map_[height // 3 : height - height // 3, width // 3 : width - width // 3] = 1
