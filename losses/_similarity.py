@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -68,7 +69,14 @@ class _Similarity(torch.autograd.Function):
     """Planes [N, H, W] to one [N] for each map of weights; the gradient is found on the way forward."""
 
     @staticmethod
-    def forward(ctx, x, y, taps, constants, *maps):
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        y: Tensor,
+        taps: tuple[float, ...],
+        constants: tuple[float | None, float],
+        *maps: Tensor | None,
+    ) -> tuple[Tensor, ...]:
         N, H, W = x.shape
         wanted = ctx.needs_input_grad[:2]
         means = [x.new_empty(N) for _ in maps]
@@ -87,7 +95,7 @@ class _Similarity(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, *grads):
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         out: list[Tensor | None] = [None, None]
         for k, saved in enumerate(ctx.saved_tensors):
             if saved is not None:

@@ -7,7 +7,7 @@ from where `losses.pretrained` finds them.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -196,7 +196,12 @@ def _unit(features: Tensor) -> Tensor:
     return features / (features.square().sum(1, keepdim=True) + 1e-20).sqrt()
 
 
-def _over_layers(x, y, weights, distance) -> Tensor:
+def _over_layers(
+    x: Sequence[Tensor],
+    y: Sequence[Tensor],
+    weights: Sequence[float] | None,
+    distance: Callable[[Tensor, Tensor], Tensor],
+) -> Tensor:
     weights = [1.0] * len(x) if weights is None else weights
     if not len(x) == len(y) == len(weights) > 0:
         raise ValueError(f"{len(x)} and {len(y)} layers, {len(weights)} weights: give as many of each")

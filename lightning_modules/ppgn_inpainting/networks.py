@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -79,7 +79,7 @@ class Encoder(nn.Module):
         modules = dict(self.frozen.network.named_modules())
         found: dict[str, Tensor] = {}
 
-        def hook(name: str, sigma: float):
+        def hook(name: str, sigma: float) -> Callable[[nn.Module, tuple, Tensor], Tensor]:
             def take(module: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
                 found[name] = output + sigma * torch.randn_like(output) if sigma > 0 else output
                 return found[name]

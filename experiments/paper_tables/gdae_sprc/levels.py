@@ -18,6 +18,7 @@ from genic.eval.tables import number, table
 from genic.experiments.command import listed
 from genic.experiments.evaluate import pictures
 from genic.experiments.paper_tables.gdae_sprc.common import codec_parser, measured, opened, save
+from genic.lightning_modules.gdae_sprc.codec import GdaeSprcCodec
 
 Found = Mapping[str, Sequence[ImageResult | None]]
 
@@ -87,7 +88,7 @@ def _figures(results: Sequence[ImageResult | None]) -> list[str]:
     return [number(mean.bpp, 3), number(mean.psnr_rgb, 2), number(mean.ms_ssim_db, 2), f"{100 * share:.0f}"]
 
 
-def _sizes(codec, items: Sequence[ImageItem], level: float) -> dict[str, float]:
+def _sizes(codec: GdaeSprcCodec, items: Sequence[ImageItem], level: float) -> dict[str, float]:
     """Mean bytes of the latents by each lossless coder."""
     each = [codec.latent_sizes(item.read(), level) for item in items]
     return {name: float(np.mean([sizes[name] for sizes in each])) for name in each[0]}
