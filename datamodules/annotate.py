@@ -1,4 +1,8 @@
-"""Label maps for training: ``python -m datamodules.annotate imagenet --labels detail --out DIR``.
+"""Draw label maps for training.
+
+::
+
+    python -m datamodules.annotate imagenet --labels detail --out DIR
 
 t_a (``detail``: 255 on faces and text) comes from the annotations of Open Images where there are some, else
 from `datamodules.detectors`. t_s (``semantic``) comes from the masks of Open Images, from given maps
@@ -8,7 +12,6 @@ each is written whole or not at all, so a stopped run goes on where it was.
 
 from __future__ import annotations
 
-import argparse
 import multiprocessing
 import sys
 from collections.abc import Callable, Iterator
@@ -27,7 +30,8 @@ from genic.datamodules.batch import LABELS
 from genic.datamodules.config import DataConfig
 from genic.datamodules.detectors import detail_map, find_faces, find_text
 from genic.datamodules.images import ImageItem, read_image, read_label, write_png
-from genic.lightning_modules.codec.errors import ConfigError, DataError, GenicError, ImageError
+from genic.experiments.command import command, make_parser
+from genic.lightning_modules.codec.errors import ConfigError, DataError, ImageError
 
 PARTS = ("train", "val", "evaluation")
 
@@ -220,11 +224,10 @@ def _results(work: Callable[[Task], str | None], tasks: list[Task], workers: int
         yield from pool.map(work, tasks, chunksize=8)
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m datamodules.annotate", description=__doc__.split("\n")[0]
-    )
+    parser = make_parser("annotate", __doc__, "datamodules")
     parser.add_argument("dataset", choices=DATASETS)
     parser.add_argument("--root", help="data root (default: $GENIC_DATA)")
     parser.add_argument("--out", type=Path, help="labels root to write to (default: <root>/labels)")
@@ -239,17 +242,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=1, help="processes for the detectors (default 1)")
     a = parser.parse_args(arguments)
     config = DataConfig(name=a.dataset, root=a.root, labels=a.labels)
-    try:
-        network = None
-        if a.weights is not None and "semantic" in a.labels:
-            from genic.datamodules.segmentation import SemanticNetwork
+    network = None
+    if a.weights is not None and "semantic" in a.labels:
+        from genic.datamodules.segmentation import SemanticNetwork
 
-            network = SemanticNetwork(a.model, a.weights, a.device)
-        out = a.out or (config.resolved_root() or Path()) / "labels"
-        counts = annotate(config, out, tuple(a.parts), a.workers, a.masks, network)
-    except GenicError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        network = SemanticNetwork(a.model, a.weights, a.device)
+    out = a.out or (config.resolved_root() or Path()) / "labels"
+    counts = annotate(config, out, tuple(a.parts), a.workers, a.masks, network)
     for label, (made, left_out) in counts.items():
         print(f"{label}: {made} maps made, {left_out} pictures left out; train with data.labels_root={out}")
     return 0

@@ -100,7 +100,9 @@ def code_digest(codec: type) -> str:
     """Hash of the code that a codec's files and figures depend on, blind to comments, docstrings and layout."""
     own = Path(inspect.getfile(codec)).resolve().parent
     digest = hashlib.sha256()
-    for path in sorted({file for place in (*(_ROOT / part for part in _CODE), own) for file in _sources(place)}):
+    for path in sorted(
+        {file for place in (*(_ROOT / part for part in _CODE), own) for file in _sources(place)}
+    ):
         tree = ast.parse(path.read_bytes())
         for node in ast.walk(tree):
             body = getattr(node, "body", None)

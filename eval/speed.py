@@ -30,7 +30,7 @@ from rich.table import Table
 from genic.eval import speed_coding
 from genic.eval.provenance import provenance
 from genic.eval.speed_coding import ANCHOR, BASELINES, Times, median
-from genic.lightning_modules.codec.errors import GenicError
+from genic.experiments.command import command, make_parser
 
 CODECS = ("selective_detail:small", "selective_detail:paper", *BASELINES)
 Figure = tuple[str, Callable[[Times], float | None]]
@@ -136,8 +136,9 @@ def training(args: argparse.Namespace, console: Console) -> dict:
     return {"crop": args.crop, "batch": args.batch, "notes": notes, "seconds": rows}
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m eval.speed", description=__doc__.split("\n")[0])
+    parser = make_parser("speed", __doc__, "eval")
     parser.add_argument("--train", action="store_true", help="measure the training step")
     parser.add_argument(
         "--repeats", type=int, default=5, metavar="N", help="rounds or steps (default: %(default)s)"
@@ -162,9 +163,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.set_num_threads(args.threads)
     try:
         found = training(args, console) if args.train else coding(args, console)
-    except GenicError as error:
-        print(error, file=sys.stderr)
-        return 1
     finally:
         torch.set_num_threads(threads)
     where = provenance(args.threads, processes=1)

@@ -10,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from genic.lightning_modules.codec.errors import GenicError
@@ -61,14 +62,14 @@ def print_error(problem: object) -> None:
     print(f"error: {problem}", file=sys.stderr)
 
 
-def program(name: str) -> str:
-    """How the command is called."""
-    return f"python -m experiments.{name}"
+def program(name: str, package: str = "experiments") -> str:
+    """``genic NAME`` or ``python -m PACKAGE.NAME``, as this program was called."""
+    return ("genic " if Path(sys.argv[0]).stem == "genic" else f"python -m {package}.") + name
 
 
-def make_parser(name: str, doc: str, **more: Any) -> argparse.ArgumentParser:
+def make_parser(name: str, doc: str, package: str = "experiments", **more: Any) -> argparse.ArgumentParser:
     """Of the command ``name``, described by the first line of a docstring; ``more`` is of `ArgumentParser`."""
-    return argparse.ArgumentParser(prog=program(name), description=doc.partition("\n")[0], **more)
+    return argparse.ArgumentParser(prog=program(name, package), description=doc.partition("\n")[0], **more)
 
 
 @contextmanager
