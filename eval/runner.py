@@ -34,6 +34,7 @@ import re
 import sys
 import threading
 import types
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -133,7 +134,8 @@ class WorkerPairs:
     def each(self, tasks: Iterable[Any], do: Callable[[_Call, Any], None]) -> None:
         """``do(call, task)`` for every task, on whichever pair is free; the first error ends it, and is raised.
 
-        ``call(0 or 1, function, …)`` runs a function in the pair's encoder or decoder; what it warns of is warned of here.
+        ``call(0 or 1, function, …)`` runs a function in the pair's encoder or decoder, and warns here of what it did
+        there.
         """
         work: queue.SimpleQueue[Any] = queue.SimpleQueue()
         count = 0

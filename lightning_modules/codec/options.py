@@ -13,7 +13,6 @@ from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin, get_
 
 import numpy as np
 
-from genic.datamodules.images import SUFFIXES, read_image, read_label
 from genic.lightning_modules.codec.errors import ConfigError
 
 REQUIRED = inspect.Parameter.empty
@@ -26,11 +25,19 @@ class MapFile(NamedTuple):
     read: Callable[[Path], np.ndarray]
 
 
+def _labels(path: Path) -> np.ndarray:
+    from genic.datamodules.images import read_label
+
+    return read_label(path)
+
+
 def _heat(path: Path) -> np.ndarray:
+    from genic.datamodules.images import read_image
+
     return read_image(path).mean(2, dtype=np.float32) / 255
 
 
-LabelMap = Annotated[np.ndarray, MapFile("label map, PNG", read_label)]
+LabelMap = Annotated[np.ndarray, MapFile("label map, PNG", _labels)]
 """Class numbers H×W."""
 HeatMap = Annotated[np.ndarray, MapFile("grey picture", _heat)]
 """Numbers H×W from 0 to 1; in a picture black to white."""
@@ -55,6 +62,16 @@ class Option(NamedTuple):
     def type_name(self) -> str:
         """Kinds that text can stand for; empty where there are none."""
         return " | ".join(name for kind in _members(self.kind) if (name := _kind_name(kind)))
+
+    @property
+    def from_text(self) -> bool:
+        """Whether text can stand for a value."""
+        return self.type_name not in ("", "null")
+
+    @property
+    def is_map(self) -> bool:
+        """Whether text is the path of a picture."""
+        return any(_map_file(kind) for kind in _members(self.kind))
 
     @property
     def shown_default(self) -> str:
@@ -90,7 +107,7 @@ def parsed(name: str, text: str, kind: Any) -> Any:
     maps = [map_file for known in kinds if (map_file := _map_file(known))]
     if type(None) in kinds and word in ("null", "none"):
         return None
-    if maps and (str not in kinds or Path(text).suffix.lower() in SUFFIXES):
+    if maps and (str not in kinds or Path(text).is_file()):
         return maps[0].read(Path(text))
     if bool in kinds and word in ("true", "false"):
         return word == "true"
