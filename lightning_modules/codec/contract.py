@@ -10,6 +10,7 @@ Rate is ``8 · len(bytes) / (H · W)``; distortion is measured on what `decode` 
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
@@ -27,6 +28,7 @@ from genic.lightning_modules.codec.errors import (
     OutOfMemoryError,
     TargetError,
     WeightsError,
+    did_you_mean,
 )
 from genic.lightning_modules.codec.options import Option, options_of
 
@@ -143,10 +145,16 @@ class Codec(ABC):
         """Bytes of the file of a height×width picture that holds ``sections``."""
         return len(self._container(sections, height, width).to_bytes())
 
-    def decode(self, data: bytes) -> Image:
+    def decode(self, data: bytes, **options: object) -> Image:
         """Decompress; the file and the weights it names suffice.
 
+        Args:
+            data: of `encode`.
+            **options: of a codec whose file can be shown in several ways, documented in its `_decode`; no file needs
+                one.
+
         Raises:
+            ConfigError: there is no such option, or its value is out of range.
             BitstreamError: damaged, truncated, foreign or newer bytes.
             WeightsError: the file was written with other weights.
             OutOfMemoryError: the machine or its GPU lacks the memory.
@@ -161,8 +169,13 @@ class Codec(ABC):
                 f"the file needs weights {container.weights.hex()}, loaded are {self.weights_id.hex()}: "
                 "give the checkpoint that wrote it (--weights PATH)"
             )
+        known = [n for n in inspect.signature(self._decode).parameters if n not in ("container", "options")]
+        for name in options:
+            if name not in known:
+                there_are = did_you_mean(name, known) if known else "it decodes in one way"
+                raise ConfigError(f"{self.id} has no option {name!r} of decoding: {there_are}")
         try:
-            image = self._decode(container)
+            image = self._decode(container, **options)
         except GenicError:
             raise
         except Exception as error:

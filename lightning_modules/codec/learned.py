@@ -134,11 +134,11 @@ class LevelCodec(LearnedCodec):
         return z_hat, z_h_hat, level
 
     @torch.inference_mode()
-    def synthesise(self, z_hat: Tensor, level: float, height: int, width: int) -> Image:
-        """The picture of ẑ [latents, ⌈H/stride⌉, ⌈W/stride⌉]."""
+    def synthesise(self, z_hat: Tensor, level: float, height: int, width: int, **options: object) -> Image:
+        """The picture of ẑ [latents, ⌈H/stride⌉, ⌈W/stride⌉]; ``options`` are those of `_picture`."""
         at = torch.tensor([level], device=self.device)
         z_hat = z_hat[None].to(self.device).contiguous(memory_format=torch.channels_last)
-        return to_image(self._picture(z_hat, at)[0, :, :height, :width])
+        return to_image(self._picture(z_hat, at, **options)[0, :, :height, :width])
 
     def _latents(self, image: Image, quality: float) -> tuple[Any, float]:
         """The system's latents and the level, a multiple of ⅛."""
@@ -155,10 +155,10 @@ class LevelCodec(LearnedCodec):
     def _encode(self, image: Image, quality: float) -> dict[str, bytes]:
         return self.coder.encode(*self.analyse(image, quality))
 
-    def _decode(self, container: Container) -> Image:
+    def _decode(self, container: Container, **options: object) -> Image:
         height, width, stride = container.height, container.width, self.stride
         z_hat, level = self.coder.decode(container, -(-height // stride), -(-width // stride))
-        return self.synthesise(z_hat, level, height, width)
+        return self.synthesise(z_hat, level, height, width, **options)
 
 
 class RateCodec(LearnedCodec):
