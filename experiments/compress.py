@@ -48,7 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     options = _parser(arguments).parse_args(arguments)
     codec = open_once(options.codec)
-    names = gather(options.inputs, lambda folder: [Path(item.path) for item in list_images(folder)])
+    names = gather(
+        options.inputs, "pictures", lambda folder: [Path(item.path) for item in list_images(folder)]
+    )
     settings(codec, options.set, next(iter(names)))  # what is wrong with them is wrong with all
     targets = plan(names, options.output, SUFFIX, options.force)
     _foretell(codec, options, list(targets))

@@ -114,11 +114,11 @@ def settings(codec: Codec, pairs: Sequence[str], source: Path) -> dict[str, Any]
     return found
 
 
-def gather(inputs: Sequence[Path], below: Callable[[Path], Sequence[Path]]) -> dict[Path, Path]:
+def gather(inputs: Sequence[Path], what: str, below: Callable[[Path], Sequence[Path]]) -> dict[Path, Path]:
     """Files and their names in the output: files as given by their own, those in folders with the path from there.
 
     Args:
-        below: the files of a folder and of those in it.
+        what: they are, for an error. below: the files of a folder and of those in it.
 
     Raises:
         DataError: something is not there, or a folder has nothing of the kind.
@@ -129,7 +129,7 @@ def gather(inputs: Sequence[Path], below: Callable[[Path], Sequence[Path]]) -> d
             raise DataError(f"no file {path}")
         inside = below(path) if path.is_dir() else [path]
         if not inside:
-            raise DataError(f"nothing to do in {path}: no file of a known kind")
+            raise DataError(f"no {what} in {path}")
         found |= {file: file.relative_to(path if path.is_dir() else path.parent) for file in inside}
     return found
 

@@ -24,7 +24,7 @@ from genic.experiments.convert import SUFFIX, add_output, convert, decompress_fi
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status: 2 where a file could not be decompressed."""
     options = _parser().parse_args(arguments)
-    names = gather(options.inputs, lambda folder: sorted(folder.rglob(f"*{SUFFIX}")))
+    names = gather(options.inputs, f"{SUFFIX} files", lambda folder: sorted(folder.rglob(f"*{SUFFIX}")))
     targets = plan(names, options.output, ".png", options.force)
     return convert(targets, partial(decompress_file, options.weights), options.jobs)
 
