@@ -50,7 +50,7 @@ class ShardIndex:
         """Parse ``index.json``; `DataError` where there is none or it is not one of ours."""
         folder = folder.rstrip("/")
         try:
-            with wds.gopen(f"{folder}/{INDEX}") as stream:
+            with wds.gopen(f"{folder}/{INDEX}") as stream:  # pyright: ignore[reportAttributeAccessIssue]  # lazy
                 found = json.load(TextIOWrapper(stream, "utf-8"))
             shards = tuple((str(name), int(count)) for name, count in found["shards"])
             index = cls(folder, shards, tuple(found["labels"]), int(found["semantic_classes"]))
@@ -116,7 +116,7 @@ class ShardStream(IterableDataset):
         url = f"{self.index.folder}/{name}"
         try:
             # Splitting among ranks and readers is done above; samples stay bytes, so nothing is unpickled.
-            tar = wds.WebDataset(
+            tar = wds.WebDataset(  # pyright: ignore[reportAttributeAccessIssue]  # lazy
                 url, shardshuffle=False, nodesplitter=None, workersplitter=None, empty_check=False
             )
             shard = list(tar)
