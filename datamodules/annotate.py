@@ -1,4 +1,8 @@
-"""Label maps for training: ``python -m datamodules.annotate imagenet --labels detail --out DIR``.
+"""Draw label maps for training.
+
+::
+
+    python -m datamodules.annotate imagenet --labels detail --out DIR
 
 t_a (``detail``: 255 on faces and text) comes from the annotations of Open Images where there are some, else
 from `datamodules.detectors`. t_s (``semantic``) comes from the masks of Open Images, from given maps
@@ -8,10 +12,9 @@ each is written whole or not at all, so a stopped run goes on where it was.
 
 from __future__ import annotations
 
-import argparse
 import multiprocessing
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -22,12 +25,13 @@ import numpy as np
 from rich.progress import Progress
 
 from genic.datamodules import DATASETS, make_datamodule, openimages
-from genic.datamodules.base import PhotoDataModule
 from genic.datamodules.batch import LABELS
 from genic.datamodules.config import DataConfig
 from genic.datamodules.detectors import detail_map, find_faces, find_text
+from genic.datamodules.files import Part, PictureFiles
 from genic.datamodules.images import ImageItem, read_image, read_label, write_png
-from genic.lightning_modules.codec.errors import ConfigError, DataError, GenicError, ImageError
+from genic.experiments.command import command, make_parser
+from genic.lightning_modules.codec.errors import ConfigError, DataError, ImageError
 
 PARTS = ("train", "val", "evaluation")
 
@@ -70,12 +74,13 @@ def detail(image: np.ndarray, task: Task) -> np.ndarray:
     out = detail_map((height, width), boxes)
     polygons = [np.round(p * (width, height)).astype(np.int32) for p in task.text or []]
     if polygons:
-        cv2.fillPoly(out, polygons, 255)
+        cv2.fillPoly(out, polygons, (255,))
     return out
 
 
 def given(image: np.ndarray, task: Task) -> np.ndarray:
     """A given map, checked to be of the picture's size."""
+    assert task.given is not None
     found = read_label(task.given)
     if found.shape != image.shape[:2]:
         raise ImageError(
@@ -86,10 +91,11 @@ def given(image: np.ndarray, task: Task) -> np.ndarray:
 
 def from_instances(image: np.ndarray, task: Task, index: dict[str, int]) -> np.ndarray:
     """t_s from the masks of Open Images."""
-    return openimages.semantic_map(image.shape[:2], list(task.instances), index)
+    height, width = image.shape[:2]
+    return openimages.semantic_map((height, width), list(task.instances), index)
 
 
-def detail_tasks(datamodule: PhotoDataModule, items: list[ImageItem], place: Path) -> list[Task]:
+def detail_tasks(datamodule: PictureFiles, items: list[ImageItem], place: Path) -> list[Task]:
     """Tasks for t_a, with what Open Images knows about faces and text where that is the data set."""
     if datamodule.name != "openimages":
         return [Task(item.path, _target(place, item.name)) for item in items]
@@ -123,7 +129,7 @@ def make(tasks: list[Task], draw: Draw, workers: int, title: str) -> tuple[int, 
 def annotate(
     config: DataConfig,
     out: Path,
-    parts: tuple[str, ...] = ("train", "val"),
+    parts: tuple[Part, ...] = ("train", "val"),
     workers: int = 1,
     masks: Path | None = None,
     network: Callable[[np.ndarray], np.ndarray] | None = None,
@@ -161,7 +167,7 @@ def annotate(
 
 
 def _semantic(
-    datamodule: PhotoDataModule,
+    datamodule: PictureFiles,
     items: list[ImageItem],
     out: Path,
     masks: Path | None,
@@ -220,11 +226,10 @@ def _results(work: Callable[[Task], str | None], tasks: list[Task], workers: int
         yield from pool.map(work, tasks, chunksize=8)
 
 
-def main(arguments: list[str] | None = None) -> int:
+@command
+def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m datamodules.annotate", description=__doc__.split("\n")[0]
-    )
+    parser = make_parser("annotate", __doc__, "datamodules")
     parser.add_argument("dataset", choices=DATASETS)
     parser.add_argument("--root", help="data root (default: $GENIC_DATA)")
     parser.add_argument("--out", type=Path, help="labels root to write to (default: <root>/labels)")
@@ -239,17 +244,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=1, help="processes for the detectors (default 1)")
     a = parser.parse_args(arguments)
     config = DataConfig(name=a.dataset, root=a.root, labels=a.labels)
-    try:
-        network = None
-        if a.weights is not None and "semantic" in a.labels:
-            from genic.datamodules.segmentation import SemanticNetwork
+    network = None
+    if a.weights is not None and "semantic" in a.labels:
+        from genic.datamodules.segmentation import SemanticNetwork
 
-            network = SemanticNetwork(a.model, a.weights, a.device)
-        out = a.out or (config.resolved_root() or Path()) / "labels"
-        counts = annotate(config, out, tuple(a.parts), a.workers, a.masks, network)
-    except GenicError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        network = SemanticNetwork(a.model, a.weights, a.device)
+    out = a.out or (config.resolved_root() or Path()) / "labels"
+    counts = annotate(config, out, tuple(a.parts), a.workers, a.masks, network)
     for label, (made, left_out) in counts.items():
         print(f"{label}: {made} maps made, {left_out} pictures left out; train with data.labels_root={out}")
     return 0

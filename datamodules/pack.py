@@ -1,4 +1,8 @@
-"""Tar shards (webdataset) of a data set's training part: ``python -m datamodules.pack imagenet -o DIR``.
+"""Pack a data set's training part into tar shards (webdataset).
+
+::
+
+    python -m datamodules.pack imagenet -o DIR
 
 A sample is ``<number>.image`` (the picture's file, byte for byte), ``<number>.<label>.png`` and
 ``<number>.name``. Pictures are shuffled once, here, so that neighbours in a shard are unrelated; unusable
@@ -7,9 +11,9 @@ ones are left out and counted. ``index.json``, written last, lists the shards an
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +24,8 @@ from genic.datamodules import DATASETS, make_datamodule
 from genic.datamodules.batch import LABELS
 from genic.datamodules.config import DataConfig
 from genic.datamodules.shards import INDEX
-from genic.lightning_modules.codec.errors import ConfigError, DataError, GenicError, ImageError
+from genic.experiments.command import command, make_parser
+from genic.lightning_modules.codec.errors import ConfigError, DataError, ImageError
 from genic.lightning_modules.codec.files import write_atomic
 
 
@@ -49,7 +54,8 @@ def pack(config: DataConfig, out: Path, megabytes: float = 64) -> tuple[int, int
     counts: dict[str, int] = {}
     written = skipped = 0
     pattern = str(out / "%06d.tar")
-    with wds.ShardWriter(pattern, maxcount=10**9, maxsize=megabytes * 1e6, verbose=0, mtime=0.0) as writer:
+    how = {"maxcount": 10**9, "maxsize": megabytes * 1e6, "verbose": 0, "mtime": 0.0}
+    with wds.ShardWriter(pattern, **how) as writer:  # pyright: ignore[reportAttributeAccessIssue]  # lazy
         order = np.random.default_rng(config.seed).permutation(len(items))
         for k in track(order, description=f"packing {config.name}", disable=not sys.stderr.isatty()):
             item = items[k]
@@ -79,9 +85,10 @@ def pack(config: DataConfig, out: Path, megabytes: float = 64) -> tuple[int, int
     return written, skipped
 
 
-def main(arguments: list[str] | None = None) -> int:
+@command
+def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
-    parser = argparse.ArgumentParser(prog="python -m datamodules.pack", description=__doc__.split("\n")[0])
+    parser = make_parser("pack", __doc__, "datamodules")
     parser.add_argument("dataset", choices=DATASETS)
     parser.add_argument("-o", "--out", type=Path, required=True, help="new folder for the shards")
     parser.add_argument("--root", help="data root (default: $GENIC_DATA)")
@@ -93,11 +100,7 @@ def main(arguments: list[str] | None = None) -> int:
     config = DataConfig(
         name=a.dataset, root=a.root, labels=a.labels, labels_root=a.labels_root, seed=a.seed, shards=None
     )
-    try:
-        written, skipped = pack(config, a.out, a.megabytes)
-    except GenicError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    written, skipped = pack(config, a.out, a.megabytes)
     print(f"{written} pictures in {a.out}, {skipped} left out; train with data.shards={a.out}")
     return 0
 

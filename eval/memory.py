@@ -11,7 +11,6 @@ operating system reports of each (the interpreter and its libraries included), a
 
 from __future__ import annotations
 
-import argparse
 import os
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from rich.table import Table
 
 from genic.datamodules.images import write_png
 from genic.eval.provenance import provenance
+from genic.experiments.command import make_parser
 
 
 class Use(NamedTuple):
@@ -71,7 +71,7 @@ def measure(codec: str, width: int, height: int) -> tuple[Use, Use, int]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m eval.memory", description=__doc__.split("\n")[0])
+    parser = make_parser("memory", __doc__, "eval")
     parser.add_argument("codec", nargs="*", default=["selective_detail"], help="default: selective_detail")
     parser.add_argument("--size", type=int, nargs=2, default=(4096, 4096), metavar=("W", "H"))
     args = parser.parse_args(arguments)

@@ -34,13 +34,14 @@ import re
 import sys
 import threading
 import types
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from pydantic import TypeAdapter
@@ -134,20 +135,20 @@ class WorkerPairs:
         if count < 1 or threads < 1:
             raise ConfigError(f"{count} worker pairs of {threads} threads: at least one of each is needed")
         self.count, self.threads = count, threads
-        self._pairs: dict[int, tuple[ProcessPoolExecutor, ProcessPoolExecutor]] = {}
+        self._pairs: dict[tuple[int, int], ProcessPoolExecutor] = {}
 
     def __enter__(self) -> WorkerPairs:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for pair in self._pairs.values():
-            for process in pair:
-                process.shutdown()
+        for process in self._pairs.values():
+            process.shutdown()
 
     def each(self, tasks: Iterable[Any], do: Callable[[_Call, Any], None]) -> None:
         """``do(call, task)`` for every task, on whichever pair is free; the first error ends it, and is raised.
 
-        ``call(0 or 1, function, …)`` runs a function in the pair's encoder or decoder.
+        ``call(0 or 1, function, …)`` runs a function in the pair's encoder or decoder, and warns here of what it did
+        there.
         """
         work: queue.SimpleQueue[Any] = queue.SimpleQueue()
         count = 0
@@ -163,7 +164,10 @@ class WorkerPairs:
 
     def _serve(self, k: int, work: queue.SimpleQueue[Any], do: Callable[[_Call, Any], None]) -> None:
         def call(which: int, function: Callable, *arguments: object) -> Any:
-            return self._pair(k)[which].submit(function, *arguments).result()
+            result, warned = self._one(k, which).submit(worker.listening, function, *arguments).result()
+            for message in warned:
+                warnings.warn(message, stacklevel=2)
+            return result
 
         try:
             while True:
@@ -174,17 +178,17 @@ class WorkerPairs:
                 do(call, task)
         except BrokenProcessPool as error:
             _drain(work)
-            del self._pairs[k]
+            for which in (0, 1):
+                self._pairs.pop((k, which), None)
             raise ToolError("a worker process died, perhaps for lack of memory: try fewer devices") from error
         except BaseException:
             _drain(work)
             raise
 
-    def _pair(self, k: int) -> tuple[ProcessPoolExecutor, ProcessPoolExecutor]:
-        if k not in self._pairs:
-            gpu = k % gpus() if gpus() else None
-            self._pairs[k] = _process(gpu, self.threads), _process(gpu, self.threads)
-        return self._pairs[k]
+    def _one(self, k: int, which: int) -> ProcessPoolExecutor:
+        if (k, which) not in self._pairs:
+            self._pairs[k, which] = _process(k % gpus() if gpus() else None, self.threads)
+        return self._pairs[k, which]
 
 
 _Call = Callable[..., Any]
@@ -203,6 +207,32 @@ def _process(gpu: int | None, threads: int) -> ProcessPoolExecutor:
     return executor
 
 
+@overload
+def measure_files(
+    tasks: Sequence[Task],
+    workers: WorkerPairs | None = None,
+    *,
+    networks: Sequence[str] = (),
+    store: Path | None = None,
+    save_decoded: Path | None = None,
+    on_error: None = None,
+    advance: Callable[[], None] = lambda: None,
+) -> list[ImageResult]: ...
+
+
+@overload
+def measure_files(
+    tasks: Sequence[Task],
+    workers: WorkerPairs | None = None,
+    *,
+    networks: Sequence[str] = (),
+    store: Path | None = None,
+    save_decoded: Path | None = None,
+    on_error: Callable[[Task, GenicError], None] | None,
+    advance: Callable[[], None] = lambda: None,
+) -> list[ImageResult | None]: ...
+
+
 def measure_files(
     tasks: Sequence[Task],
     workers: WorkerPairs | None = None,
@@ -212,7 +242,7 @@ def measure_files(
     save_decoded: Path | None = None,
     on_error: Callable[[Task, GenicError], None] | None = None,
     advance: Callable[[], None] = lambda: None,
-) -> list[ImageResult | None]:
+) -> list[ImageResult] | list[ImageResult | None]:
     """Encode, decode in another process, and measure: every task exactly once.
 
     Args:
@@ -299,12 +329,12 @@ def evaluate(
     if not items or not sweep:
         raise ConfigError("at least one picture and one quality are needed")
     tasks = [Task(item, codec, quality, target_bpp=rate) for item in items for quality, rate in sweep]
-    how = {"networks": networks, "store": store, "save_decoded": save_decoded}
+    how: dict[str, Any] = {"networks": networks, "store": store, "save_decoded": save_decoded}
     results = measure_files(tasks, workers, **how, on_error=on_error, advance=advance)
     points = []
     for k, (quality, rate) in enumerate(sweep):
-        images = results[k :: len(sweep)]
-        if None not in images:
+        images = [image for image in results[k :: len(sweep)] if image is not None]
+        if len(images) == len(items):
             points.append(Point(quality, Means.of(images), images, rate))
     return points
 

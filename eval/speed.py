@@ -30,7 +30,7 @@ from rich.table import Table
 from genic.eval import speed_coding
 from genic.eval.provenance import provenance
 from genic.eval.speed_coding import ANCHOR, BASELINES, Times, median
-from genic.lightning_modules.codec.errors import GenicError
+from genic.experiments.command import command, make_parser
 
 CODECS = ("selective_detail:small", "selective_detail:paper", *BASELINES)
 Figure = tuple[str, Callable[[Times], float | None]]
@@ -91,10 +91,16 @@ def ratio_table(times: dict[str, list[Times]], anchor: list[Times]) -> Table:
     table = _table(figures, f"Times as fast as {ANCHOR}")
     for codec, found in times.items():
         ratios = [
-            statistics.median(of(a) / of(t) for a, t in zip(anchor, found, strict=True)) for _, of in figures
+            statistics.median(_known(of(a)) / _known(of(t)) for a, t in zip(anchor, found, strict=True))
+            for _, of in figures
         ]
         table.add_row(codec, *(f"{r:.1f}" for r in ratios))
     return table
+
+
+def _known(seconds: float | None) -> float:
+    assert seconds is not None, "every codec has these figures"
+    return seconds
 
 
 def _table(figures: Sequence[Figure], title: str) -> Table:
@@ -136,8 +142,9 @@ def training(args: argparse.Namespace, console: Console) -> dict:
     return {"crop": args.crop, "batch": args.batch, "notes": notes, "seconds": rows}
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m eval.speed", description=__doc__.split("\n")[0])
+    parser = make_parser("speed", __doc__, "eval")
     parser.add_argument("--train", action="store_true", help="measure the training step")
     parser.add_argument(
         "--repeats", type=int, default=5, metavar="N", help="rounds or steps (default: %(default)s)"
@@ -162,9 +169,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.set_num_threads(args.threads)
     try:
         found = training(args, console) if args.train else coding(args, console)
-    except GenicError as error:
-        print(error, file=sys.stderr)
-        return 1
     finally:
         torch.set_num_threads(threads)
     where = provenance(args.threads, processes=1)

@@ -7,7 +7,7 @@ import json
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytorch_lightning as pl
 import torch
@@ -25,6 +25,9 @@ from genic.losses.ssim import MIN_SIDE, ms_ssim
 
 Shown = Tensor | tuple[Tensor, Tensor]
 """Pictures [B, 3, H, W] in [0, 1]; decoded ones with the estimated bits of each, [B]."""
+
+if TYPE_CHECKING:
+    from genic.lightning_modules.codec.learned import LearnedCodec
 
 
 class CompressionModule(pl.LightningModule):
@@ -44,13 +47,13 @@ class CompressionModule(pl.LightningModule):
     """
 
     paper: ClassVar[str]
-    codec_class: ClassVar[type[Codec]]
+    codec_class: ClassVar[type[LearnedCodec]]
     system: nn.Module
     D: nn.Module | None
-    automatic_optimization = False
 
     def __init__(self, config: Any, seed: int = 0) -> None:
         super().__init__()
+        self.automatic_optimization = False
         self.config, self.seed = config, seed
         self.batches_seen = 0
 
@@ -68,9 +71,11 @@ class CompressionModule(pl.LightningModule):
     def optimiser_groups(self) -> dict[str, tuple[Iterable[nn.Parameter], float]]:
         """Parameters and base learning rate of each Adam optimiser, by name; disjoint."""
         rate = self.config.train.learning_rate
-        groups = {"generator": ([p for p in self.system.parameters() if p.requires_grad], rate)}
-        if getattr(self, "D", None) is not None:
-            groups["discriminator"] = (self.D.parameters(), rate)
+        groups: dict[str, tuple[Iterable[nn.Parameter], float]] = {
+            "generator": ([p for p in self.system.parameters() if p.requires_grad], rate)
+        }
+        if isinstance(D := getattr(self, "D", None), nn.Module):
+            groups["discriminator"] = (D.parameters(), rate)
         return groups
 
     def export_weights(self) -> dict[str, Tensor]:
@@ -92,8 +97,8 @@ class CompressionModule(pl.LightningModule):
 
     def same_level(self, x: Tensor, level: float | None = None) -> Tensor:
         """One rate level for a batch of pictures, [B]; the middle one by default."""
-        level = (self.config.model.levels - 1) / 2 if level is None else level
-        return torch.full((len(x),), float(level), device=x.device)
+        at: float = (self.config.model.levels - 1) / 2 if level is None else level
+        return torch.full((len(x),), float(at), device=x.device)
 
     def log_validation(self, x: Tensor, x_hat: Tensor, bits: Tensor, at: object, **more: Tensor) -> None:
         """Log ``validation/…_<at>``, the same names for all papers: ``bpp`` as the entropy model estimates it,

@@ -233,5 +233,5 @@ def test_the_command_says_what_is_missing(
     if arguments[0] == "camvid":
         for part in ("train", "val"):
             write_png(folder / f"camvid/{part}/a.png", np.zeros((4, 4, 3), np.uint8))
-    assert main([*arguments, "--root", str(folder)]) == 1
+    assert main([*arguments, "--root", str(folder)]) == 2
     assert message in capsys.readouterr().err

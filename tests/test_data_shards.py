@@ -130,5 +130,5 @@ def test_shards_must_fit_the_configuration(shards: Path) -> None:
 def test_pack_command(root: Path, shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(["bsds", "--root", str(root), "-o", str(tmp_path / "new")]) == 0
     assert f"{PICTURES} pictures" in capsys.readouterr().out
-    assert main(["bsds", "--root", str(root), "-o", str(shards)]) == 1
+    assert main(["bsds", "--root", str(root), "-o", str(shards)]) == 2
     assert "not empty" in capsys.readouterr().err

@@ -397,7 +397,7 @@ class TestTraining:
         assert all((g != 0).any() for g in gradients)
         by_hand = [float(((o[-1].detach() - 1) ** 2).mean()) for o in outputs]
         assert float(loss.detach()) == pytest.approx(sum(by_hand) / 2)
-        assert float(feature_matching([o[:-1] for o in outputs], [o[:-1] for o in outputs])) == 0
+        assert feature_matching([o[:-1] for o in outputs], [o[:-1] for o in outputs]).item() == 0
 
     def test_least_squares_by_hand(self):
         real, fake = [torch.tensor([1.0, 0.5])], [torch.tensor([0.0, 0.5])]

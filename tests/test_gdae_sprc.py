@@ -289,7 +289,7 @@ class TestTraining:
 
 
 class TestGradCam:
-    @pytest.fixture(scope="class")
+    @pytest.fixture()
     def classifier(self) -> GradCam:
         torch.manual_seed(0)
         return GradCam("resnet10t", None, side=96)

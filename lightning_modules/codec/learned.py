@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +21,8 @@ from genic.lightning_modules.codec.weights import find_weights, load_weights, we
 from genic.lightning_modules.entropy.gaussian import GaussianTables
 from genic.lightning_modules.entropy.hyperprior import HyperpriorCoder
 from genic.lightning_modules.layers.rounding import symbols
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class LearnedCodec(Codec):
@@ -75,11 +77,16 @@ class LearnedCodec(Codec):
             WeightsError: there are no such weights, or they are not this codec's.
         """
         path = find_weights(cls.paper, which)
-        return _load(cls, path, path.stat().st_mtime_ns)
+        codec = _load(cls, path, path.stat().st_mtime_ns)
+        assert isinstance(codec, cls)
+        return codec
 
     @property
     def weights_id(self) -> bytes:
         return self.identity
+
+    def _option_sources(self) -> Sequence[Any]:
+        return (*super()._option_sources(), *([] if self.coding_class is None else [self.coding]))
 
     @staticmethod
     def _is_out_of_memory(error: Exception) -> bool:
@@ -109,7 +116,7 @@ class LevelCodec(LearnedCodec):
     quality_meaning = "the rate level"
 
     def _open(self, tensors: Mapping[str, Tensor]) -> None:
-        system = self.system_class(self.config)
+        system: Any = self.system_class(self.config)
         system.load_state_dict(without(tensors, "gaussian_tables."))
         self.coder = HyperpriorCoder(system.H, GaussianTables.from_state(tensors), self.device)
         del system.H
@@ -131,11 +138,11 @@ class LevelCodec(LearnedCodec):
         return z_hat, z_h_hat, level
 
     @torch.inference_mode()
-    def synthesise(self, z_hat: Tensor, level: float, height: int, width: int) -> Image:
-        """The picture of ẑ [latents, ⌈H/stride⌉, ⌈W/stride⌉]."""
+    def synthesise(self, z_hat: Tensor, level: float, height: int, width: int, **options: object) -> Image:
+        """The picture of ẑ [latents, ⌈H/stride⌉, ⌈W/stride⌉]; ``options`` are those of `_picture`."""
         at = torch.tensor([level], device=self.device)
         z_hat = z_hat[None].to(self.device).contiguous(memory_format=torch.channels_last)
-        return to_image(self._picture(z_hat, at)[0, :, :height, :width])
+        return to_image(self._picture(z_hat, at, **options)[0, :, :height, :width])
 
     def _latents(self, image: Image, quality: float) -> tuple[Any, float]:
         """The system's latents and the level, a multiple of ⅛."""
@@ -152,10 +159,10 @@ class LevelCodec(LearnedCodec):
     def _encode(self, image: Image, quality: float) -> dict[str, bytes]:
         return self.coder.encode(*self.analyse(image, quality))
 
-    def _decode(self, container: Container) -> Image:
+    def _decode(self, container: Container, **options: object) -> Image:
         height, width, stride = container.height, container.width, self.stride
         z_hat, level = self.coder.decode(container, -(-height // stride), -(-width // stride))
-        return self.synthesise(z_hat, level, height, width)
+        return self.synthesise(z_hat, level, height, width, **options)
 
 
 class RateCodec(LearnedCodec):
@@ -171,8 +178,12 @@ class RateCodec(LearnedCodec):
     def _sections_within(self, image: Image, limit: int, bpp: float, **options: object) -> dict[str, bytes]:
         """Sections of the best file of ``limit`` bytes at most, or of the least one; ``bpp`` is what is aimed at."""
 
+    def _option_sources(self) -> Sequence[Any]:
+        return (self._sections_within, *super()._option_sources())
+
     def _encode(self, image: Image, quality: float, **options: object) -> dict[str, bytes]:
-        return self._sections_within(image, budget(*image.shape[:2], None, quality), quality, **options)
+        height, width = image.shape[:2]
+        return self._sections_within(image, budget(height, width, None, quality), quality, **options)
 
     def _encode_within(self, image: Image, limit: int, **options: object) -> Found:
         bpp = 8 * limit / (image.shape[0] * image.shape[1])
@@ -191,9 +202,10 @@ def without(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in tensors.items() if not name.startswith(prefix)}
 
 
-def ready(network: nn.Module, device: str) -> nn.Module:
+def ready(network: Network, device: str) -> Network:
     """The network for use: evaluation, no gradients, on the device, channels last."""
-    return network.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
+    network = network.eval().requires_grad_(False).to(device)
+    return network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  # torch's omission
 
 
 def padded(image: np.ndarray, stride: int) -> np.ndarray:
@@ -202,7 +214,7 @@ def padded(image: np.ndarray, stride: int) -> np.ndarray:
     return np.pad(image, sides + [(0, 0)] * (image.ndim - 2), mode="edge")
 
 
-def to_tensor(image: Image, device: str) -> Tensor:
+def to_tensor(image: Image, device: str | torch.device) -> Tensor:
     """uint8 H×W×3 to [1, 3, H, W] in [0, 1], channels last."""
     x = torch.from_numpy(image).to(device).permute(2, 0, 1)[None].float() / 255
     return x.contiguous(memory_format=torch.channels_last)

@@ -7,10 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-import numpy as np
-
 from genic.lightning_modules.codec.container import read_varint, write_varint
 from genic.lightning_modules.codec.errors import ConfigError, DamagedFileError, did_you_mean
+from genic.lightning_modules.codec.options import HeatMap
 from genic.lightning_modules.config import require
 
 ASSISTANTS = ("edge", "style", "content", "boundary")
@@ -41,6 +40,7 @@ _RIGHT: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 
 
+@dataclass(frozen=True)
 class _Checked:
     """Options that are checked when they are put together; `ConfigError` names the one that is wrong."""
 
@@ -92,7 +92,7 @@ class Selective(_Checked):
         block: side of a block in pixels, a power of 2.
     """
 
-    importance: np.ndarray
+    importance: HeatMap
     scale: float | None = None
     share: float = 0.5
     block: int = 16
@@ -115,7 +115,11 @@ class Masked(_Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class Square(Masked):
-    """The central square; ``keep`` is its side over the picture's shorter side, 100 of 256 as published."""
+    """The central square.
+
+    Attributes:
+        keep: its side over the picture's shorter side, 100 of 256 as published.
+    """
 
     keep: float = 100 / 256
 
@@ -150,12 +154,16 @@ class Blocks(Masked):
 
     keep: float = 0.3
     block: int = 16
-    importance: np.ndarray | None = None
+    importance: HeatMap | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class BlocksRandom(Blocks):
-    """Some of the blocks near edges, and random ones far from them; ``far`` is the random ones' share."""
+    """Some of the blocks near edges, and random ones far from them.
+
+    Attributes:
+        far: the random ones' share.
+    """
 
     far: float = 0.3
 
@@ -173,7 +181,7 @@ SCHEMES: dict[str, type] = {
 """By name; a file holds the number in this order."""
 
 
-def scheme_of(scheme: str | Scheme, options: Mapping[str, object]) -> Scheme:
+def scheme_of(scheme: str | Scheme, options: Mapping[str, Any]) -> Scheme:
     """A scheme by its name and the options of its class by keyword, those of `Sampling` among them.
 
     Raises:
@@ -186,9 +194,10 @@ def scheme_of(scheme: str | Scheme, options: Mapping[str, object]) -> Scheme:
     kind, options = SCHEMES[scheme], dict(options)
     known = [field.name for field in fields(kind)]
     if "sampling" in known and "sampling" not in options:
-        given = {f.name: options.pop(f.name) for f in fields(Sampling) if f.name in options}
+        given: dict[str, Any] = {f.name: options.pop(f.name) for f in fields(Sampling) if f.name in options}
         if given.get("steps"):
-            options["sampling"] = Sampling(**given | {"assistants": tuple(given.get("assistants", ()))})
+            given["assistants"] = tuple(given.get("assistants", ()))
+            options["sampling"] = Sampling(**given)
         elif given.get("assistants"):
             raise ConfigError("assistant losses take part in sampling: give steps")
     elif options.get("steps") == 0:
@@ -262,6 +271,7 @@ class Parameters:
                 out += bytes([value.bit_length() - 1 if name == "block" else value])
         if s is not None:
             bits = sum(1 << ASSISTANTS.index(name) for name in s.assistants) | (_REFINE if s.refine else 0)
+            assert not isinstance(s.label, str), "the encoder has put the class's number there"
             label = _NO_CLASS if s.label is None else s.label
             out += bytes([s.steps, self.seed, bits]) + label.to_bytes(2, "little") + self.classifier
         return out

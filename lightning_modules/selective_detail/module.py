@@ -20,12 +20,17 @@ from genic.lightning_modules.layers.gain_units import between_levels
 from genic.lightning_modules.layers.taef import TAIL
 from genic.lightning_modules.selective_detail.codec import SelectiveDetailCodec
 from genic.lightning_modules.selective_detail.config import SelectiveDetailConfig
-from genic.lightning_modules.selective_detail.networks import discriminator, start_as_klt
+from genic.lightning_modules.selective_detail.networks import (
+    PretrainedDecoder,
+    PretrainedEncoder,
+    discriminator,
+    start_as_klt,
+)
 from genic.lightning_modules.selective_detail.system import Reconstruction, System
 from genic.losses.gan import softplus_discriminator, softplus_generator
 from genic.losses.perceptual import Lpips
 from genic.losses.pretrained import load_taef
-from genic.losses.ssim import ms_ssim_pair
+from genic.losses.ssim import ms_ssim, ms_ssim_pair
 
 KLT_BATCHES = 32
 """Of the training data, from which the Karhunen-Loève transform is estimated."""
@@ -36,6 +41,8 @@ class SelectiveDetail(CompressionModule):
 
     paper = "selective_detail"
     codec_class = SelectiveDetailCodec
+    system: System
+    rate_weight: Tensor
 
     def __init__(self, config: SelectiveDetailConfig, seed: int = 0) -> None:
         super().__init__(config, seed)
@@ -75,28 +82,32 @@ class SelectiveDetail(CompressionModule):
         c = self.config
         fresh = self.batches_seen == 0 and self.trainer.ckpt_path is None and c.train.initialise_from is None
         if c.model.transform == "pretrained" and fresh:
-            load_taef(self.system.E.pixels, self.system.G_m.pixels)
+            E, G_m = self.system.E, self.system.G_m
+            assert isinstance(E, PretrainedEncoder) and isinstance(G_m, PretrainedDecoder)
+            load_taef(E.pixels, G_m.pixels)
             self.system.gain.start(c.train.gain_start, c.train.gain_step)
-            batches = islice(self.trainer.datamodule.train_dataloader(), KLT_BATCHES)
+            batches = islice(self._datamodule.train_dataloader(), KLT_BATCHES)
             with torch.no_grad():
-                t = [
-                    self.system.E.folded(batch.image - 0.5).permute(0, 2, 3, 1).flatten(0, 2)
-                    for batch in batches
-                ]
-            start_as_klt(self.system.E, self.system.G_m, torch.cat(t))
+                t = [E.folded(batch.image - 0.5).permute(0, 2, 3, 1).flatten(0, 2) for batch in batches]
+            start_as_klt(E, G_m, torch.cat(t))
+
+    @property
+    def _datamodule(self) -> Any:
+        return getattr(self.trainer, "datamodule", None)
 
     def loss_step(self, batch: Batch) -> None:
         c, x = self.config.train, batch.image.contiguous(memory_format=torch.channels_last)
-        level, detail, adversarial = self.random_level(x, c.level_power), self.detail, self.adversarial
-        if detail and self.batches_seen == c.detail_from > 0:
-            self.system.G_s.load_state_dict(self.system.detail_from_main())
+        level, detail = self.random_level(x, c.level_power), self.detail
+        D, G_s = self.D if self.adversarial else None, self.system.G_s
+        if detail and G_s is not None and self.batches_seen == c.detail_from > 0:
+            G_s.load_state_dict(self.system.detail_from_main())
         output = self.system(x, level, detail)
         picture = output.picture
 
         # Discriminator: real and decoded pictures under the same condition.
-        if adversarial:
-            told = picture.y.detach() if c.condition == "latents" else batch.semantic
-            real, fake = self.D(x, told).float(), self.D(picture.x_hat_m.detach(), told).float()
+        told = picture.y.detach() if c.condition == "latents" else batch.semantic
+        if D is not None:
+            real, fake = D(x, told).float(), D(picture.x_hat_m.detach(), told).float()
             loss_d = softplus_discriminator(real, fake)
             self.update("discriminator", loss_d, c.clip)
             self.log("loss/discriminator", loss_d)
@@ -110,12 +121,18 @@ class SelectiveDetail(CompressionModule):
         if c.mse_weight > 0:
             error = ((picture.x_hat - x) ** 2).mean() + ((picture.x_hat_m - x) ** 2).mean()
             loss = loss + c.mse_weight * error
+        if detail and c.exact_weight > 0:
+            loss = loss + c.exact_weight * (1 - ms_ssim(x, picture.x_hat_s)).mean()
+        if detail and c.mask_weight > 0 and batch.detail is not None:
+            distance = mask_distance(picture.m, batch.detail)
+            loss = loss + c.mask_weight * distance
+            self.log("loss/mask", distance)
         if self.lpips is not None:
             perceptual = self.lpips(x, picture.x_hat_m).mean()
             loss = loss + c.perceptual_weight * perceptual
             self.log("loss/lpips", perceptual)
-        if adversarial:
-            loss_g = softplus_generator(self.D(picture.x_hat_m, told).float())  # equation 4
+        if D is not None:
+            loss_g = softplus_generator(D(picture.x_hat_m, told).float())  # equation 4
             loss = loss + c.adversarial_weight * loss_g
             self.log("loss/adversarial", loss_g)
         self.update("generator", loss, c.clip)
@@ -155,9 +172,9 @@ class SelectiveDetail(CompressionModule):
     def initialise_from(self, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> tuple[int, int]:
         """As for every paper; where the file has no detail decoder, it starts as the main one's copy."""
         counts = super().initialise_from(tensors, metadata)
-        alike = self.system.G_s is not None and self.config.model.transform == "attention"
-        if alike and not any(name.startswith("G_s.") for name in tensors):
-            self.system.G_s.load_state_dict(self.system.detail_from_main())
+        G_s, alike = self.system.G_s, self.config.model.transform == "attention"
+        if G_s is not None and alike and not any(name.startswith("G_s.") for name in tensors):
+            G_s.load_state_dict(self.system.detail_from_main())
         return counts
 
     def _similarities(
@@ -177,6 +194,14 @@ class SelectiveDetail(CompressionModule):
             c.background,
         )
         return both[: len(x)], weighted[len(x) :]
+
+
+def mask_distance(m: Tensor, t_a: Tensor) -> Tensor:
+    """½ (mean of 1 − m inside t_a + mean of m outside), both [B, 1, H, W] in [0, 1]: 0 for m = t_a, ½ for a constant
+    mask. Labelled regions are few, so inside and outside count alike."""
+    inside = ((1 - m) * t_a).sum() / t_a.sum().clamp_min(1)
+    outside = (m * (1 - t_a)).sum() / (1 - t_a).sum().clamp_min(1)
+    return (inside + outside) / 2
 
 
 def _pretrained(name: str) -> bool:

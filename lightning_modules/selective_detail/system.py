@@ -47,6 +47,11 @@ class Reconstruction(NamedTuple):
     m: Tensor
     y: Tensor
 
+    def at(self, detail: float) -> Tensor:
+        """x̂ with another mask, clamping aside: detail·m up to 1, from there to ones at 2."""
+        m = detail * self.m if detail <= 1 else self.m + (detail - 1) * (1 - self.m)
+        return self.x_hat if detail == 1 else self.x_hat_s * m + self.x_hat_m * (1 - m)
+
 
 class Output(NamedTuple):
     """A pass through the whole system: pictures and estimated bits."""
@@ -92,6 +97,7 @@ class System(nn.Module):
 
         In the last body G_s has channels beyond G_m's, those of the mask: there the copy is filled up with zeros.
         """
+        assert isinstance(self.G_m, nn.Sequential) and self.G_s is not None, "of the published transforms"
         source, own = self.G_m.state_dict(), self.G_s.state_dict()
         last = f"{len(self.G_m) - 1}."
         for name, t in source.items():
