@@ -16,7 +16,7 @@ import json
 import math
 from dataclasses import field, fields
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, PlainSerializer, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
@@ -97,7 +97,7 @@ class Means:
 
         ms_ssim = mean("ms_ssim")
         own = {field.name for field in fields(ImageResult)}
-        means = {field.name: mean(field.name) for field in fields(cls) if field.name in own}
+        means: dict[str, Any] = {field.name: mean(field.name) for field in fields(cls) if field.name in own}
         return cls(**means | {"ms_ssim_db": None if ms_ssim is None else ms_ssim_db(ms_ssim)})
 
 

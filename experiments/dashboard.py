@@ -121,7 +121,9 @@ def log_curves(run: wandb.Run, data: str, curves: Sequence[Curve], own: Curve | 
     if own is None:
         return
     run.summary["bd_rate/against"] = "no curve of HEVC on these pictures" if anchor is None else anchor.name
-    for measure in CHARTED if anchor is not None and anchor is not own else ():
+    if anchor is None or anchor is own:
+        return
+    for measure in CHARTED:
         found = bd_rate(anchor, own, measure)
         if found.value is None:
             run.summary[f"bd_rate_refused/{measure.key}"] = found.refused
@@ -149,7 +151,9 @@ def log_result(
     classical = [curve for curve in anchors if curve.name in CLASSICAL and curve.name != own.name]
     log_curves(run, result.data, [own, *classical], own)
     figures = [field.name for field in dataclasses.fields(Means)]
-    rows = [[point.label, *(getattr(point.mean, name) for name in figures)] for point in result.points]
+    rows: list[Any] = [
+        [point.label, *(getattr(point.mean, name) for name in figures)] for point in result.points
+    ]
     shown = ("bytes", "bpp", "psnr_rgb", "ms_ssim_db", "lpips_alex")
     pictures = wandb.Table(columns=["picture", "quality", "original", "decoded", *shown])
     originals = {item.name: item for item in items}
@@ -200,7 +204,7 @@ def log_record(run: wandb.Run, name: str, text: str, record: Mapping[str, Any]) 
     for key, rows in plain.items():
         if isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows):
             columns = list(dict.fromkeys(column for row in rows for column in row))
-            cells = [[_cell(row.get(column)) for column in columns] for row in rows]
+            cells: list[Any] = [[_cell(row.get(column)) for column in columns] for row in rows]
             _log(
                 run,
                 {f"tables/{name}/{key}": wandb.Table(columns=columns, data=cells, allow_mixed_types=True)},

@@ -210,16 +210,8 @@ def _show(out: Path, result: CodecResult, items: list[ImageItem], saved: Path) -
     from genic.experiments import dashboard
     from genic.experiments.rd_curves import published_curves
 
-    data, others = (
-        result.data,
-        [curve_of(other) for other in load_results(saved.parent.parent, saved.parent.name)],
-    )
-    about = {
-        "codec": result.codec,
-        "data": data,
-        "options": result.options,
-        "versions": result.provenance.versions,
-    }
+    data, about = result.data, {"codec": result.codec, "data": result.data, "options": result.options}
+    others = [curve_of(other) for other in load_results(saved.parent.parent, saved.parent.name)]
     paper, _, which = result.codec.partition(":")
     with dashboard.opened("evaluate", out, f"{result.codec} on {data}", about) as run:
         dashboard.log_data(run, data, {"manifest": result.manifest}, items)

@@ -85,7 +85,7 @@ def save(
         record: as JSON takes it; dataclasses are written as mappings.
         folder: made if need be; by default ``--out``.
     """
-    where, folder = provenance(options.threads, 1), folder or options.out
+    where, folder = provenance(options.threads, 1), Path(folder or options.out)
     text += f"\n\n{where.date}, commit {(where.commit or 'unknown')[:12]}, {where.machine}\n"
     record = {**record, "provenance": where}
     content = json.dumps(record, indent=1, default=dataclasses.asdict)

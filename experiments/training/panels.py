@@ -36,13 +36,13 @@ class Drawn(NamedTuple):
 
 def fixed_pictures(trainer: pl.Trainer, module: CompressionModule, count: int) -> Batch:
     """The first of the validation pictures, the same at every batch; of training, where there is no such part."""
+    data: Any = getattr(trainer, "datamodule", None)
     try:
-        loader = trainer.datamodule.val_dataloader()
+        loader = data.val_dataloader()
     except DataError:
-        loader = trainer.datamodule.train_dataloader()
-    batch = next(iter(loader))
-    batch = Batch(*(None if part is None else part[:count] for part in batch))
-    return trainer.strategy.batch_to_device(batch, module.device)
+        loader = data.train_dataloader()
+    first: Any = (None if part is None else part[:count] for part in next(iter(loader)))
+    return trainer.strategy.batch_to_device(Batch(*first), module.device)
 
 
 def draw(trainer: pl.Trainer, module: CompressionModule, batch: Batch) -> Drawn:
