@@ -91,10 +91,12 @@ def _split(argument: str) -> tuple[str, str]:
 
 
 def _preset_path(experiment: str, preset: str) -> Path:
-    path = PRESETS / experiment / f"{preset}.yaml"
+    own = PRESETS / experiment  # the papers of other packages bring theirs
+    folder = own if own.is_dir() else find_paper(experiment).folder / "presets"
+    path = folder / f"{preset}.yaml"
     if path.is_file():
         return path
-    there = sorted(p.stem for p in path.parent.glob("*.yaml"))
+    there = sorted(p.stem for p in folder.glob("*.yaml"))
     raise ConfigError(f"{experiment} has no preset {preset!r}; {did_you_mean(preset, there)}")
 
 

@@ -115,7 +115,8 @@ def train(
             )
         del checkpoint
     elif config.train.initialise_from is not None:
-        weights = find_weights(config.experiment, config.train.initialise_from)
+        package = find_paper(config.experiment).folder
+        weights = find_weights(config.experiment, config.train.initialise_from, package)
         taken, parameters = module.initialise_from(*load_weights(weights))
         _say(f"{taken} of {parameters} parameters start from {weights}")
     datamodule.start_batch = start_batch

@@ -53,6 +53,9 @@ class KMeans(ClassicalCodec):
         )
         return {"palette": palette.tobytes(), "payload": payload}
 
+    def _settings(self, container: Container) -> dict[str, object]:
+        return {"colours": len(container.section("palette")) // 3}
+
     def _decode(self, container: Container) -> Image:
         payload, palette = container.section("payload"), container.section("palette")
         if not palette or len(palette) % 3 or len(palette) > 3 * 256:
