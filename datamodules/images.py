@@ -138,6 +138,12 @@ def as_pictures(source: One | Tensor, alpha: bool = False) -> tuple[list[Picture
     return [Picture(np.ascontiguousarray(image)) for image in batch.numpy()], source.ndim == 4
 
 
+def image_size(source: str | os.PathLike) -> tuple[int, int]:
+    """Height and width that a file claims, without decoding it; raises as `read_image`."""
+    with _opened(source, load=False) as picture:
+        return picture.height, picture.width
+
+
 def read_label(source: str | os.PathLike | bytes) -> np.ndarray:
     """Decode a label map as uint8 H×W: an 8-bit grey, palette (its indices) or bilevel PNG.
 
@@ -211,10 +217,14 @@ class _opened:  # noqa: N801 (reads as a function)
 
     Args:
         lost: takes what can only be told before decoding.
+        load: decode, too.
     """
 
-    def __init__(self, source: str | os.PathLike[str] | bytes, lost: dict[str, str] | None = None) -> None:
-        self.source, self.lost = source, {} if lost is None else lost
+    def __init__(
+        self, source: str | os.PathLike[str] | bytes, lost: dict[str, str] | None = None, load: bool = True
+    ) -> None:
+        self.source, self.load = source, load
+        self.lost = {} if lost is None else lost
 
     def __enter__(self) -> Image.Image:
         try:
@@ -227,7 +237,8 @@ class _opened:  # noqa: N801 (reads as a function)
                     self.lost["frames"] = f"the first of {frames} is taken"
                 if _has_16_bits(self.picture):
                     self.lost["16 bits"] = "rounded to 8"
-                self.picture.load()
+                if self.load:
+                    self.picture.load()
         except FileNotFoundError:
             raise DataError(f"no file {_name(self.source)}") from None
         except MemoryError:

@@ -11,11 +11,12 @@ picture may be, and transparency beside it if asked to; it is converted before t
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, overload
 
 import numpy as np
 
@@ -32,8 +33,10 @@ from genic.lightning_modules.codec.errors import (
     PictureWarning,
     TargetError,
     WeightsError,
+    did_you_mean,
 )
 from genic.lightning_modules.codec.lossless import decode_alpha, encode_alpha
+from genic.lightning_modules.codec.options import Option, options_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -104,6 +107,15 @@ class Codec(ABC):
         """What files depend on besides picture, quality and weights, by name, such as a classifier found here."""
         return {}
 
+    def options(self) -> dict[str, Option]:
+        """What `encode` takes beside a picture and a quality or target, by name."""
+        sources = self._option_sources()
+        return {name: option for source in sources for name, option in options_of(source).items()}
+
+    def seconds(self, height: int, width: int, bpp: float | None = None, **options: object) -> float | None:
+        """About how long `encode` takes here, for its arguments; None where it is not known to take long."""
+        return None
+
     @overload
     def encode(
         self,
@@ -148,7 +160,7 @@ class Codec(ABC):
             target_bpp: the same as bits per pixel of the whole file, 8·bytes/(H·W).
             alpha: keep transparency, without loss, where the picture has any; it comes on top of what ``quality``
                 asks for, and a target includes it. An array is H×W×4 then.
-            **options: further parameters of a codec, documented in its `_encode`.
+            **options: further parameters of a codec, see `options`.
 
         Warns:
             PictureWarning: the file of a picture holds more than is coded, e.g. transparency or 16 bits.
@@ -257,13 +269,17 @@ class Codec(ABC):
             settings,
         )
 
-    def decode(self, data: bytes, alpha: bool = False) -> Image:
+    def decode(self, data: bytes, *, alpha: bool = False, **options: object) -> Image:
         """Decompress; the file and the weights it names suffice.
 
         Args:
+            data: of `encode`.
             alpha: give transparency, too: uint8 H×W×4 where the file has any.
+            **options: of a codec whose file can be shown in several ways, documented in its `_decode`; no file needs
+                one.
 
         Raises:
+            ConfigError: there is no such option, or its value is out of range.
             BitstreamError: damaged, truncated, foreign or newer bytes.
             WeightsError: the file was written with other weights.
             OutOfMemoryError: the machine or its GPU lacks the memory.
@@ -275,8 +291,13 @@ class Codec(ABC):
                 f"the file needs weights {container.weights.hex()}, loaded are {self.weights_id.hex()}: "
                 "give the checkpoint that wrote it (--weights PATH)"
             )
+        known = [n for n in inspect.signature(self._decode).parameters if n not in ("container", "options")]
+        for name in options:
+            if name not in known:
+                there_are = did_you_mean(name, known) if known else "it decodes in one way"
+                raise ConfigError(f"{self.id} has no option {name!r} of decoding: {there_are}")
         try:
-            image = self._decode(container)
+            image = self._decode(container, **options)
         except GenicError:
             raise
         except Exception as error:
@@ -310,6 +331,10 @@ class Codec(ABC):
     @abstractmethod
     def _encode(self, image: Image, quality: float, **options: object) -> dict[str, bytes]:
         """Sections by name (see `container.SECTIONS`)."""
+
+    def _option_sources(self) -> Sequence[Any]:
+        """Functions and dataclasses whose keywords and fields are `options`; later ones go before earlier ones."""
+        return (self._encode,)
 
     def _encoder(self, image: Image, **options: object) -> Callable[[float], dict[str, bytes]]:
         """Quality to sections. A codec whose analysis does not depend on the quality does it here, before."""

@@ -121,7 +121,7 @@ class Folder(Codec):
 
         return encode
 
-    def decode(self, data: bytes, alpha: bool = False) -> Image:
+    def decode(self, data: bytes, *, alpha: bool = False, **options: object) -> Image:
         """The reconstruction beside the coded file that has these bytes.
 
         Raises:
