@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias, Union
 import numpy as np
 from PIL import Image, ImageCms, ImageOps
 
-from genic.lightning_modules.codec.errors import DataError, ImageError
+from genic.lightning_modules.codec.errors import DataError, ImageError, PictureWarning
 from genic.lightning_modules.codec.files import write_atomic
 
 if TYPE_CHECKING:
@@ -67,7 +67,12 @@ class Picture:
     @property
     def losses(self) -> str:
         """What is lost, in words; empty where nothing is."""
-        return ", ".join(f"{what} ({became})" for what, became in self.lost.items())
+        return ", ".join(f"{what} ({became})" if became else what for what, became in self.lost.items())
+
+    def warn(self, stacklevel: int = 2) -> None:
+        """Give a `PictureWarning` where something is lost; no name is in it, so that it is told once of many alike."""
+        if self.lost:
+            warnings.warn(f"a picture loses {self.losses}", PictureWarning, stacklevel + 1)
 
 
 def read_image(source: str | os.PathLike[str] | bytes) -> np.ndarray:

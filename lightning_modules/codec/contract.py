@@ -12,7 +12,6 @@ picture may be, and transparency beside it if asked to; it is converted before t
 from __future__ import annotations
 
 import inspect
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,7 +29,6 @@ from genic.lightning_modules.codec.errors import (
     GenicError,
     ImageError,
     OutOfMemoryError,
-    PictureWarning,
     TargetError,
     WeightsError,
     did_you_mean,
@@ -175,8 +173,7 @@ class Codec(ABC):
             raise ConfigError("give one of quality, target_bytes and target_bpp")
         pictures, batch = as_pictures(image, alpha)
         for picture in pictures:
-            if picture.lost:
-                warnings.warn(f"a picture loses {picture.losses}", PictureWarning, stacklevel=2)
+            picture.warn()
         files = [self._file(picture, quality, target_bytes, target_bpp, options) for picture in pictures]
         return files if batch else files[0]
 
