@@ -23,8 +23,10 @@ class JpegXl(ClassicalCodec):
     quality_meaning = "the Butteraugli distance"
 
     def compress(self, image: Image, quality: float) -> bytes:
-        return imagecodecs.jpegxl_encode(
-            image, distance=float(quality), effort=9, usecontainer=False, numthreads=1
+        return bytes(
+            imagecodecs.jpegxl_encode(
+                image, distance=float(quality), effort=9, usecontainer=False, numthreads=1
+            )
         )
 
     def decompress(self, payload: bytes, height: int, width: int) -> Image:

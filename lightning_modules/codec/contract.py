@@ -189,7 +189,8 @@ class Codec(ABC):
             write = self.encoder(picture.image, alpha=picture.alpha, **options)
             return write(self.default_quality if quality is None else quality)
         check_image(picture.image)
-        limit = rate_control.budget(*picture.image.shape[:2], target_bytes, target_bpp)
+        height, width = picture.image.shape[:2]
+        limit = rate_control.budget(height, width, target_bytes, target_bpp)
         return self.encode_within(picture.image, limit, alpha=picture.alpha, **options).data
 
     def encode_within(
@@ -205,11 +206,12 @@ class Codec(ABC):
             TargetError: there is none.
         """
         check_image(image)
-        extra = encode_alpha(alpha, *image.shape[:2])
-        room = limit - (self.file_size(extra, *image.shape[:2]) - self.file_size({}, *image.shape[:2]))
+        height, width = image.shape[:2]
+        extra = encode_alpha(alpha, height, width)
+        room = limit - (self.file_size(extra, height, width) - self.file_size({}, height, width))
         found = self._encode_within(image, max(room, 1), **options)
         data = _with_sections(found.data, extra)
-        self._check_budget(data, limit, *image.shape[:2])
+        self._check_budget(data, limit, height, width)
         return found._replace(data=data)
 
     def encoder(

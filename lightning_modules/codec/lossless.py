@@ -49,13 +49,15 @@ def encode_lossless(picture: np.ndarray, bits: int | None = None, effort: int = 
     """A bare codestream of uint8 H×W without loss; ``bits`` a sample, where not all 8; ``effort`` 1 to 9."""
     import imagecodecs
 
-    return imagecodecs.jpegxl_encode(
-        np.ascontiguousarray(picture),
-        lossless=True,
-        effort=effort,
-        bitspersample=bits,
-        usecontainer=False,
-        numthreads=1,
+    return bytes(
+        imagecodecs.jpegxl_encode(
+            np.ascontiguousarray(picture),
+            lossless=True,
+            effort=effort,
+            bitspersample=bits,
+            usecontainer=False,
+            numthreads=1,
+        )
     )
 
 
