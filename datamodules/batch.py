@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from genic.lightning_modules.codec.errors import DataError
+
+if TYPE_CHECKING:  # torch takes seconds to import
+    from torch import Tensor
 
 LABELS = ("detail", "semantic")
 
@@ -44,6 +45,8 @@ def collate(samples: Sequence[Sample | None]) -> Batch:
     Raises:
         DataError: every sample is None.
     """
+    import torch
+
     usable = [s for s in samples if s is not None]
     if not usable:
         raise DataError(
