@@ -1,7 +1,7 @@
 # Set-up and the usual jobs. Needs make and Python 3.11 or later; everything else is fetched on first use:
 # uv (into .uv where there is none on the PATH) and the pinned packages (into .venv).
 #
-#   make demo | test | conformance | lint | setup | lock
+#   make demo | test | conformance | lint | docs | setup | lock
 #
 # The checkout is installed as well, as it stands: .venv/bin/genic is the command. It needs the checkout's links
 # (genic/eval and so on), which git makes on Linux and macOS.
@@ -33,7 +33,7 @@ FIND_PYTHON = for python in $(PYTHON) python3 python3.13 python3.12 python3.11 p
 		echo 'genic needs Python 3.11 or later on the PATH (or PYTHON=/path/to/python)' >&2; exit 1; \
 	fi
 
-.PHONY: demo test conformance lint setup lock
+.PHONY: demo test conformance lint docs setup lock
 
 demo: $(READY)
 	$(RUN) -m experiments.demo
@@ -46,10 +46,15 @@ test: $(READY)
 conformance: $(READY)
 	$(RUN) -m pytest -m conformance $(PYTEST_ARGS)
 
-lint: $(READY)
+lint: $(READY) docs
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()' --no-cache
+
+# Into site/; a broken link or reference is an error.
+docs: export NO_MKDOCS_2_WARNING := 1
+docs: $(READY)
+	$(RUN) -m mkdocs build --strict --config-file docs/site/mkdocs.yml
 
 setup: $(READY)
 
