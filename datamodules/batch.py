@@ -13,6 +13,10 @@ if TYPE_CHECKING:  # torch takes seconds to import
     from torch import Tensor
 
 LABELS = ("detail", "semantic")
+CAMVID_CLASSES = (
+    *("sky", "building", "pole", "road", "pavement", "tree", "sign"),
+    *("fence", "car", "pedestrian", "bicyclist", "unlabelled"),
+)
 
 
 class Sample(NamedTuple):
