@@ -24,6 +24,8 @@ class DataConfig:
         labels_root: folder of label maps searched before ``<root>/labels``, e.g. `annotate`'s output.
         crop: side of the square crops, pixels.
         scale_min, scale_max: range of the random scaling factor; the crop always fits.
+        detail_share: share of the training crops that are moved onto a labelled pixel of ``detail``, in pictures that
+            have one: faces and text are seen oftener.
         flip: mirror every other training crop, at random.
         batch_size: crops a rank and batch; the global batch is ``batch_size`` × number of ranks.
         workers: reader processes a rank; 0 reads in the training process.
@@ -40,6 +42,7 @@ class DataConfig:
     crop: int = 256
     scale_min: float = 0.5
     scale_max: float = 2.0
+    detail_share: float = 0.0
     flip: bool = True
     batch_size: int = 8
     workers: int = 2
@@ -59,6 +62,10 @@ class DataConfig:
             )
         if self.workers < 0 or self.seed < 0:
             raise ConfigError(f"data.workers={self.workers} and data.seed={self.seed} cannot be negative")
+        if not 0 <= self.detail_share <= ("detail" in self.labels):
+            raise ConfigError(
+                f"data.detail_share={self.detail_share}: 0 to 1 with detail among data.labels, else 0"
+            )
         unknown = sorted(set(self.labels) - set(LABELS))
         if unknown:
             raise ConfigError(f"data.labels names {', '.join(unknown)}; there are {' and '.join(LABELS)}")

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from genic.datamodules.batch import Sample
 from genic.datamodules.config import DataConfig
 from genic.datamodules.images import ImageItem, read_image, read_label
-from genic.datamodules.transform import centre_window, cut, random_window
+from genic.datamodules.transform import centre_window, cut, onto_label, random_window
 from genic.lightning_modules.codec.errors import DataError, ImageError
 
 logger = logging.getLogger(__name__)
@@ -54,7 +54,10 @@ def augment(sample: Sample, config: DataConfig, key: int) -> Sample:
     """The training transform; its randomness is fixed by ``config.seed`` and ``key``."""
     rng = np.random.default_rng([config.seed, key])
     scale = (config.scale_min, config.scale_max)
-    return cut(sample, random_window(*sample.image.shape[:2], config.crop, scale, config.flip, rng))
+    window = random_window(*sample.image.shape[:2], config.crop, scale, config.flip, rng)
+    if config.detail_share > 0 and sample.detail is not None and rng.random() < config.detail_share:
+        window = onto_label(window, sample.detail, rng)
+    return cut(sample, window)
 
 
 class Pictures:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image
@@ -44,6 +44,21 @@ def random_window(
     factor = max(scale[0] + (scale[1] - scale[0]) * u[0], side / min(height, width))
     h, w = max(side, round(height * factor)), max(side, round(width * factor))
     return Window(h, w, int(u[1] * (h - side + 1)), int(u[2] * (w - side + 1)), side, flip and u[3] < 0.5)
+
+
+def onto_label(window: Window, label: np.ndarray, rng: np.random.Generator) -> Window:
+    """The window moved so that a pixel of the map, drawn from those that are not 0, lies anywhere in it; where all are
+    0, the window as it is."""
+    places = np.flatnonzero(label)
+    if len(places) == 0:
+        return window
+    place = divmod(int(rng.choice(places)), label.shape[1])
+    sizes = (window.height, window.width)
+    corner = [
+        min(max(0, int((at + 0.5) * scaled / size - u * (window.side - 1))), scaled - window.side)
+        for at, size, scaled, u in zip(place, label.shape, sizes, rng.random(2), strict=True)
+    ]
+    return replace(window, top=corner[0], left=corner[1])
 
 
 def centre_window(height: int, width: int, side: int) -> Window:

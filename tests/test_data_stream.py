@@ -16,7 +16,7 @@ from genic.datamodules import DataConfig, make_datamodule
 from genic.datamodules.batch import Batch, Sample, collate
 from genic.datamodules.images import write_png
 from genic.datamodules.sampler import OnceSampler, StreamSampler
-from genic.datamodules.transform import Window, centre_window, cut, random_window
+from genic.datamodules.transform import Window, centre_window, cut, onto_label, random_window
 from genic.lightning_modules.codec.errors import ConfigError, DataError
 
 
@@ -69,6 +69,21 @@ def test_small_pictures_are_enlarged_to_fit() -> None:
     w = random_window(50, 30, 128, (0.5, 0.5), False, np.random.default_rng(0))
     assert (w.height, w.width) == (213, 128)
     assert cut(Sample(_noise(50, 30)), w).image.shape == (128, 128, 3)
+
+
+def test_a_crop_is_moved_onto_a_labelled_pixel() -> None:
+    label = np.zeros((90, 120), np.uint8)
+    label[80:84, 7:9] = 255
+    sample, tops = Sample(_noise(90, 120), label), []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        window = onto_label(random_window(90, 120, 32, (0.6, 2.0), False, rng), label, rng)
+        out = cut(sample, window)
+        assert out.image.shape == (32, 32, 3) and out.detail.any()
+        tops.append(80 * window.height / 90 - window.top)
+    assert np.ptp(tops) > 16  # the place within the crop varies
+    window = random_window(90, 120, 32, (1.0, 1.0), False, np.random.default_rng(0))
+    assert onto_label(window, np.zeros_like(label), np.random.default_rng(0)) == window
 
 
 def test_labels_follow_the_picture() -> None:

@@ -14,9 +14,12 @@ from genic.datamodules.batch import Batch
 from genic.experiments.config import load_config
 from genic.lightning_modules.codec.container import Container
 from genic.lightning_modules.codec.errors import ConfigError, WeightsError
+from genic.lightning_modules.codec.learned import to_image
 from genic.lightning_modules.layers import taef
 from genic.lightning_modules.layers.attention_blocks import ResidualGroup
+from genic.lightning_modules.registry import open_codec
 from genic.lightning_modules.selective_detail.codec import SelectiveDetailCodec
+from genic.lightning_modules.selective_detail.module import mask_distance
 from genic.lightning_modules.selective_detail.networks import Discriminator, start_as_klt
 from genic.lightning_modules.selective_detail.system import System
 from genic.losses.gan import softplus_discriminator, softplus_generator
@@ -81,6 +84,46 @@ def test_a_step_s_losses_are_equations_3_to_5() -> None:
         softplus_discriminator(real, fake).item(), rel=1e-5
     )
     assert recorder.logged["rate/bpp_estimated"] == pytest.approx(bpp.mean().item(), rel=1e-5)
+
+
+def test_terms_of_our_own_for_the_mask_and_the_exact_picture() -> None:
+    totals = []
+    for weights in ({}, {"exact_weight": 2.0}, {"mask_weight": 3.0}):
+        module, crops = nano(**weights), batch()
+        recorder = Recorder(module)
+        torch.manual_seed(7)
+        module.loss_step(crops)
+        totals.append(recorder.logged["loss/total"])
+    fresh = nano()
+    torch.manual_seed(7)
+    picture = fresh.system(crops.image.contiguous(memory_format=torch.channels_last), torch.rand(2)).picture
+    exact = (1 - ms_ssim(crops.image, picture.x_hat_s)).mean().item()
+    inside, outside = picture.m[crops.detail == 1], picture.m[crops.detail == 0]
+    distance = ((1 - inside).mean() + outside.mean()).item() / 2
+    assert totals[1] - totals[0] == pytest.approx(2 * exact, rel=1e-4)
+    assert totals[2] - totals[0] == pytest.approx(3 * distance, rel=1e-4)
+    assert mask_distance(crops.detail, crops.detail) == 0
+
+
+def test_the_viewer_chooses_how_much_of_the_detail_decoder_is_seen() -> None:
+    codec, image = nano().codec(), data.astronaut()[:50, :70]
+    file = codec.encode(image)
+    shown = [codec.decode(file, detail=detail) for detail in (0, 0.5, 1, 1.5, 2)]
+    assert np.array_equal(shown[2], codec.decode(file))
+    z_hat, _, level = codec.analyse(image, codec.default_quality)
+    picture = codec.system.reconstruct(z_hat[None], torch.tensor([level]))
+    for end, decoder in ((0, picture.x_hat_m), (-1, picture.x_hat_s)):
+        assert np.array_equal(shown[end], to_image(decoder[0, :, :50, :70]))
+    # Each step goes on towards G_s's picture.
+    distances = [np.abs(picture.astype(int) - shown[-1]).mean() for picture in shown]
+    assert distances == sorted(distances, reverse=True) and len(set(distances)) == 5
+    for wrong in (-0.1, 2.5, float("nan")):
+        with pytest.raises(ConfigError, match="detail is 0"):
+            codec.decode(file, detail=wrong)
+    with pytest.raises(ConfigError, match="did you mean 'detail'"):
+        codec.decode(file, detial=1)
+    with pytest.raises(ConfigError, match="one way"):
+        open_codec("jpeg").decode(open_codec("jpeg").encode(image), detail=1)
 
 
 def test_each_network_gets_the_gradients_of_its_own_loss() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -81,6 +81,9 @@ class LearnedCodec(Codec):
     def weights_id(self) -> bytes:
         return self.identity
 
+    def _option_sources(self) -> Sequence[Any]:
+        return (*super()._option_sources(), *([] if self.coding_class is None else [self.coding]))
+
     @staticmethod
     def _is_out_of_memory(error: Exception) -> bool:
         # Of a GPU, of cuDNN, and of the allocator on the CPU, which has no class of its own.
@@ -131,11 +134,11 @@ class LevelCodec(LearnedCodec):
         return z_hat, z_h_hat, level
 
     @torch.inference_mode()
-    def synthesise(self, z_hat: Tensor, level: float, height: int, width: int) -> Image:
-        """The picture of ẑ [latents, ⌈H/stride⌉, ⌈W/stride⌉]."""
+    def synthesise(self, z_hat: Tensor, level: float, height: int, width: int, **options: object) -> Image:
+        """The picture of ẑ [latents, ⌈H/stride⌉, ⌈W/stride⌉]; ``options`` are those of `_picture`."""
         at = torch.tensor([level], device=self.device)
         z_hat = z_hat[None].to(self.device).contiguous(memory_format=torch.channels_last)
-        return to_image(self._picture(z_hat, at)[0, :, :height, :width])
+        return to_image(self._picture(z_hat, at, **options)[0, :, :height, :width])
 
     def _latents(self, image: Image, quality: float) -> tuple[Any, float]:
         """The system's latents and the level, a multiple of ⅛."""
@@ -152,10 +155,10 @@ class LevelCodec(LearnedCodec):
     def _encode(self, image: Image, quality: float) -> dict[str, bytes]:
         return self.coder.encode(*self.analyse(image, quality))
 
-    def _decode(self, container: Container) -> Image:
+    def _decode(self, container: Container, **options: object) -> Image:
         height, width, stride = container.height, container.width, self.stride
         z_hat, level = self.coder.decode(container, -(-height // stride), -(-width // stride))
-        return self.synthesise(z_hat, level, height, width)
+        return self.synthesise(z_hat, level, height, width, **options)
 
 
 class RateCodec(LearnedCodec):
@@ -170,6 +173,9 @@ class RateCodec(LearnedCodec):
     @abstractmethod
     def _sections_within(self, image: Image, limit: int, bpp: float, **options: object) -> dict[str, bytes]:
         """Sections of the best file of ``limit`` bytes at most, or of the least one; ``bpp`` is what is aimed at."""
+
+    def _option_sources(self) -> Sequence[Any]:
+        return (self._sections_within, *super()._option_sources())
 
     def _encode(self, image: Image, quality: float, **options: object) -> dict[str, bytes]:
         return self._sections_within(image, budget(*image.shape[:2], None, quality), quality, **options)

@@ -75,6 +75,9 @@ class SelectiveDetailTraining(TrainConfig):
         ms_ssim_weight: of 1 − MS-SSIM of x̂_m in equation 3, where it is 1.
         mse_weight: of an additional mean squared error on x̂_m and x̂, [0, 1] range; not in the paper (0).
         perceptual_weight: of LPIPS (SqueezeNet) of x̂_m; not in the paper (0).
+        exact_weight: of 1 − MS-SSIM of x̂_s, so that G_s alone is a faithful picture, too; not in the paper (0).
+        mask_weight: of the mask's distance from t_a (`mask_distance`); not in the paper (0), whose losses reward m
+            wherever G_s is the more faithful, labelled or not.
         background: weight of unlabelled pixels in the weighted MS-SSIM, 0 to 1; the paper is silent.
         level_power: a training crop's level is (levels − 1)·u^level_power, u uniform; below 1 high rates come oftener.
         condition: of the discriminator: ``labels``, the publication's, or ``latents`` (`networks.LatentDiscriminator`).
@@ -95,6 +98,8 @@ class SelectiveDetailTraining(TrainConfig):
     ms_ssim_weight: float = 1.0
     mse_weight: float = 0.0
     perceptual_weight: float = 0.0
+    exact_weight: float = 0.0
+    mask_weight: float = 0.0
     background: float = 0.1
     level_power: float = 1.0
     condition: str = "labels"

@@ -110,6 +110,12 @@ class SelectiveDetail(CompressionModule):
         if c.mse_weight > 0:
             error = ((picture.x_hat - x) ** 2).mean() + ((picture.x_hat_m - x) ** 2).mean()
             loss = loss + c.mse_weight * error
+        if detail and c.exact_weight > 0:
+            loss = loss + c.exact_weight * (1 - ms_ssim(x, picture.x_hat_s)).mean()
+        if detail and c.mask_weight > 0 and batch.detail is not None:
+            distance = mask_distance(picture.m, batch.detail)
+            loss = loss + c.mask_weight * distance
+            self.log("loss/mask", distance)
         if self.lpips is not None:
             perceptual = self.lpips(x, picture.x_hat_m).mean()
             loss = loss + c.perceptual_weight * perceptual
@@ -182,6 +188,14 @@ class SelectiveDetail(CompressionModule):
             c.background,
         )
         return both[: len(x)], weighted[len(x) :]
+
+
+def mask_distance(m: Tensor, t_a: Tensor) -> Tensor:
+    """½ (mean of 1 − m inside t_a + mean of m outside), both [B, 1, H, W] in [0, 1]: 0 for m = t_a, ½ for a constant
+    mask. Labelled regions are few, so inside and outside count alike."""
+    inside = ((1 - m) * t_a).sum() / t_a.sum().clamp_min(1)
+    outside = (m * (1 - t_a)).sum() / (1 - t_a).sum().clamp_min(1)
+    return (inside + outside) / 2
 
 
 def _pretrained(name: str) -> bool:

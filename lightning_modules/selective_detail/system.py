@@ -47,6 +47,11 @@ class Reconstruction(NamedTuple):
     m: Tensor
     y: Tensor
 
+    def at(self, detail: float) -> Tensor:
+        """x̂ with another mask, clamping aside: detail·m up to 1, from there to ones at 2."""
+        m = detail * self.m if detail <= 1 else self.m + (detail - 1) * (1 - self.m)
+        return self.x_hat if detail == 1 else self.x_hat_s * m + self.x_hat_m * (1 - m)
+
 
 class Output(NamedTuple):
     """A pass through the whole system: pictures and estimated bits."""
