@@ -59,7 +59,12 @@ def collate(samples: Sequence[Sample | None]) -> Batch:
     image = torch.from_numpy(np.stack([s.image for s in usable])).permute(0, 3, 1, 2).contiguous()
     detail = semantic = None
     if usable[0].detail is not None:
-        detail = (torch.from_numpy(np.stack([s.detail for s in usable])) != 0).float().unsqueeze(1)
+        detail = (torch.from_numpy(np.stack([_known(s.detail) for s in usable])) != 0).float().unsqueeze(1)
     if usable[0].semantic is not None:
-        semantic = torch.from_numpy(np.stack([s.semantic for s in usable])).long()
+        semantic = torch.from_numpy(np.stack([_known(s.semantic) for s in usable])).long()
     return Batch(image.float().div_(255.0), detail, semantic)
+
+
+def _known(label: np.ndarray | None) -> np.ndarray:
+    assert label is not None, "all samples of a data set have a kind of label, or none has"
+    return label

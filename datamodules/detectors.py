@@ -73,7 +73,7 @@ def find_text(image: np.ndarray) -> list[Box]:
     for contour in contours:
         left, top, w, h = cv2.boundingRect(contour)
         inside = np.zeros((h, w), np.uint8)
-        cv2.drawContours(inside, [contour], -1, 1, cv2.FILLED, offset=(-left, -top))
+        cv2.drawContours(inside, [contour], -1, (1,), cv2.FILLED, offset=(-left, -top))
         score = cv2.mean(probability[top : top + h, left : left + w], inside)[0]
         if min(w, h) < _LEAST_TEXT or score < _REGION:
             continue

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +56,8 @@ def pack(config: DataConfig, out: Path, megabytes: float = 64) -> tuple[int, int
     counts: dict[str, int] = {}
     written = skipped = 0
     pattern = str(out / "%06d.tar")
-    with wds.ShardWriter(pattern, maxcount=10**9, maxsize=megabytes * 1e6, verbose=0, mtime=0.0) as writer:
+    how = {"maxcount": 10**9, "maxsize": megabytes * 1e6, "verbose": 0, "mtime": 0.0}
+    with wds.ShardWriter(pattern, **how) as writer:  # pyright: ignore[reportAttributeAccessIssue]  # lazy
         order = np.random.default_rng(config.seed).permutation(len(items))
         for k in track(order, description=f"packing {config.name}", disable=not sys.stderr.isatty()):
             item = items[k]
@@ -86,7 +88,7 @@ def pack(config: DataConfig, out: Path, megabytes: float = 64) -> tuple[int, int
 
 
 @command
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
     parser = make_parser("pack", __doc__, "datamodules")
     parser.add_argument("dataset", choices=DATASETS)

@@ -8,7 +8,7 @@ other data sets. Published curves have means only, and no intervals.
 from __future__ import annotations
 
 import warnings
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -91,7 +91,7 @@ def _difference(a: np.ndarray, b: np.ndarray, measure: Measure, of: str) -> floa
     function = bjontegaard.bd_rate if of == "rate" else bjontegaard.bd_psnr
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a small overlap; the table states it
-        value = function(*a.T, *b.T, method="akima", require_matching_points=False, min_overlap=0)
+        value: Any = function(*a.T, *b.T, method="akima", require_matching_points=False, min_overlap=0)
     return float(value) if of == "rate" else sign * float(value)
 
 

@@ -270,12 +270,12 @@ def _viewer(
 ) -> dict[str, Any]:
     for picture in pictures.values():
         picture["files"].sort(key=lambda file: file["figures"]["bytes"])
-    notes = list(notes)
+    told = list(notes)
     if missing:
-        notes.append(
+        told.append(
             f"Decoded pictures are not kept, or not all, of {', '.join(sorted(missing))}: "
             "evaluate with --save-decoded."
         )
     if stale:
-        notes.append(f"Left out, since they are not what was measured: {', '.join(stale)}.")
-    return {"pictures": list(pictures.values()), "notes": notes}
+        told.append(f"Left out, since they are not what was measured: {', '.join(stale)}.")
+    return {"pictures": list(pictures.values()), "notes": told}

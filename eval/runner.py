@@ -41,7 +41,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -194,6 +194,32 @@ def _process(gpu: int | None, threads: int) -> ProcessPoolExecutor:
     return executor
 
 
+@overload
+def measure_files(
+    tasks: Sequence[Task],
+    workers: WorkerPairs | None = None,
+    *,
+    networks: Sequence[str] = (),
+    store: Path | None = None,
+    save_decoded: Path | None = None,
+    on_error: None = None,
+    advance: Callable[[], None] = lambda: None,
+) -> list[ImageResult]: ...
+
+
+@overload
+def measure_files(
+    tasks: Sequence[Task],
+    workers: WorkerPairs | None = None,
+    *,
+    networks: Sequence[str] = (),
+    store: Path | None = None,
+    save_decoded: Path | None = None,
+    on_error: Callable[[Task, GenicError], None] | None,
+    advance: Callable[[], None] = lambda: None,
+) -> list[ImageResult | None]: ...
+
+
 def measure_files(
     tasks: Sequence[Task],
     workers: WorkerPairs | None = None,
@@ -203,7 +229,7 @@ def measure_files(
     save_decoded: Path | None = None,
     on_error: Callable[[Task, GenicError], None] | None = None,
     advance: Callable[[], None] = lambda: None,
-) -> list[ImageResult | None]:
+) -> list[ImageResult] | list[ImageResult | None]:
     """Encode, decode in another process, and measure: every task exactly once.
 
     Args:
@@ -291,12 +317,12 @@ def evaluate(
     if not items or not sweep:
         raise ConfigError("at least one picture and one quality are needed")
     tasks = [Task(item, codec, quality, target_bpp=rate) for item in items for quality, rate in sweep]
-    how = {"networks": networks, "store": store, "save_decoded": save_decoded}
+    how: dict[str, Any] = {"networks": networks, "store": store, "save_decoded": save_decoded}
     results = measure_files(tasks, workers, **how, on_error=on_error, advance=advance)
     points = []
     for k, (quality, rate) in enumerate(sweep):
-        images = results[k :: len(sweep)]
-        if None not in images:
+        images = [image for image in results[k :: len(sweep)] if image is not None]
+        if len(images) == len(items):
             points.append(Point(quality, Means.of(images), images, rate))
     return points
 

@@ -44,7 +44,7 @@ def listening(function: Callable, *arguments: object) -> tuple[Any, list[str]]:
 
 
 def encode(
-    picture: Picture, codec: str, wanted: Mapping[str, float], options: Mapping[str, object]
+    picture: Picture, codec: str, wanted: Mapping[str, Any], options: Mapping[str, Any]
 ) -> tuple[bytes, float, float]:
     """File, bits per pixel and seconds; ``wanted`` is a quality or a target."""
     image = _original(picture)

@@ -72,11 +72,12 @@ def _what(codec: Codec) -> str:
 
 
 def _weights(codec: Codec) -> list[str]:
-    if not hasattr(codec, "paper"):
+    paper = getattr(codec, "paper", None)
+    if paper is None:
         return []
     from genic.lightning_modules.codec.weights import MODULES
 
-    return sorted(file.stem for file in (MODULES / codec.paper / "weights").glob("*.safetensors"))
+    return sorted(file.stem for file in (MODULES / paper / "weights").glob("*.safetensors"))
 
 
 if __name__ == "__main__":

@@ -67,7 +67,7 @@ def load_config(experiment: str, arguments: Sequence[str] = ()) -> RunConfig:
             raise ConfigError(f"the experiment is {experiment}: to run {value}, give its name first")
         key = "data.name" if key == "data" else key
         config = _merge(config, OmegaConf.from_dotlist([f"{key}={value}"]))
-    resolved: RunConfig = OmegaConf.to_object(config)
+    resolved: Any = OmegaConf.to_object(config)
     for part in (resolved.data, resolved.paper()):
         if hasattr(part, "check"):
             part.check()

@@ -172,7 +172,8 @@ def _here(function: Callable[..., str], *arguments: Any) -> str:
 def _encoded(codec: Codec, image: Image, wanted: argparse.Namespace, options: Mapping[str, Any]) -> Found:
     """The file that is wanted, and its quality."""
     if wanted.bytes is not None or wanted.bpp is not None:
-        return codec.encode_within(image, budget(*image.shape[:2], wanted.bytes, wanted.bpp), **options)
+        height, width = image.shape[:2]
+        return codec.encode_within(image, budget(height, width, wanted.bytes, wanted.bpp), **options)
     if wanted.psnr is not None or wanted.ms_ssim_db is not None:
         return _reaching(codec, image, wanted, options)
     quality = codec.default_quality if wanted.quality is None else wanted.quality
@@ -188,10 +189,10 @@ def _reaching(codec: Codec, image: Image, wanted: argparse.Namespace, options: M
         )
     if metrics.measure(image, image).ms_ssim is None:
         raise ImageError("MS-SSIM is defined from sides of 161 pixels on: use --psnr")
-    return reaching(
-        codec,
-        image,
-        wanted.ms_ssim_db,
-        lambda decoded: metrics.measure(image, decoded).ms_ssim_db,
-        **options,
-    )
+
+    def similarity(decoded: Image) -> float:
+        found = metrics.measure(image, decoded).ms_ssim_db
+        assert found is not None, "defined for the original"
+        return found
+
+    return reaching(codec, image, wanted.ms_ssim_db, similarity, **options)

@@ -26,8 +26,10 @@ class JpegXl(ClassicalCodec):
     quality_meaning = "the Butteraugli distance"
 
     def compress(self, image: Image, quality: float) -> bytes:
-        return imagecodecs.jpegxl_encode(
-            image, distance=float(quality), effort=9, usecontainer=False, numthreads=1
+        return bytes(
+            imagecodecs.jpegxl_encode(
+                image, distance=float(quality), effort=9, usecontainer=False, numthreads=1
+            )
         )
 
     def decompress(self, payload: bytes, height: int, width: int) -> Image:
@@ -37,13 +39,15 @@ class JpegXl(ClassicalCodec):
 
 def encode_lossless(picture: np.ndarray, bits: int | None = None) -> bytes:
     """A bare codestream of uint8 H×W without loss; ``bits`` a sample, where not all 8."""
-    return imagecodecs.jpegxl_encode(
-        np.ascontiguousarray(picture),
-        lossless=True,
-        effort=9,
-        bitspersample=bits,
-        usecontainer=False,
-        numthreads=1,
+    return bytes(
+        imagecodecs.jpegxl_encode(
+            np.ascontiguousarray(picture),
+            lossless=True,
+            effort=9,
+            bitspersample=bits,
+            usecontainer=False,
+            numthreads=1,
+        )
     )
 
 

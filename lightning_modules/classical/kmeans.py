@@ -39,7 +39,9 @@ class KMeans(ClassicalCodec):
         colours = min(round(quality), len(np.unique(pixels, axis=0)))
         indices = np.empty(image.shape[:2], np.uint8)
         with threadpool_limits(1):
-            model = ScikitKMeans(colours, n_init=1, random_state=0).fit(pixels.astype(np.float32))
+            # Untyped: "auto", the default, is taken for n_init's only type.
+            model = ScikitKMeans(colours, n_init=1, random_state=0)  # pyright: ignore[reportArgumentType]
+            model.fit(pixels.astype(np.float32))
             luminance = model.cluster_centers_ @ np.array([0.299, 0.587, 0.114])
             order = np.argsort(luminance, kind="stable")
             rank = np.argsort(order).astype(np.uint8)
@@ -51,7 +53,7 @@ class KMeans(ClassicalCodec):
         payload = imagecodecs.jpegxl_encode(
             indices, lossless=True, effort=9, usecontainer=False, numthreads=1
         )
-        return {"palette": palette.tobytes(), "payload": payload}
+        return {"palette": palette.tobytes(), "payload": bytes(payload)}
 
     def _decode(self, container: Container) -> Image:
         payload, palette = container.section("payload"), container.section("palette")

@@ -107,7 +107,8 @@ class Codec(ABC):
         if target_bytes is None and target_bpp is None:
             return self.encoder(image, **options)(self.default_quality if quality is None else quality)
         check_image(image)
-        limit = rate_control.budget(*image.shape[:2], target_bytes, target_bpp)
+        height, width = image.shape[:2]
+        limit = rate_control.budget(height, width, target_bytes, target_bpp)
         return self.encode_within(image, limit, **options).data
 
     def encode_within(self, image: Image, limit: int, **options: object) -> rate_control.Found:

@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +21,8 @@ from genic.lightning_modules.codec.weights import find_weights, load_weights, we
 from genic.lightning_modules.entropy.gaussian import GaussianTables
 from genic.lightning_modules.entropy.hyperprior import HyperpriorCoder
 from genic.lightning_modules.layers.rounding import symbols
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class LearnedCodec(Codec):
@@ -75,7 +77,9 @@ class LearnedCodec(Codec):
             WeightsError: there are no such weights, or they are not this codec's.
         """
         path = find_weights(cls.paper, which)
-        return _load(cls, path, path.stat().st_mtime_ns)
+        codec = _load(cls, path, path.stat().st_mtime_ns)
+        assert isinstance(codec, cls)
+        return codec
 
     @property
     def weights_id(self) -> bytes:
@@ -112,7 +116,7 @@ class LevelCodec(LearnedCodec):
     quality_meaning = "the rate level"
 
     def _open(self, tensors: Mapping[str, Tensor]) -> None:
-        system = self.system_class(self.config)
+        system: Any = self.system_class(self.config)
         system.load_state_dict(without(tensors, "gaussian_tables."))
         self.coder = HyperpriorCoder(system.H, GaussianTables.from_state(tensors), self.device)
         del system.H
@@ -178,7 +182,8 @@ class RateCodec(LearnedCodec):
         return (self._sections_within, *super()._option_sources())
 
     def _encode(self, image: Image, quality: float, **options: object) -> dict[str, bytes]:
-        return self._sections_within(image, budget(*image.shape[:2], None, quality), quality, **options)
+        height, width = image.shape[:2]
+        return self._sections_within(image, budget(height, width, None, quality), quality, **options)
 
     def _encode_within(self, image: Image, limit: int, **options: object) -> Found:
         bpp = 8 * limit / (image.shape[0] * image.shape[1])
@@ -197,9 +202,10 @@ def without(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in tensors.items() if not name.startswith(prefix)}
 
 
-def ready(network: nn.Module, device: str) -> nn.Module:
+def ready(network: Network, device: str) -> Network:
     """The network for use: evaluation, no gradients, on the device, channels last."""
-    return network.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
+    network = network.eval().requires_grad_(False).to(device)
+    return network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  # torch's omission
 
 
 def padded(image: np.ndarray, stride: int) -> np.ndarray:
@@ -208,7 +214,7 @@ def padded(image: np.ndarray, stride: int) -> np.ndarray:
     return np.pad(image, sides + [(0, 0)] * (image.ndim - 2), mode="edge")
 
 
-def to_tensor(image: Image, device: str) -> Tensor:
+def to_tensor(image: Image, device: str | torch.device) -> Tensor:
     """uint8 H×W×3 to [1, 3, H, W] in [0, 1], channels last."""
     x = torch.from_numpy(image).to(device).permute(2, 0, 1)[None].float() / 255
     return x.contiguous(memory_format=torch.channels_last)

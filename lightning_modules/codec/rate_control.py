@@ -54,7 +54,7 @@ def budget(height: int, width: int, target_bytes: int | None, target_bpp: float 
         name = "target_bpp" if target_bytes is None else "target_bytes"
         raise ConfigError(f"{name}={target}: a positive number is needed")
     # A rate that was computed from a number of bytes gives that number again.
-    return math.floor(target_bytes if target_bpp is None else target_bpp * height * width / 8 + 1e-6)
+    return math.floor(target * height * width / 8 + 1e-6 if target_bytes is None else target)
 
 
 def largest_within(

@@ -94,7 +94,7 @@ def weights_identity(tensors: Mapping[str, Tensor], metadata: Mapping[str, str])
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
         digest.update(f"{name}\n{tensor.dtype}\n{list(tensor.shape)}\n".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.digest()[:4]
 
 

@@ -163,7 +163,7 @@ def _state(path: Path) -> Mapping[str, Tensor]:
         raise WeightsError(f"{path} holds no state dict: give a .pth.tar of CompressAI's")
     from compressai.zoo.pretrained import load_pretrained
 
-    return load_pretrained(content)
+    return load_pretrained(dict(content))
 
 
 def _are_tensors(values: Iterable[object]) -> bool:

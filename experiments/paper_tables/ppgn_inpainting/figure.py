@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from genic.lightning_modules.ppgn_inpainting.codec import PpgnInpaintingCodec
 from genic.lightning_modules.ppgn_inpainting.schemes import Parameters
 from genic.lightning_modules.registry import open_codec
 
-_ROWS = (
+_ROWS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("central square", {"scheme": "square"}),
     ("random pixels", {"scheme": "pixels"}),
     ("edge pixels", {"scheme": "edges"}),
@@ -43,7 +44,9 @@ def main(arguments: Sequence[str]) -> int:
     item = next((item for item in items if Path(item.name).stem == options.picture), items[0])
     path = options.out / "figure.png"
     image = crop(item, options.crop).image
-    draw(open_codec(codec_name(options)), image, Path(item.name).stem, options.steps, path)
+    codec = open_codec(codec_name(options))
+    assert isinstance(codec, PpgnInpaintingCodec)
+    draw(codec, image, Path(item.name).stem, options.steps, path)
     print(path)
     return 0
 
