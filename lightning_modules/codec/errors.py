@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -83,3 +84,16 @@ class DataError(GenicError, FileNotFoundError):
 
 class ToolError(GenicError, RuntimeError):
     """An outside library or program is missing or refused its input."""
+
+
+@contextmanager
+def needs(extra: str) -> Iterator[None]:
+    """Around the import of a package that one of the extras in ``pyproject.toml`` installs.
+
+    Raises:
+        ToolError: it is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ToolError(f"{error.name} is not installed: pip install 'genic[{extra}]'") from error
