@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 from rich.progress import Progress
 
@@ -31,7 +30,11 @@ from genic.datamodules.detectors import detail_map, find_faces, find_text
 from genic.datamodules.files import Part, PictureFiles
 from genic.datamodules.images import ImageItem, read_image, read_label, write_png
 from genic.experiments.command import command, make_parser
-from genic.lightning_modules.codec.errors import ConfigError, DataError, ImageError
+from genic.lightning_modules.codec.errors import ConfigError, DataError, ImageError, needs
+
+with needs("train"):
+    import cv2
+
 
 PARTS = ("train", "val", "evaluation")
 

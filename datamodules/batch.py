@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from genic.lightning_modules.codec.errors import DataError
 
+if TYPE_CHECKING:  # torch takes seconds to import
+    from torch import Tensor
+
 LABELS = ("detail", "semantic")
+CAMVID_CLASSES = (
+    *("sky", "building", "pole", "road", "pavement", "tree", "sign"),
+    *("fence", "car", "pedestrian", "bicyclist", "unlabelled"),
+)
 
 
 class Sample(NamedTuple):
@@ -44,6 +49,8 @@ def collate(samples: Sequence[Sample | None]) -> Batch:
     Raises:
         DataError: every sample is None.
     """
+    import torch
+
     usable = [s for s in samples if s is not None]
     if not usable:
         raise DataError(

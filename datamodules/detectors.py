@@ -11,11 +11,14 @@ import os
 from functools import cache
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from genic.datamodules.config import ROOT_VARIABLE
-from genic.lightning_modules.codec.errors import ToolError
+from genic.lightning_modules.codec.errors import ToolError, needs
+
+with needs("train"):
+    import cv2
+
 
 Box = tuple[int, int, int, int]
 """Left, top, right, bottom in pixels, right and bottom exclusive."""

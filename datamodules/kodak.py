@@ -7,7 +7,7 @@ from pathlib import Path
 
 from genic.datamodules.files import EvaluationOnly
 from genic.datamodules.images import ImageItem, list_images
-from genic.lightning_modules.codec.errors import DataError
+from genic.lightning_modules.codec.errors import DataError, needs
 
 NAMES = tuple(f"kodim{k:02d}.png" for k in range(1, 25))
 URL = "https://r0k.us/graphics/kodak/kodak/"
@@ -44,7 +44,8 @@ def fetched() -> Path:
     Raises:
         DataError: the network does not allow it, or what came is not the set.
     """
-    import pooch  # late: only this needs it
+    with needs("eval"):
+        import pooch
 
     pooch.get_logger().setLevel("WARNING")
     folder = Path(pooch.os_cache("genic")) / "kodak"

@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import webdataset as wds
 from rich.progress import track
 
 from genic.datamodules import DATASETS, make_datamodule
@@ -25,8 +24,11 @@ from genic.datamodules.batch import LABELS
 from genic.datamodules.config import DataConfig
 from genic.datamodules.shards import INDEX
 from genic.experiments.command import command, make_parser
-from genic.lightning_modules.codec.errors import ConfigError, DataError, ImageError
+from genic.lightning_modules.codec.errors import ConfigError, DataError, ImageError, needs
 from genic.lightning_modules.codec.files import write_atomic
+
+with needs("train"):
+    import webdataset as wds
 
 
 def pack(config: DataConfig, out: Path, megabytes: float = 64) -> tuple[int, int]:

@@ -16,14 +16,17 @@ from typing import Any
 
 import numpy as np
 import torch
-import webdataset as wds
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from genic.datamodules.batch import Batch, Sample, collate
 from genic.datamodules.config import DataConfig
 from genic.datamodules.dataset import augment, checked
 from genic.datamodules.images import read_image, read_label
-from genic.lightning_modules.codec.errors import ConfigError, DataError, ImageError
+from genic.lightning_modules.codec.errors import ConfigError, DataError, ImageError, needs
+
+with needs("train"):
+    import webdataset as wds
+
 
 logger = logging.getLogger(__name__)
 INDEX = "index.json"

@@ -7,11 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from genic.eval.curves import Curve
 from genic.eval.measures import MEASURES, Measure
+from genic.lightning_modules.codec.errors import needs
+
+with needs("eval"):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
 
 # Systems of the papers in strong colours, classical codecs in muted ones, each the same in every figure.
 _COLOURS = {

@@ -28,7 +28,7 @@ from genic.eval.plots import line_styles
 from genic.eval.runner import Task
 from genic.eval.schema import CodecResult, ImageResult, Point
 from genic.lightning_modules.codec.contract import Image
-from genic.lightning_modules.codec.errors import GenicError
+from genic.lightning_modules.codec.errors import GenicError, needs
 
 # Plotly's names of Matplotlib's markers.
 _SYMBOLS = {
@@ -160,7 +160,8 @@ def viewer_data(
 
 def html(data: dict[str, Any]) -> str:
     """The page."""
-    from plotly.offline import get_plotlyjs  # late: only this needs it
+    with needs("eval"):
+        from plotly.offline import get_plotlyjs  # late: only this needs it
 
     parts = {name: _text(f"report.{name}") for name in ("css", "js")}
     parts["plotly"] = get_plotlyjs()

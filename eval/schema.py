@@ -45,7 +45,8 @@ class ImageResult:
         bytes: of the file.
         ledger: bytes by section; they sum to ``bytes``.
         psnr_rgb to dists: see `eval.measures.Metrics`.
-        encode_seconds, decode_seconds: wall clock, without reading the picture or starting up.
+        encode_seconds, decode_seconds: wall clock, without reading the picture or starting up; None where files were
+            made elsewhere.
     """
 
     name: str
@@ -56,8 +57,8 @@ class ImageResult:
     ssim: Figure | None
     ms_ssim: Figure | None
     ms_ssim_db: Figure | None
-    encode_seconds: Figure
-    decode_seconds: Figure
+    encode_seconds: Figure | None
+    decode_seconds: Figure | None
     lpips_alex: Figure | None = None
     lpips_squeeze: Figure | None = None
     lpips_vgg: Figure | None = None

@@ -29,7 +29,7 @@ from genic.eval.curves import Curve
 from genic.eval.measures import MEASURES
 from genic.eval.runner import Task
 from genic.eval.schema import CodecResult, Means
-from genic.lightning_modules.codec.errors import ToolError
+from genic.lightning_modules.codec.errors import needs
 from genic.lightning_modules.codec.files import write_atomic
 
 if TYPE_CHECKING:
@@ -54,12 +54,8 @@ THUMBNAIL = 192
 
 def settings(folder: Path, name: str) -> dict[str, Any]:
     """What all runs give `wandb.init`: files below ``folder``, which is made; `ToolError` where W&B is not there."""
-    try:
+    with needs("wandb"):
         import wandb
-    except ImportError:
-        raise ToolError(
-            "wandb is not installed: pip install wandb, or do without (run: --logger csv)"
-        ) from None
     mode = os.environ.get("WANDB_MODE")
     if not mode and not wandb.login(prompt=False, verify=False):
         mode = "offline"
@@ -69,6 +65,7 @@ def settings(folder: Path, name: str) -> dict[str, Any]:
         "name": os.environ.get("WANDB_NAME") or name,
         "dir": str(folder),
         "mode": mode,
+        "settings": wandb.Settings(quiet=True),
     }
 
 

@@ -33,7 +33,7 @@ from rich.table import Table
 
 from genic.datamodules import DataConfig, make_datamodule
 from genic.datamodules.images import ImageItem, manifest_hash
-from genic.eval.curves import curve_of, find_reference, load_results
+from genic.eval.curves import curve_of, find_reference, load_results, published_curves
 from genic.eval.distances import PATCH, patches
 from genic.eval.distances import unavailable as distances_unavailable
 from genic.eval.measures import DISTANCES, MEASURES, NETWORKS
@@ -208,7 +208,6 @@ def _parser() -> argparse.ArgumentParser:
 def _show(out: Path, result: CodecResult, items: list[ImageItem], saved: Path) -> None:
     """The result as a W&B run, beside those measured before it on the same pictures, and the published ones."""
     from genic.experiments import dashboard
-    from genic.experiments.rd_curves import published_curves
 
     data, about = result.data, {"codec": result.codec, "data": result.data, "options": result.options}
     others = [curve_of(other) for other in load_results(saved.parent.parent, saved.parent.name)]

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from genic.eval.curves import Curve, curve_of, find_reference, load_reference, load_results, shipped_reference
+from genic.eval.curves import Curve, curve_of, find_reference, load_results, published_curves
 from genic.eval.plots import plot
 from genic.eval.schema import CodecResult
 from genic.eval.tables import report
@@ -103,15 +103,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with dashboard.opened("curves", options.results, f"curves of {options.data}", about) as run:
             dashboard.log_curves(run, options.data, [*curves, *published])
     return 0
-
-
-def published_curves(data: str, reference: Path | None) -> list[Curve]:
-    """Those that come with `eval`, and those of a file that have other names."""
-    published = shipped_reference(data)
-    known = {curve.name for curve in published}
-    if reference is not None:
-        published += [curve for curve in load_reference(reference) if curve.name not in known]
-    return published
 
 
 def choose_anchor(anchor: str | None, curves: Sequence[Curve]) -> Curve:

@@ -107,6 +107,9 @@ class BatchLogger(WandbLogger):
         settings = dashboard.settings(folder, f"{folder.parent.name}/{folder.name}")
         found = dashboard.identity(folder, rank_zero_only.rank == 0)
         super().__init__(save_dir=settings.pop("dir"), **settings, id=found, job_type="train", config=config)
+        self._wandb_init.pop(
+            "anonymous", None
+        )  # Lightning passes it on, and wandb warns that it means nothing now
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:

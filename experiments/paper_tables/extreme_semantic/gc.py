@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from genic.datamodules.camvid import CLASSES
+from genic.datamodules.batch import CAMVID_CLASSES
 from genic.datamodules.config import ROOT_VARIABLE
 from genic.eval.distances import embed, frechet, kernel_distance
 from genic.eval.metrics import unavailable
@@ -40,7 +40,7 @@ from genic.losses.perceptual import FrozenFeatures
 
 BACKBONE = "mobilenetv2_100"
 PATCH = 96
-KNOWN = len(CLASSES) - 1  # unlabelled pixels count for nothing
+KNOWN = len(CAMVID_CLASSES) - 1  # unlabelled pixels count for nothing
 SETS = ("camvid", "kodak")
 CLASSICAL = (("HEVC", "hevc"), ("AVIF", "avif"), ("WebP", "webp"))
 LPIPS = "lpips_alex"
@@ -222,7 +222,7 @@ def _preamble(options: argparse.Namespace, why_no_lpips: str | None) -> str:
         "Whole files, decoded in a fresh process; means over pictures. A classical codec's row holds, picture by "
         "picture, its finest quality within the bytes of GC's file (or its coarsest where none is). Fréchet and kernel "
         f"distance: {BACKBONE}'s last features of {PATCH}×{PATCH} patches, averaged over positions; comparable within "
-        f"this page only, and left out where patches are too few. mIoU: {len(CLASSES) - 1} classes, by segmentation "
+        f"this page only, and left out where patches are too few. mIoU: {KNOWN} classes, by segmentation "
         f"networks trained for "
         f"{options.segmenter_batches} batches on CamVid's train part (`scratch`: from random weights; `pretrained`: a "
         f"head on {BACKBONE}'s frozen features, which GC's perceptual loss uses, too)."

@@ -24,7 +24,7 @@ from genic.experiments.command import listed
 from genic.experiments.evaluate import dataset
 from genic.experiments.paper_tables.common import parser, save, save_figure, spaced, within_or_smallest
 from genic.lightning_modules.codec.contract import Image
-from genic.lightning_modules.codec.errors import DataError
+from genic.lightning_modules.codec.errors import DataError, needs
 from genic.lightning_modules.gan_reversal.codec import GanReversalCodec
 from genic.lightning_modules.registry import open_codec
 
@@ -251,7 +251,8 @@ def _plain(row: Row) -> dict[str, object]:
 
 
 def _plot(rows: Sequence[Row], path: Path) -> None:
-    from matplotlib.figure import Figure
+    with needs("eval"):
+        from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     axes = figure.add_subplot()

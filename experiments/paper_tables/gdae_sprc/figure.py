@@ -28,7 +28,7 @@ from genic.experiments.evaluate import pictures
 from genic.experiments.paper_tables.common import save_figure, show
 from genic.experiments.paper_tables.gdae_sprc.common import codec_parser, folder, measured, opened, save
 from genic.lightning_modules.codec.contract import Image
-from genic.lightning_modules.codec.errors import ConfigError
+from genic.lightning_modules.codec.errors import ConfigError, needs
 from genic.lightning_modules.gdae_sprc.codec import GdaeSprcCodec
 from genic.lightning_modules.gdae_sprc.config import GdaeSprcCoding
 
@@ -104,8 +104,9 @@ def summary(comparisons: Sequence[Comparison], bpp: float, strength: float) -> s
 
 def draw(image: Image, gdae: Image, heat: np.ndarray, sprc: Image, titles: Sequence[str], path: Path) -> None:
     """The figure: a row of pictures, a row of crops at the hottest place, a row at the coldest."""
-    from matplotlib.figure import Figure
-    from matplotlib.patches import Rectangle
+    with needs("eval"):
+        from matplotlib.figure import Figure
+        from matplotlib.patches import Rectangle
 
     hottest, coldest = _extremes(heat)
     figure = Figure(figsize=(16, 10), layout="constrained")

@@ -18,6 +18,7 @@ from genic.experiments.paper_tables.common import save_figure, show
 from genic.experiments.paper_tables.ppgn_inpainting.common import CROP, codec_name, crop, parser, pictures
 from genic.lightning_modules.codec.container import Container
 from genic.lightning_modules.codec.contract import Image
+from genic.lightning_modules.codec.errors import needs
 from genic.lightning_modules.ppgn_inpainting.codec import PpgnInpaintingCodec
 from genic.lightning_modules.ppgn_inpainting.schemes import Parameters
 from genic.lightning_modules.registry import open_codec
@@ -57,7 +58,8 @@ def main(arguments: Sequence[str]) -> int:
 
 def draw(codec: PpgnInpaintingCodec, image: Image, name: str, steps: int, path: Path) -> None:
     """One row a scheme, each at the bytes of the picture's JPEG of quality 1."""
-    from matplotlib.figure import Figure
+    with needs("eval"):
+        from matplotlib.figure import Figure
 
     jpeg = open_codec("jpeg")
     data = jpeg.encode(image, 1)
