@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import struct
+import time
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,7 @@ class OfflineRun:
         self.summary: dict = {}
         self.config: dict = {}
         self.artifacts: dict[tuple[str, str], list[str]] = {}
-        for record in _records(next(directory.glob("*.wandb")).read_bytes()):
+        for record in _all_records(next(directory.glob("*.wandb"))):
             if record.HasField("history"):
                 self.rows.append((record.history.step.num, _values(record.history.item)))
             elif record.HasField("summary"):
@@ -76,6 +77,16 @@ class OfflineRun:
         """The rows of a table."""
         path = next(row[f"{key}/path"] for _, row in self.rows if f"{key}/path" in row)
         return json.loads((self.files / path).read_text())["data"]
+
+
+def _all_records(path: Path) -> list:
+    """With the last one, which W&B's own process may write a moment after the run's end."""
+    for _ in range(200):
+        found = _records(path.read_bytes())
+        if found and found[-1].HasField("exit"):
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"{path} has no end")
 
 
 def _records(data: bytes) -> list:
