@@ -51,6 +51,7 @@ from genic.experiments.command import (
     print_error,
     progress,
 )
+from genic.experiments.training.folder import WEIGHTS
 from genic.lightning_modules.codec.errors import ConfigError, DataError, GenicError, ImageError, TargetError
 from genic.lightning_modules.codec.weights import find_weights
 from genic.lightning_modules.registry import learned, open_codec
@@ -215,8 +216,10 @@ def _show(out: Path, result: CodecResult, items: list[ImageItem], saved: Path) -
     with dashboard.opened("evaluate", out, f"{result.codec} on {data}", about) as run:
         dashboard.log_data(run, data, {"manifest": result.manifest}, items)
         if paper in learned():
-            weights = find_weights(paper, which or "small")
-            dashboard.log_weights(run, result.codec, weights, {"weights": result.weights}, made=False)
+            path = find_weights(paper, which or "small")
+            # By the names that training gave them.
+            name = f"{paper}/{path.parent.name if path.name == WEIGHTS else path.stem}"
+            dashboard.log_weights(run, name, path, {"weights": result.weights}, made=False)
         anchors = [*others, *published_curves(data, find_reference() if data == "kodak" else None)]
         dashboard.log_result(run, result, anchors, curve_of(result), items, saved)
 

@@ -210,11 +210,8 @@ def _measure(
 ) -> None:
     """The final weights as a codec: its result in the run's folder and, where there is a W&B run, in it, against HEVC
     as published on these pictures, else as measured now."""
-    codec, data, manifest = (
-        f"{config.experiment}:{folder / WEIGHTS}",
-        config.train.evaluate,
-        manifest_hash(items),
-    )
+    codec, data = f"{config.experiment}:{folder / WEIGHTS}", config.train.evaluate
+    manifest = manifest_hash(items)
     print(f"measuring {codec} on {data}: {len(items)} pictures", flush=True)
     with tempfile.TemporaryDirectory() as saved, WorkerPairs() as workers:
         how = {"networks": networks, "save_decoded": Path(saved) if run is not None else None}
