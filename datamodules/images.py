@@ -61,6 +61,12 @@ def read_image(source: str | os.PathLike | bytes) -> np.ndarray:
         return np.array(_to_rgb(picture))
 
 
+def image_size(source: str | os.PathLike) -> tuple[int, int]:
+    """Height and width that a file claims, without decoding it; raises as `read_image`."""
+    with _opened(source, load=False) as picture:
+        return picture.height, picture.width
+
+
 def read_label(source: str | os.PathLike | bytes) -> np.ndarray:
     """Decode a label map as uint8 H×W: an 8-bit grey, palette (its indices) or bilevel PNG.
 
@@ -129,8 +135,8 @@ def manifest_hash(items: list[ImageItem]) -> str:
 class _opened:  # noqa: N801 (reads as a function)
     """`Image.open` whose failures, on opening and on decoding alike, are typed and name the file."""
 
-    def __init__(self, source: str | os.PathLike | bytes) -> None:
-        self.source = source
+    def __init__(self, source: str | os.PathLike | bytes, load: bool = True) -> None:
+        self.source, self.load = source, load
 
     def __enter__(self) -> Image.Image:
         try:
@@ -139,7 +145,8 @@ class _opened:  # noqa: N801 (reads as a function)
                 self.picture = Image.open(
                     BytesIO(self.source) if isinstance(self.source, bytes) else self.source
                 )
-                self.picture.load()
+                if self.load:
+                    self.picture.load()
         except FileNotFoundError:
             raise DataError(f"no file {_name(self.source)}") from None
         except MemoryError:

@@ -34,6 +34,7 @@ import re
 import sys
 import threading
 import types
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -121,20 +122,20 @@ class WorkerPairs:
         if count < 1 or threads < 1:
             raise ConfigError(f"{count} worker pairs of {threads} threads: at least one of each is needed")
         self.count, self.threads = count, threads
-        self._pairs: dict[int, tuple[ProcessPoolExecutor, ProcessPoolExecutor]] = {}
+        self._pairs: dict[tuple[int, int], ProcessPoolExecutor] = {}
 
     def __enter__(self) -> WorkerPairs:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for pair in self._pairs.values():
-            for process in pair:
-                process.shutdown()
+        for process in self._pairs.values():
+            process.shutdown()
 
     def each(self, tasks: Iterable[Any], do: Callable[[_Call, Any], None]) -> None:
         """``do(call, task)`` for every task, on whichever pair is free; the first error ends it, and is raised.
 
-        ``call(0 or 1, function, …)`` runs a function in the pair's encoder or decoder.
+        ``call(0 or 1, function, …)`` runs a function in the pair's encoder or decoder, and warns here of what it did
+        there.
         """
         work: queue.SimpleQueue[Any] = queue.SimpleQueue()
         count = 0
@@ -150,7 +151,10 @@ class WorkerPairs:
 
     def _serve(self, k: int, work: queue.SimpleQueue[Any], do: Callable[[_Call, Any], None]) -> None:
         def call(which: int, function: Callable, *arguments: object) -> Any:
-            return self._pair(k)[which].submit(function, *arguments).result()
+            result, warned = self._one(k, which).submit(worker.listening, function, *arguments).result()
+            for message in warned:
+                warnings.warn(message, stacklevel=2)
+            return result
 
         try:
             while True:
@@ -161,17 +165,17 @@ class WorkerPairs:
                 do(call, task)
         except BrokenProcessPool as error:
             _drain(work)
-            del self._pairs[k]
+            for which in (0, 1):
+                self._pairs.pop((k, which), None)
             raise ToolError("a worker process died, perhaps for lack of memory: try fewer devices") from error
         except BaseException:
             _drain(work)
             raise
 
-    def _pair(self, k: int) -> tuple[ProcessPoolExecutor, ProcessPoolExecutor]:
-        if k not in self._pairs:
-            gpu = k % gpus() if gpus() else None
-            self._pairs[k] = _process(gpu, self.threads), _process(gpu, self.threads)
-        return self._pairs[k]
+    def _one(self, k: int, which: int) -> ProcessPoolExecutor:
+        if (k, which) not in self._pairs:
+            self._pairs[k, which] = _process(k % gpus() if gpus() else None, self.threads)
+        return self._pairs[k, which]
 
 
 _Call = Callable[..., Any]

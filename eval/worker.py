@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -33,6 +34,13 @@ def start(gpu: int | None, threads: int) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = visible[gpu] if visible else str(gpu)
     os.environ["OMP_NUM_THREADS"] = str(threads)
     _threads = threads
+
+
+def listening(function: Callable, *arguments: object) -> tuple[Any, list[str]]:
+    """What the function returns, and what was warned of on the way, for the main process to tell."""
+    with warnings.catch_warnings(record=True) as caught:
+        result = function(*arguments)
+    return result, [str(warning.message) for warning in caught]
 
 
 def encode(

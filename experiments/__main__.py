@@ -13,7 +13,7 @@ from genic.experiments.command import command
 from genic.lightning_modules.codec.errors import ConfigError, did_you_mean
 
 COMMANDS = {
-    **{name: f"genic.experiments.{name}" for name in ("compress", "decompress", "run", "evaluate")},
+    **{name: f"genic.experiments.{name}" for name in ("compress", "decompress", "codecs", "run", "evaluate")},
     **{name: f"genic.experiments.{name}" for name in ("rd_curves", "report", "tables", "demo", "migrate")},
     **{name: f"genic.eval.{name}" for name in ("speed", "memory")},
     **{name: f"genic.datamodules.{name}" for name in ("annotate", "pack")},

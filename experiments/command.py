@@ -1,31 +1,60 @@
-"""What the commands share: a parser, options that mean the same everywhere, and errors told without a traceback."""
+"""What the commands share: a parser, options that mean the same everywhere, progress, and what is wrong in one line."""
 
 from __future__ import annotations
 
 import argparse
 import functools
+import io
+import os
 import sys
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from genic.lightning_modules.codec.errors import GenicError
 
 Main = Callable[[Sequence[str] | None], int]
+_told: set[str] = set()
 
 
 def command(main: Main) -> Main:
-    """``main(arguments)`` with an error of ours printed, for which the exit status is 2."""
+    """``main(arguments)`` with an error of ours or of the system's printed in a line, for which the exit status is 2.
+
+    Warnings are a line each, too, and are told once. What a terminal cannot show is ``?`` there.
+    """
 
     @functools.wraps(main)
     def run(arguments: Sequence[str] | None = None) -> int:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="replace")
         try:
-            return main(arguments)
+            with warnings.catch_warnings():
+                if warnings.showwarning is not _tell:  # else a command calls another
+                    _told.clear()
+                    warnings.showwarning = _tell
+                return main(arguments)
         except GenicError as error:
             print_error(error)
-            return 2
+        except BrokenPipeError:  # of ``… | head``
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except OSError as error:
+            if error.strerror is None:  # a library's own
+                raise
+            print_error(f"{error.filename}: {error.strerror}" if error.filename else error.strerror)
+        except KeyboardInterrupt:
+            return 130
+        return 2
 
     return run
+
+
+def _tell(message: Warning | str, *_: object, **__: object) -> None:
+    if (text := str(message)) not in _told:
+        _told.add(text)
+        print(f"warning: {text}", file=sys.stderr)
 
 
 def print_error(problem: object) -> None:
@@ -33,10 +62,27 @@ def print_error(problem: object) -> None:
     print(f"error: {problem}", file=sys.stderr)
 
 
-def make_parser(name: str, doc: str, package: str = "experiments") -> argparse.ArgumentParser:
-    """Of ``genic NAME`` or ``python -m PACKAGE.NAME``, as called; described by the first line of a docstring."""
-    called = "genic " if Path(sys.argv[0]).stem == "genic" else f"python -m {package}."
-    return argparse.ArgumentParser(prog=called + name, description=doc.partition("\n")[0])
+def program(name: str, package: str = "experiments") -> str:
+    """``genic NAME`` or ``python -m PACKAGE.NAME``, as this program was called."""
+    return ("genic " if Path(sys.argv[0]).stem == "genic" else f"python -m {package}.") + name
+
+
+def make_parser(name: str, doc: str, package: str = "experiments", **more: Any) -> argparse.ArgumentParser:
+    """Of the command ``name``, described by the first line of a docstring; ``more`` is of `ArgumentParser`."""
+    return argparse.ArgumentParser(prog=program(name, package), description=doc.partition("\n")[0], **more)
+
+
+@contextmanager
+def progress(what: str, total: int) -> Iterator[Callable[[], None]]:
+    """A bar with the time left on standard error, if that is a terminal; gives what is to be called after each part."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    how = {"disable": not console.is_terminal, "redirect_stdout": sys.stdout.isatty(), "transient": True}
+    with Progress("{task.description}", *columns, console=console, **how) as bar:
+        yield functools.partial(bar.advance, bar.add_task(what, total=total))
 
 
 def add_data(parser: argparse.ArgumentParser, limit: str, **data: Any) -> None:

@@ -3,145 +3,95 @@
 ::
 
     python -m experiments.compress selective_detail:small photo.png -o out
-    python -m experiments.compress jpeg holiday/*.png -o out --quality 40
+    python -m experiments.compress jpeg holiday -o out --quality 40 --jobs 2
     python -m experiments.compress hevc photo.png -o out --bpp 0.15          # or --bytes 5000: never more
     python -m experiments.compress hevc photo.png -o out --psnr 32           # or --ms-ssim-db 13: never less
+    python -m experiments.compress extreme_semantic street.png -o out --set labels=map.png --set preserve=car
 
-Each picture ``NAME.ext`` becomes ``OUT/NAME.gnc``; `experiments.decompress` undoes it.
+Each picture ``NAME.ext`` becomes ``OUT/NAME.gnc``, those of a folder with its tree; `experiments.decompress` undoes it.
+``compress CODEC --help`` lists what the codec can be told.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
-from genic.datamodules.images import list_images, read_image
-from genic.experiments.command import command, make_parser, print_error
-from genic.lightning_modules.codec.contract import Codec, Image, bits_per_pixel
-from genic.lightning_modules.codec.errors import ConfigError, DataError, GenicError, ImageError, TargetError
-from genic.lightning_modules.codec.files import write_atomic
-from genic.lightning_modules.codec.rate_control import Found, budget, reaching
-from genic.lightning_modules.registry import open_codec
+from genic.datamodules.images import image_size, list_images
+from genic.experiments.codecs import describe
+from genic.experiments.command import command, make_parser, program
+from genic.experiments.convert import (
+    SUFFIX,
+    add_output,
+    compress_file,
+    convert,
+    gather,
+    open_once,
+    plan,
+    settings,
+)
+from genic.lightning_modules.codec.contract import Codec
+from genic.lightning_modules.codec.errors import GenicError
 
-SUFFIX = ".gnc"
+TELL = 10.0
+"""Seconds of work, as far as they can be foretold, from which they are told beforehand."""
 
 
 @command
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status: 2 where a picture could not be compressed."""
-    options = _parser().parse_args(arguments)
-    codec = open_codec(options.codec)
-
-    def compress(source: Path, target: Path) -> None:
-        image = read_image(source)
-        data, quality = _encode(codec, image, options)
-        write_atomic(target, data)
-        at = "" if quality is None else f"  quality {quality:.6g}"
-        print(f"{target}  {len(data)} bytes  {bits_per_pixel(data, image):.4f} bpp{at}")
-
-    return convert(plan(gather(options.inputs), options.output, SUFFIX, options.force), compress)
-
-
-def convert(targets: Mapping[Path, Path], work: Callable[[Path, Path], None]) -> int:
-    """``work(source, target)`` for each; what is wrong with one is printed, and the exit status is then 2."""
-    failed = False
-    for source, target in targets.items():
-        try:
-            work(source, target)
-        except GenicError as error:
-            if isinstance(error, ConfigError) and not isinstance(error, TargetError):
-                raise  # an option: no picture would do better
-            print_error(f"{source}: {error}")
-            failed = True
-    return 2 if failed else 0
-
-
-def gather(inputs: Sequence[Path]) -> list[Path]:
-    """Files as given, folders as the pictures below them.
-
-    Raises:
-        DataError: something is not there, or a folder has no picture.
-    """
-    found: list[Path] = []
-    for path in inputs:
-        if not path.exists():
-            raise DataError(f"no file {path}")
-        inside = [Path(item.path) for item in list_images(path)] if path.is_dir() else [path]
-        if not inside:
-            raise DataError(f"no pictures in {path}")
-        found += inside
-    return found
-
-
-def plan(sources: Sequence[Path], output: Path, suffix: str, force: bool) -> dict[Path, Path]:
-    """Where each source's result goes.
-
-    Raises:
-        ConfigError: two would share a target, or a target exists and may not be replaced.
-    """
-    targets = {source: output / (source.stem + suffix) for source in sources}
-    shared = [str(target) for target, count in Counter(targets.values()).items() if count > 1]
-    if shared:
-        raise ConfigError(
-            f"several inputs would become {', '.join(shared)}: give them one at a time, or rename"
-        )
-    if output.exists() and not output.is_dir():
-        raise ConfigError(f"{output} is not a folder: give another -o")
-    existing = [str(target) for target in targets.values() if target.exists()]
-    if existing and not force:
-        raise ConfigError(f"{', '.join(existing)} would be overwritten: give --force, or another -o")
-    return targets
-
-
-def _encode(codec: Codec, image: Image, options: argparse.Namespace) -> Found:
-    """The file that the options ask for, and its quality."""
-    if options.bytes is not None or options.bpp is not None:
-        return codec.encode_within(image, budget(*image.shape[:2], options.bytes, options.bpp))
-    if options.psnr is not None or options.ms_ssim_db is not None:
-        return _reaching(codec, image, options)
-    quality = codec.default_quality if options.quality is None else options.quality
-    return Found(codec.encode(image, quality), quality)
-
-
-def _reaching(codec: Codec, image: Image, options: argparse.Namespace) -> Found:
-    from genic.eval import metrics  # imports torch, which no other option of a classical codec needs
-
-    if options.psnr is not None:
-        return reaching(codec, image, options.psnr, lambda decoded: metrics.psnr_rgb(image, decoded))
-    if metrics.measure(image, image).ms_ssim is None:
-        raise ImageError("MS-SSIM is defined from sides of 161 pixels on: use --psnr")
-    return reaching(
-        codec, image, options.ms_ssim_db, lambda decoded: metrics.measure(image, decoded).ms_ssim_db
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    options = _parser(arguments).parse_args(arguments)
+    codec = open_once(options.codec)
+    names = gather(
+        options.inputs, "pictures", lambda folder: [Path(item.path) for item in list_images(folder)]
     )
+    settings(codec, options.set, next(iter(names)))  # what is wrong with them is wrong with all
+    targets = plan(names, options.output, SUFFIX, options.force)
+    _foretell(codec, options, list(targets))
+    return convert(targets, partial(compress_file, options), options.jobs)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = make_parser("compress", __doc__)
+def _foretell(codec: Codec, options: argparse.Namespace, sources: Sequence[Path]) -> None:
+    """Say how long it takes where the codec knows, and it is long."""
+    seconds = 0.0
+    for source in sources:
+        with suppress(GenicError):  # it is told of when its turn comes
+            height, width = image_size(source)
+            bpp = 8 * options.bytes / (height * width) if options.bytes else options.bpp or options.quality
+            seconds += codec.seconds(height, width, bpp, **settings(codec, options.set, source)) or 0.0
+    if seconds / options.jobs >= TELL:
+        time = timedelta(seconds=round(seconds / options.jobs))
+        print(f"{options.codec} takes about {time} for {len(sources)} pictures", file=sys.stderr)
+
+
+def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
+    parser = make_parser("compress", __doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("codec", metavar="CODEC", help="jpeg, hevc, …, or PAPER[:PRESET or checkpoint]")
     parser.add_argument("inputs", nargs="+", type=Path, metavar="IN", help="pictures, or folders of them")
     wanted = parser.add_mutually_exclusive_group()
-    wanted.add_argument(
-        "--quality", type=float, metavar="Q", help="the codec's own scale (see its docstring)"
-    )
+    wanted.add_argument("--quality", type=float, metavar="Q", help="on the codec's own scale")
     wanted.add_argument("--bytes", type=int, metavar="N", help="the best file of at most N bytes")
     wanted.add_argument("--bpp", type=float, metavar="R", help="the best file of at most R bits per pixel")
     wanted.add_argument("--psnr", type=float, metavar="DB", help="the least file that reaches this PSNR")
     wanted.add_argument(
         "--ms-ssim-db", type=float, metavar="DB", help="the least file that reaches −10·log10(1 − MS-SSIM)"
     )
-    add_output(parser)
-    return parser
-
-
-def add_output(parser: argparse.ArgumentParser) -> None:
-    """``--output`` and ``--force``, of `plan`."""
     parser.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the files"
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="an option of the codec; repeatable"
     )
-    parser.add_argument("--force", action="store_true", help="overwrite existing files")
+    add_output(parser)
+    parser.epilog = (
+        f"CODEC --help tells a codec's qualities and options; {program('codecs')} lists all codecs."
+    )
+    if {"-h", "--help"} & set(arguments) and not arguments[0].startswith("-"):
+        parser.epilog = describe(arguments[0], open_once(arguments[0]))
+    return parser
 
 
 if __name__ == "__main__":

@@ -29,7 +29,6 @@ from statistics import fmean
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from genic.datamodules import DataConfig, make_datamodule
@@ -43,7 +42,7 @@ from genic.eval.provenance import provenance
 from genic.eval.runner import Task, WorkerPairs, codec_result, evaluate, with_distances
 from genic.eval.schema import CodecResult
 from genic.eval.tables import number
-from genic.experiments.command import add_data, add_processes, command, make_parser, print_error
+from genic.experiments.command import add_data, add_processes, command, make_parser, print_error, progress
 from genic.lightning_modules.codec.errors import ConfigError, DataError, GenicError, ImageError, TargetError
 from genic.lightning_modules.registry import open_codec
 
@@ -139,9 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sweep = [] if rates else qualities or list(codec.qualities)
             too_large: list[Task] = []
             how = {"networks": networks, "store": store, "save_decoded": keep}
-            with _progress(console) as progress:
-                total = len(items) * (len(sweep) + len(rates))
-                advance = partial(progress.advance, progress.add_task(f"{name} on {data}", total=total))
+            with progress(f"{name} on {data}", len(items) * (len(sweep) + len(rates))) as advance:
                 failed = partial(_note_target, too_large)
                 points = evaluate(
                     name, items, sweep, workers, rates=rates, on_error=failed, advance=advance, **how
@@ -225,11 +222,6 @@ def _available(wanted: str | None, backbone: str) -> tuple[list[str], list[str],
 
 def _patches(items: Sequence[ImageItem]) -> int:
     return sum(1 for item in items for _ in patches(item.read()))
-
-
-def _progress(console: Console) -> Progress:
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    return Progress("{task.description}", *columns, console=console)
 
 
 def _table(result: CodecResult) -> Table:

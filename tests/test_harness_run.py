@@ -215,10 +215,10 @@ class TestMeasureFiles:
         items = list_images(folder)[1:3]
         with WorkerPairs() as workers:
             evaluate("jpeg", items, [30], workers)
-            first = [set(process._processes) for process in workers._pairs[0]]
+            first = {at: set(process._processes) for at, process in workers._pairs.items()}
             evaluate("webp", items, [30], workers)
-            assert [set(process._processes) for process in workers._pairs[0]] == first
-        assert len(first[0] | first[1]) == 2
+            assert {at: set(process._processes) for at, process in workers._pairs.items()} == first
+        assert len(set.union(*first.values())) == 2
 
 
 class TestEvaluateCommand:

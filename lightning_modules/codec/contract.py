@@ -13,7 +13,7 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -30,6 +30,7 @@ from genic.lightning_modules.codec.errors import (
     WeightsError,
     did_you_mean,
 )
+from genic.lightning_modules.codec.options import Option, options_of
 
 Image = np.ndarray
 """uint8, H×W×3, RGB, sides from 1 to 8192."""
@@ -69,6 +70,15 @@ class Codec(ABC):
         """What files depend on besides picture, quality and weights, by name, such as a classifier found here."""
         return {}
 
+    def options(self) -> dict[str, Option]:
+        """What `encode` takes beside a picture and a quality or target, by name."""
+        sources = self._option_sources()
+        return {name: option for source in sources for name, option in options_of(source).items()}
+
+    def seconds(self, height: int, width: int, bpp: float | None = None, **options: object) -> float | None:
+        """About how long `encode` takes here, for its arguments; None where it is not known to take long."""
+        return None
+
     def encode(
         self,
         image: Image,
@@ -85,7 +95,7 @@ class Codec(ABC):
             quality: one of, or between, `qualities`; what it means is the codec's own.
             target_bytes: most bytes of the file, instead of a quality.
             target_bpp: the same as bits per pixel of the whole file, 8·bytes/(H·W).
-            **options: further parameters of a codec, documented in its `_encode`.
+            **options: further parameters of a codec, see `options`.
 
         Raises:
             ImageError: not such a picture.
@@ -185,6 +195,10 @@ class Codec(ABC):
     @abstractmethod
     def _encode(self, image: Image, quality: float, **options: object) -> dict[str, bytes]:
         """Sections by name (see `container.SECTIONS`)."""
+
+    def _option_sources(self) -> Sequence[Any]:
+        """Functions and dataclasses whose keywords and fields are `options`; later ones go before earlier ones."""
+        return (self._encode,)
 
     def _encoder(self, image: Image, **options: object) -> Callable[[float], dict[str, bytes]]:
         """Quality to sections. A codec whose analysis does not depend on the quality does it here, before."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -80,6 +80,9 @@ class LearnedCodec(Codec):
     @property
     def weights_id(self) -> bytes:
         return self.identity
+
+    def _option_sources(self) -> Sequence[Any]:
+        return (*super()._option_sources(), *([] if self.coding_class is None else [self.coding]))
 
     @staticmethod
     def _is_out_of_memory(error: Exception) -> bool:
@@ -170,6 +173,9 @@ class RateCodec(LearnedCodec):
     @abstractmethod
     def _sections_within(self, image: Image, limit: int, bpp: float, **options: object) -> dict[str, bytes]:
         """Sections of the best file of ``limit`` bytes at most, or of the least one; ``bpp`` is what is aimed at."""
+
+    def _option_sources(self) -> Sequence[Any]:
+        return (self._sections_within, *super()._option_sources())
 
     def _encode(self, image: Image, quality: float, **options: object) -> dict[str, bytes]:
         return self._sections_within(image, budget(*image.shape[:2], None, quality), quality, **options)

@@ -12,6 +12,7 @@ from genic.lightning_modules.codec.container import Container
 from genic.lightning_modules.codec.contract import Image
 from genic.lightning_modules.codec.errors import ConfigError, DamagedFileError, SymbolMismatchError
 from genic.lightning_modules.codec.learned import LearnedCodec, padded, ready, to_image, to_tensor, without
+from genic.lightning_modules.codec.options import LabelMap, Mask
 from genic.lightning_modules.entropy.coder import EscapeReader, symbol_check
 from genic.lightning_modules.entropy.folded import FoldedModels
 from genic.lightning_modules.entropy.grid import exact_copy
@@ -78,8 +79,8 @@ class ExtremeSemanticCodec(LearnedCodec):
         image: Image,
         quality: float,
         *,
-        labels: np.ndarray | None = None,
-        preserve: str | Sequence[str] | np.ndarray | None = None,
+        labels: LabelMap | None = None,
+        preserve: str | Sequence[str] | Mask | None = None,
         synthesise: str | Sequence[str] | None = None,
         seed: int = 0,
     ) -> dict[str, bytes]:

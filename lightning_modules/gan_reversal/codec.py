@@ -18,6 +18,7 @@ from genic.lightning_modules.classical.residual import add_residual
 from genic.lightning_modules.codec.container import Container
 from genic.lightning_modules.codec.contract import Image, check_image
 from genic.lightning_modules.codec.learned import RateCodec, ready, to_image, without
+from genic.lightning_modules.codec.options import Option
 from genic.lightning_modules.codec.rate_control import budget
 from genic.lightning_modules.config import require
 from genic.lightning_modules.entropy.gaussian import GaussianTables
@@ -69,6 +70,10 @@ class GanReversalCodec(RateCodec):
 
     def coding_options(self, **options: object) -> dict[str, str | float]:
         return {name: str(value) for name, value in asdict(self._search_of(options)).items()}
+
+    def options(self) -> dict[str, Option]:
+        offered = ("rates", "default_rate")  # what the codec offers is no option of one file
+        return {name: option for name, option in super().options().items() if name not in offered}
 
     def encode_batch(self, images: Sequence[Image], *, target_bytes: int, **options: object) -> list[bytes]:
         """Files of many pictures, of ``target_bytes`` at most, those of one size searched together; see `encode`.

@@ -101,6 +101,7 @@ class GanReversalCoding(CodingConfig):
             quantisation has no rate term.
         layered: with a coded residual (True), without (False), or whichever comes closer from ``layer_from`` bits per
             pixel on (None).
+        layer_from: see layered.
         seed: of the draws and of clipping. Equal seeds give equal files on one machine.
     """
 

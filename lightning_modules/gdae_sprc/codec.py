@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -13,6 +14,7 @@ from genic.lightning_modules.classical import ycbcr
 from genic.lightning_modules.codec.container import Container
 from genic.lightning_modules.codec.contract import Image
 from genic.lightning_modules.codec.errors import ConfigError
+from genic.lightning_modules.codec.options import HeatMap
 from genic.lightning_modules.codec.rate_control import Found, eighths
 from genic.lightning_modules.gdae_sprc.autoencoder_codec import GdaeCodec
 from genic.lightning_modules.gdae_sprc.config import GdaeSprcCoding
@@ -61,6 +63,9 @@ class GdaeSprcCodec(GdaeCodec):
         told = {name: value for name, value in asdict(coding).items() if value is not None}
         return told | {"heat": "none: uniform quality" if grad_cam is None else grad_cam.description}
 
+    def _option_sources(self) -> Sequence[Any]:
+        return (self._choices, self.coding)
+
     def _encode(self, image: Image, quality: float, **options: object) -> dict[str, bytes]:
         """See `_choices` for the options."""
         return least_cost(self._choices(image, **options), quality).sections
@@ -74,7 +79,7 @@ class GdaeSprcCodec(GdaeCodec):
         best = least_error(self._choices(image, **options), limit)
         return Found(self._container(best.sections, *image.shape[:2]).to_bytes(), best.quality)
 
-    def _choices(self, image: Image, heat: np.ndarray | None = None, **options: object) -> Choices:
+    def _choices(self, image: Image, heat: HeatMap | None = None, **options: object) -> Choices:
         """What a file can be made of.
 
         Args:

@@ -15,6 +15,7 @@ from genic.lightning_modules.codec.container import Container, write_varint
 from genic.lightning_modules.codec.contract import Image
 from genic.lightning_modules.codec.errors import ConfigError, DamagedFileError, WeightsError
 from genic.lightning_modules.codec.learned import RateCodec, to_image, to_tensor, without
+from genic.lightning_modules.codec.options import Option, options_of
 from genic.lightning_modules.codec.rate_control import last_within
 from genic.lightning_modules.entropy.coder import GaussianModels
 from genic.lightning_modules.entropy.gaussian import GaussianTables
@@ -39,6 +40,7 @@ from genic.lightning_modules.ppgn_inpainting.sampling import Sampler
 from genic.lightning_modules.ppgn_inpainting.schemes import (
     ASSISTANTS,
     SCALES,
+    SCHEMES,
     EdgePixels,
     Masked,
     Parameters,
@@ -86,6 +88,18 @@ class PpgnInpaintingCodec(RateCodec):
         self.models = GaussianModels(GaussianTables.from_state(tensors))
         exported = {name: tensor for name, tensor in tensors.items() if name.startswith("E.")}
         self._classifier_tensors = {name.removeprefix("E."): tensor for name, tensor in exported.items()}
+
+    def options(self) -> dict[str, Option]:
+        found = options_of(self._sections_within)
+        told: dict[str, dict[str, list[str]]] = {}  # name -> meaning -> schemes
+        for scheme, kind in SCHEMES.items():
+            for name, option in options_of(kind).items():
+                found.setdefault(name, option)
+                told.setdefault(name, {}).setdefault(option.meaning, []).append(scheme)
+        for name, meanings in told.items():
+            text = "; ".join(f"{', '.join(schemes)}: {meaning}" for meaning, schemes in meanings.items())
+            found[name] = found[name]._replace(meaning=text)
+        return found | options_of(Sampling)
 
     @cached_property
     def classifier(self) -> Encoder:

@@ -7,10 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-import numpy as np
-
 from genic.lightning_modules.codec.container import read_varint, write_varint
 from genic.lightning_modules.codec.errors import ConfigError, DamagedFileError, did_you_mean
+from genic.lightning_modules.codec.options import HeatMap
 from genic.lightning_modules.config import require
 
 ASSISTANTS = ("edge", "style", "content", "boundary")
@@ -92,7 +91,7 @@ class Selective(_Checked):
         block: side of a block in pixels, a power of 2.
     """
 
-    importance: np.ndarray
+    importance: HeatMap
     scale: float | None = None
     share: float = 0.5
     block: int = 16
@@ -115,7 +114,11 @@ class Masked(_Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class Square(Masked):
-    """The central square; ``keep`` is its side over the picture's shorter side, 100 of 256 as published."""
+    """The central square.
+
+    Attributes:
+        keep: its side over the picture's shorter side, 100 of 256 as published.
+    """
 
     keep: float = 100 / 256
 
@@ -150,12 +153,16 @@ class Blocks(Masked):
 
     keep: float = 0.3
     block: int = 16
-    importance: np.ndarray | None = None
+    importance: HeatMap | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class BlocksRandom(Blocks):
-    """Some of the blocks near edges, and random ones far from them; ``far`` is the random ones' share."""
+    """Some of the blocks near edges, and random ones far from them.
+
+    Attributes:
+        far: the random ones' share.
+    """
 
     far: float = 0.3
 

@@ -1,0 +1,197 @@
+"""Files through codecs, one after another or in several processes: what `compress` and `decompress` share."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+from genic.datamodules.images import read_image, write_png
+from genic.experiments.command import print_error, progress
+from genic.lightning_modules.codec.container import Container
+from genic.lightning_modules.codec.contract import Codec, Image, bits_per_pixel
+from genic.lightning_modules.codec.errors import (
+    ConfigError,
+    DataError,
+    GenicError,
+    ImageError,
+    TargetError,
+    did_you_mean,
+)
+from genic.lightning_modules.codec.files import write_atomic
+from genic.lightning_modules.codec.options import parsed
+from genic.lightning_modules.codec.rate_control import Found, budget, reaching
+from genic.lightning_modules.registry import codec_for, open_codec
+
+SUFFIX = ".gnc"
+open_once = lru_cache(open_codec)
+_codecs: dict[tuple[str, bytes], Codec] = {}
+
+
+def convert(targets: Mapping[Path, Path], work: Callable[[Path, Path], str], jobs: int) -> int:
+    """``work(source, target)`` for each, in ``jobs`` processes; the exit status: 2 where something is wrong with one.
+
+    Args:
+        work: gives a line to print; a function of this module, or a `partial` of one, since it goes to other processes.
+
+    Raises:
+        ConfigError: an option is wrong, and not one file could be made.
+    """
+    if jobs < 1:
+        raise ConfigError(f"--jobs {jobs}: at least 1")
+    made, failed = [], []
+
+    def attempt(run: Callable[..., str], pair: tuple[Path, Path]) -> None:
+        source, target = pair
+        try:
+            line = run(work, source, target)
+        except (GenicError, OSError) as error:
+            if isinstance(error, ConfigError) and not isinstance(error, TargetError) and not made:
+                raise
+            failed.append(source)
+            text = str(error) if isinstance(error, GenicError) else f"{error.filename}: {error.strerror}"
+            print_error(text if str(source) in text else f"{source}: {text}")
+        else:
+            made.append(target)
+            print(line, flush=True)
+        advance()
+
+    with progress(f"{len(targets)} files", len(targets)) as advance:
+        if jobs == 1:
+            for pair in targets.items():
+                attempt(_here, pair)
+        else:
+            from genic.eval.runner import WorkerPairs
+
+            with WorkerPairs(jobs, max(1, (os.cpu_count() or 1) // jobs)) as workers:
+                workers.each(targets.items(), lambda call, pair: attempt(partial(call, 0), pair))
+    return 2 if failed else 0
+
+
+def compress_file(options: argparse.Namespace, source: Path, target: Path) -> str:
+    """A picture to a file, with the options of `experiments.compress`."""
+    codec, image = open_once(options.codec), read_image(source)
+    data, quality = _encoded(codec, image, options, settings(codec, options.set, source))
+    write_atomic(target, data)
+    at = "" if quality is None else f"  quality {quality:.6g}"
+    return f"{target}  {len(data)} bytes  {bits_per_pixel(data, image):.4f} bpp{at}"
+
+
+def decompress_file(weights: Path | None, source: Path, target: Path) -> str:
+    """A file to a picture; ``weights`` as `codec_for` takes them."""
+    data = source.read_bytes()
+    container = Container.from_bytes(data)
+    key = container.codec, container.weights
+    if key not in _codecs:
+        _codecs[key] = codec_for(data, weights)
+    image = _codecs[key].decode(data)
+    write_png(target, image)
+    return f"{target}  {image.shape[1]}×{image.shape[0]}"
+
+
+def settings(codec: Codec, pairs: Sequence[str], source: Path) -> dict[str, Any]:
+    """Options of ``name=value`` as the codec takes them; a folder of maps stands for the one of the picture's name.
+
+    Raises:
+        ConfigError: no such option, or no such value.
+    """
+    known = {name: option for name, option in codec.options().items() if option.from_text}
+    found = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {pair}: give NAME=VALUE")
+        if name not in known:
+            hint = did_you_mean(name, known) if known else "it has none"
+            raise ConfigError(f"{codec.id} has no option {name!r}; {hint}")
+        if known[name].is_map and Path(text).is_dir():
+            text = str(Path(text) / f"{source.stem}.png")
+        found[name] = parsed(name, text, known[name].kind)
+    return found
+
+
+def gather(inputs: Sequence[Path], what: str, below: Callable[[Path], Sequence[Path]]) -> dict[Path, Path]:
+    """Files and their names in the output: files as given by their own, those in folders with the path from there.
+
+    Args:
+        what: they are, for an error. below: the files of a folder and of those in it.
+
+    Raises:
+        DataError: something is not there, or a folder has nothing of the kind.
+    """
+    found: dict[Path, Path] = {}
+    for path in inputs:
+        if not path.exists():
+            raise DataError(f"no file {path}")
+        inside = below(path) if path.is_dir() else [path]
+        if not inside:
+            raise DataError(f"no {what} in {path}")
+        found |= {file: file.relative_to(path if path.is_dir() else path.parent) for file in inside}
+    return found
+
+
+def plan(names: Mapping[Path, Path], output: Path, suffix: str, force: bool) -> dict[Path, Path]:
+    """Where each source's result goes; the folder is made.
+
+    Raises:
+        ConfigError: two would share a target, or a target exists and may not be replaced.
+        OSError: the folder cannot be made.
+    """
+    targets = {source: output / name.with_suffix(suffix) for source, name in names.items()}
+    shared = [str(target) for target, count in Counter(targets.values()).items() if count > 1]
+    if shared:
+        raise ConfigError(
+            f"several inputs would become {', '.join(shared)}: give them one at a time, or rename"
+        )
+    if output.exists() and not output.is_dir():
+        raise ConfigError(f"{output} is not a folder: give another -o")
+    existing = [str(target) for target in targets.values() if target.exists()]
+    if existing and not force:
+        raise ConfigError(f"{', '.join(existing)} would be overwritten: give --force, or another -o")
+    output.mkdir(parents=True, exist_ok=True)  # now, and not after the first picture's work
+    return targets
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """``--output``, ``--force`` and ``--jobs``."""
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the files"
+    )
+    parser.add_argument("--force", action="store_true", help="overwrite existing files")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes (default: 1)")
+
+
+def _here(function: Callable[..., str], *arguments: Any) -> str:
+    return function(*arguments)
+
+
+def _encoded(codec: Codec, image: Image, wanted: argparse.Namespace, options: Mapping[str, Any]) -> Found:
+    """The file that is wanted, and its quality."""
+    if wanted.bytes is not None or wanted.bpp is not None:
+        return codec.encode_within(image, budget(*image.shape[:2], wanted.bytes, wanted.bpp), **options)
+    if wanted.psnr is not None or wanted.ms_ssim_db is not None:
+        return _reaching(codec, image, wanted, options)
+    quality = codec.default_quality if wanted.quality is None else wanted.quality
+    return Found(codec.encode(image, quality, **options), quality)
+
+
+def _reaching(codec: Codec, image: Image, wanted: argparse.Namespace, options: Mapping[str, Any]) -> Found:
+    from genic.eval import metrics  # imports torch, which no other option of a classical codec needs
+
+    if wanted.psnr is not None:
+        return reaching(
+            codec, image, wanted.psnr, lambda decoded: metrics.psnr_rgb(image, decoded), **options
+        )
+    if metrics.measure(image, image).ms_ssim is None:
+        raise ImageError("MS-SSIM is defined from sides of 161 pixels on: use --psnr")
+    return reaching(
+        codec,
+        image,
+        wanted.ms_ssim_db,
+        lambda decoded: metrics.measure(image, decoded).ms_ssim_db,
+        **options,
+    )
