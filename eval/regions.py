@@ -14,7 +14,7 @@ import math
 import shutil
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,27 +22,13 @@ from torch import Tensor
 
 from genic.datamodules.detectors import Box, detail_map, find_faces, find_text
 from genic.datamodules.images import read_label
+from genic.eval.measures import RECOGNITION
 from genic.eval.metrics import lpips_alex, planes, psnr
 from genic.lightning_modules.codec.contract import Image
 from genic.lightning_modules.codec.errors import DataError, GenicError, ToolError
 from genic.losses.perceptual import FrozenFeatures
 from genic.losses.pretrained import classifier_weights
 from genic.losses.ssim import MIN_SIDE, weighted_ms_ssim
-
-FIELDS: Mapping[str, tuple[str, ...]] = {
-    "regions": (
-        "psnr_inside",
-        "psnr_outside",
-        "ms_ssim_inside",
-        "ms_ssim_outside",
-        "lpips_inside",
-        "lpips_outside",
-    ),
-    "faces": ("face_confidence", "face_error"),
-    "text": ("text_distance",),
-    "semantics": ("agreement",),
-}
-"""The figures of each measure, by the name that asks for it."""
 
 _OVERLAP = 0.3  # intersection over union from which two faces are the same
 _LOST = 0.1  # the detector's score below which a face counts as lost
@@ -71,7 +57,7 @@ def recognised(name: str, original: Image, decoded: Image, label: Path | None) -
         DataError: the map is missing, or not of the picture's size.
         ToolError, WeightsError: see `unavailable`.
     """
-    return dict(zip(FIELDS[name], _MEASURES[name](original, decoded, label), strict=True))
+    return dict(zip(RECOGNITION[name], _MEASURES[name](original, decoded, label), strict=True))
 
 
 def unavailable(name: str) -> str | None:
@@ -81,14 +67,6 @@ def unavailable(name: str) -> str | None:
     except GenicError as error:
         return " ".join(str(error).split())
     return None
-
-
-def label_file(folder: Path, picture: str) -> Path:
-    """The map of a picture by its name in the data set, ``FOLDER/NAME.png``; `DataError` where there is none."""
-    path = folder / PurePosixPath(picture).with_suffix(".png")
-    if not path.is_file():
-        raise DataError(f"no map {path} of {picture}: put one there, not 0 inside the region")
-    return path
 
 
 def region(image: Image, label: Path | None) -> np.ndarray:

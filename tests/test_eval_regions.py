@@ -10,7 +10,9 @@ from PIL import ImageFilter
 
 from genic.datamodules.images import write_png
 from genic.eval import metrics, regions
-from genic.eval.regions import FIELDS, label_file, recognised, unavailable
+from genic.eval.regions import recognised, unavailable
+from genic.eval.runner import Loaded, Task, WorkerPairs, label_file, measure_files
+from genic.eval.schema import ImageResult, Means
 from genic.lightning_modules.codec.errors import DataError
 from tests.helpers import photograph
 
@@ -111,6 +113,27 @@ def test_the_classifier_agrees_with_itself() -> None:
     assert recognised("semantics", PICTURE, np.full_like(PICTURE, 128), None)["agreement"] < 0.5
 
 
-def test_every_figure_has_a_name_of_its_own() -> None:
-    names = [name for fields in FIELDS.values() for name in fields]
-    assert len(set(names)) == len(names)
+@needs_lpips()
+def test_a_measurement_is_kept_with_the_map_that_it_is_of(square: Path, tmp_path: Path) -> None:
+    tasks = [Task(Loaded("square.jpg", PICTURE), "jpeg", quality=20)]
+    how = {"networks": ["regions"], "regions": square.parent, "store": tmp_path / "store"}
+    with WorkerPairs() as workers:
+        (first,) = measure_files(tasks, workers, **how)
+        assert first.psnr_inside < 35 and first.face_error is None
+        assert Means.of([first]).lpips_inside == first.lpips_inside
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(WorkerPairs, "each", lambda self, tasks, do: [pytest.fail() for _ in tasks])
+            assert measure_files(tasks, workers, **how) == [first]
+        write_png(square, 255 * (regions.region(PICTURE, square) == 0).astype(np.uint8))
+        (second,) = measure_files(tasks, workers, **how)
+    assert (second.psnr_inside, second.psnr_outside) == (first.psnr_outside, first.psnr_inside)
+
+
+def test_means_are_over_the_pictures_that_have_the_thing() -> None:
+    plain = dict(
+        name="", bytes=1, bpp=1.0, ledger={}, psnr_rgb=30.0, ssim=None, ms_ssim=None, ms_ssim_db=None
+    )
+    times = dict(encode_seconds=0.0, decode_seconds=0.0)
+    images = [ImageResult(**plain, **times, face_confidence=value) for value in (0.5, None, 1.0)]
+    assert Means.of(images).face_confidence == 0.75
+    assert Means.of(images[1:2]).face_confidence is None
