@@ -14,24 +14,27 @@ from __future__ import annotations
 
 import multiprocessing
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 from rich.progress import Progress
 
 from genic.datamodules import DATASETS, make_datamodule, openimages
-from genic.datamodules.base import PhotoDataModule
 from genic.datamodules.batch import LABELS
 from genic.datamodules.config import DataConfig
 from genic.datamodules.detectors import detail_map, find_faces, find_text
+from genic.datamodules.files import Part, PictureFiles
 from genic.datamodules.images import ImageItem, read_image, read_label, write_png
 from genic.experiments.command import command, make_parser
-from genic.lightning_modules.codec.errors import ConfigError, DataError, ImageError
+from genic.lightning_modules.codec.errors import ConfigError, DataError, ImageError, needs
+
+with needs("train"):
+    import cv2
+
 
 PARTS = ("train", "val", "evaluation")
 
@@ -74,12 +77,13 @@ def detail(image: np.ndarray, task: Task) -> np.ndarray:
     out = detail_map((height, width), boxes)
     polygons = [np.round(p * (width, height)).astype(np.int32) for p in task.text or []]
     if polygons:
-        cv2.fillPoly(out, polygons, 255)
+        cv2.fillPoly(out, polygons, (255,))
     return out
 
 
 def given(image: np.ndarray, task: Task) -> np.ndarray:
     """A given map, checked to be of the picture's size."""
+    assert task.given is not None
     found = read_label(task.given)
     if found.shape != image.shape[:2]:
         raise ImageError(
@@ -90,10 +94,11 @@ def given(image: np.ndarray, task: Task) -> np.ndarray:
 
 def from_instances(image: np.ndarray, task: Task, index: dict[str, int]) -> np.ndarray:
     """t_s from the masks of Open Images."""
-    return openimages.semantic_map(image.shape[:2], list(task.instances), index)
+    height, width = image.shape[:2]
+    return openimages.semantic_map((height, width), list(task.instances), index)
 
 
-def detail_tasks(datamodule: PhotoDataModule, items: list[ImageItem], place: Path) -> list[Task]:
+def detail_tasks(datamodule: PictureFiles, items: list[ImageItem], place: Path) -> list[Task]:
     """Tasks for t_a, with what Open Images knows about faces and text where that is the data set."""
     if datamodule.name != "openimages":
         return [Task(item.path, _target(place, item.name)) for item in items]
@@ -127,7 +132,7 @@ def make(tasks: list[Task], draw: Draw, workers: int, title: str) -> tuple[int, 
 def annotate(
     config: DataConfig,
     out: Path,
-    parts: tuple[str, ...] = ("train", "val"),
+    parts: tuple[Part, ...] = ("train", "val"),
     workers: int = 1,
     masks: Path | None = None,
     network: Callable[[np.ndarray], np.ndarray] | None = None,
@@ -165,7 +170,7 @@ def annotate(
 
 
 def _semantic(
-    datamodule: PhotoDataModule,
+    datamodule: PictureFiles,
     items: list[ImageItem],
     out: Path,
     masks: Path | None,
@@ -225,7 +230,7 @@ def _results(work: Callable[[Task], str | None], tasks: list[Task], workers: int
 
 
 @command
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
     parser = make_parser("annotate", __doc__, "datamodules")
     parser.add_argument("dataset", choices=DATASETS)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from genic.lightning_modules.codec.errors import DataError
 
+if TYPE_CHECKING:  # torch takes seconds to import
+    from torch import Tensor
+
 LABELS = ("detail", "semantic")
+CAMVID_CLASSES = (
+    *("sky", "building", "pole", "road", "pavement", "tree", "sign"),
+    *("fence", "car", "pedestrian", "bicyclist", "unlabelled"),
+)
 
 
 class Sample(NamedTuple):
@@ -44,6 +49,8 @@ def collate(samples: Sequence[Sample | None]) -> Batch:
     Raises:
         DataError: every sample is None.
     """
+    import torch
+
     usable = [s for s in samples if s is not None]
     if not usable:
         raise DataError(
@@ -52,7 +59,12 @@ def collate(samples: Sequence[Sample | None]) -> Batch:
     image = torch.from_numpy(np.stack([s.image for s in usable])).permute(0, 3, 1, 2).contiguous()
     detail = semantic = None
     if usable[0].detail is not None:
-        detail = (torch.from_numpy(np.stack([s.detail for s in usable])) != 0).float().unsqueeze(1)
+        detail = (torch.from_numpy(np.stack([_known(s.detail) for s in usable])) != 0).float().unsqueeze(1)
     if usable[0].semantic is not None:
-        semantic = torch.from_numpy(np.stack([s.semantic for s in usable])).long()
+        semantic = torch.from_numpy(np.stack([_known(s.semantic) for s in usable])).long()
     return Batch(image.float().div_(255.0), detail, semantic)
+
+
+def _known(label: np.ndarray | None) -> np.ndarray:
+    assert label is not None, "all samples of a data set have a kind of label, or none has"
+    return label

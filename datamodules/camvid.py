@@ -5,13 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from genic.datamodules.base import PhotoDataModule
+from genic.datamodules.batch import CAMVID_CLASSES
 from genic.datamodules.files import Part
 from genic.datamodules.images import ImageItem
-
-CLASSES = (
-    *("sky", "building", "pole", "road", "pavement", "tree", "sign"),
-    *("fence", "car", "pedestrian", "bicyclist", "unlabelled"),
-)
 
 
 class CamVid(PhotoDataModule):
@@ -24,7 +20,7 @@ class CamVid(PhotoDataModule):
     @property
     def semantic_classes(self) -> int:
         """The 11 classes of SegNet's split, and unlabelled (11)."""
-        return len(CLASSES)
+        return len(CAMVID_CLASSES)
 
     def items(self, part: Part) -> list[ImageItem]:
         return self.listed("test" if part == "evaluation" else part)

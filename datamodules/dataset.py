@@ -53,8 +53,9 @@ def checked(sample: Sample, name: str, min_side: int) -> Sample:
 def augment(sample: Sample, config: DataConfig, key: int) -> Sample:
     """The training transform; its randomness is fixed by ``config.seed`` and ``key``."""
     rng = np.random.default_rng([config.seed, key])
+    height, width = sample.image.shape[:2]
     scale = (config.scale_min, config.scale_max)
-    window = random_window(*sample.image.shape[:2], config.crop, scale, config.flip, rng)
+    window = random_window(height, width, config.crop, scale, config.flip, rng)
     if config.detail_share > 0 and sample.detail is not None and rng.random() < config.detail_share:
         window = onto_label(window, sample.detail, rng)
     return cut(sample, window)
@@ -128,4 +129,7 @@ class CentreSet(Dataset):
 
     def __getitem__(self, index: int) -> Sample | None:
         sample = self.pictures.get(index)
-        return None if sample is None else cut(sample, centre_window(*sample.image.shape[:2], self.crop))
+        if sample is None:
+            return None
+        height, width = sample.image.shape[:2]
+        return cut(sample, centre_window(height, width, self.crop))

@@ -12,11 +12,14 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 
 from genic.datamodules.config import ROOT_VARIABLE
-from genic.lightning_modules.codec.errors import ToolError
+from genic.lightning_modules.codec.errors import ToolError, needs
+
+with needs("train"):
+    import cv2
+
 
 Box = tuple[int, int, int, int]
 """Left, top, right, bottom in pixels, right and bottom exclusive."""
@@ -90,7 +93,7 @@ def find_text(image: np.ndarray) -> list[Box]:
     for contour in contours:
         left, top, w, h = cv2.boundingRect(contour)
         inside = np.zeros((h, w), np.uint8)
-        cv2.drawContours(inside, [contour], -1, 1, cv2.FILLED, offset=(-left, -top))
+        cv2.drawContours(inside, [contour], -1, (1,), cv2.FILLED, offset=(-left, -top))
         score = cv2.mean(probability[top : top + h, left : left + w], inside)[0]
         if min(w, h) < _LEAST_TEXT or score < _REGION:
             continue

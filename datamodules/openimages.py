@@ -16,8 +16,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
+from PIL import Image
 
 from genic.datamodules.base import PhotoDataModule
 from genic.datamodules.files import Part
@@ -168,9 +168,8 @@ def semantic_map(shape: tuple[int, int], instances: list[Region], index: dict[st
     out = np.zeros(shape, np.uint8)
     for instance in instances:
         if instance.mid in index:
-            mask = read_label(instance.path)
-            mask = cv2.resize(mask, (shape[1], shape[0]), interpolation=cv2.INTER_NEAREST)
-            out[mask > 0] = index[instance.mid]
+            mask = Image.fromarray(read_label(instance.path)).resize(shape[::-1], Image.Resampling.NEAREST)
+            out[np.array(mask) > 0] = index[instance.mid]
     return out
 
 

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import webdataset as wds
 from rich.progress import track
 
 from genic.datamodules import DATASETS, make_datamodule
@@ -24,8 +24,11 @@ from genic.datamodules.batch import LABELS
 from genic.datamodules.config import DataConfig
 from genic.datamodules.shards import INDEX
 from genic.experiments.command import command, make_parser
-from genic.lightning_modules.codec.errors import ConfigError, DataError, ImageError
+from genic.lightning_modules.codec.errors import ConfigError, DataError, ImageError, needs
 from genic.lightning_modules.codec.files import write_atomic
+
+with needs("train"):
+    import webdataset as wds
 
 
 def pack(config: DataConfig, out: Path, megabytes: float = 64) -> tuple[int, int]:
@@ -53,7 +56,8 @@ def pack(config: DataConfig, out: Path, megabytes: float = 64) -> tuple[int, int
     counts: dict[str, int] = {}
     written = skipped = 0
     pattern = str(out / "%06d.tar")
-    with wds.ShardWriter(pattern, maxcount=10**9, maxsize=megabytes * 1e6, verbose=0, mtime=0.0) as writer:
+    how = {"maxcount": 10**9, "maxsize": megabytes * 1e6, "verbose": 0, "mtime": 0.0}
+    with wds.ShardWriter(pattern, **how) as writer:  # pyright: ignore[reportAttributeAccessIssue]  # lazy
         order = np.random.default_rng(config.seed).permutation(len(items))
         for k in track(order, description=f"packing {config.name}", disable=not sys.stderr.isatty()):
             item = items[k]
@@ -84,7 +88,7 @@ def pack(config: DataConfig, out: Path, megabytes: float = 64) -> tuple[int, int
 
 
 @command
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
     parser = make_parser("pack", __doc__, "datamodules")
     parser.add_argument("dataset", choices=DATASETS)

@@ -40,7 +40,11 @@ class Photographs(PhotoDataModule):
 
     name = "photographs"
     layout = "imagenet/train/, bsds/{train,val}/ and photos/**"
-    labels_folder = ""
+
+    @property
+    def labels_folder(self) -> str:
+        """Names already tell the set."""
+        return ""
 
     def items(self, part: Part) -> list[ImageItem]:
         if part != "train":

@@ -73,7 +73,7 @@ def _package(package: str) -> Path:
     # Found without importing it: both take a second to import.
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
-        raise DataError(f"the sample pictures ship with {package}, which is not installed: run `make setup`")
+        raise DataError(f"the sample pictures are {package}'s, not installed: pip install 'genic[train]'")
     return Path(spec.origin).parent
 
 

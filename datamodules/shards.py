@@ -12,17 +12,21 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import TextIOWrapper
+from typing import Any
 
 import numpy as np
 import torch
-import webdataset as wds
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from genic.datamodules.batch import Batch, Sample, collate
 from genic.datamodules.config import DataConfig
 from genic.datamodules.dataset import augment, checked
 from genic.datamodules.images import read_image, read_label
-from genic.lightning_modules.codec.errors import ConfigError, DataError, ImageError
+from genic.lightning_modules.codec.errors import ConfigError, DataError, ImageError, needs
+
+with needs("train"):
+    import webdataset as wds
+
 
 logger = logging.getLogger(__name__)
 INDEX = "index.json"
@@ -49,7 +53,7 @@ class ShardIndex:
         """Parse ``index.json``; `DataError` where there is none or it is not one of ours."""
         folder = folder.rstrip("/")
         try:
-            with wds.gopen(f"{folder}/{INDEX}") as stream:
+            with wds.gopen(f"{folder}/{INDEX}") as stream:  # pyright: ignore[reportAttributeAccessIssue]  # lazy
                 found = json.load(TextIOWrapper(stream, "utf-8"))
             shards = tuple((str(name), int(count)) for name, count in found["shards"])
             index = cls(folder, shards, tuple(found["labels"]), int(found["semantic_classes"]))
@@ -115,7 +119,7 @@ class ShardStream(IterableDataset):
         url = f"{self.index.folder}/{name}"
         try:
             # Splitting among ranks and readers is done above; samples stay bytes, so nothing is unpickled.
-            tar = wds.WebDataset(
+            tar = wds.WebDataset(  # pyright: ignore[reportAttributeAccessIssue]  # lazy
                 url, shardshuffle=False, nodesplitter=None, workersplitter=None, empty_check=False
             )
             shard = list(tar)
@@ -141,6 +145,7 @@ class ShardStream(IterableDataset):
 
 def shard_loader(config: DataConfig, classes: int, start_batch: int, rank: int, world: int) -> DataLoader:
     """The training loader over ``config.shards``; `ConfigError` unless their t_s has ``classes`` classes."""
+    assert config.shards is not None, "called where there are shards"
     index = ShardIndex.read(config.shards)
     if "semantic" in config.labels and index.semantic_classes != classes:
         raise ConfigError(
@@ -158,5 +163,5 @@ def shard_loader(config: DataConfig, classes: int, start_batch: int, rank: int, 
     )
 
 
-def _unchanged(batch: Batch) -> Batch:
+def _unchanged(batch: Any) -> Any:
     return batch

@@ -8,12 +8,13 @@ other data sets. Published curves have means only, and no intervals.
 from __future__ import annotations
 
 import warnings
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from genic.eval.curves import Curve, PerPicture
 from genic.eval.measures import Measure
+from genic.lightning_modules.codec.errors import needs
 
 RESAMPLES = 500
 CONFIDENCE = 0.95
@@ -84,12 +85,13 @@ def _difference(a: np.ndarray, b: np.ndarray, measure: Measure, of: str) -> floa
     if max(a[0, axis], b[0, axis]) >= min(a[-1, axis], b[-1, axis]):
         return "no overlap in quality" if of == "rate" else "no overlap in rate"
     # The package is loaded late, since it brings its plotting along.
-    import bjontegaard
+    with needs("eval"):
+        import bjontegaard
 
     function = bjontegaard.bd_rate if of == "rate" else bjontegaard.bd_psnr
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a small overlap; the table states it
-        value = function(*a.T, *b.T, method="akima", require_matching_points=False, min_overlap=0)
+        value: Any = function(*a.T, *b.T, method="akima", require_matching_points=False, min_overlap=0)
     return float(value) if of == "rate" else sign * float(value)
 
 

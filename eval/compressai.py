@@ -15,6 +15,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from genic.eval.measures import ms_ssim_db
 from genic.eval.schema import CodecResult, Means, Point
@@ -52,7 +53,7 @@ def from_compressai(content: dict, data: str) -> CodecResult:
         count = len(columns["bpp"])
         points = []
         for k in sorted(range(count), key=lambda k: columns["bpp"][k]):
-            figures = {
+            figures: dict[str, Any] = {
                 name: float(columns[key][k]) if key in columns else None for key, name in _KEYS.items()
             }
             db = None if figures["ms_ssim"] is None else ms_ssim_db(figures["ms_ssim"])
@@ -66,7 +67,9 @@ def from_compressai(content: dict, data: str) -> CodecResult:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
-    parser = argparse.ArgumentParser(prog="python -m eval.compressai", description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m eval.compressai", description=(__doc__ or "").partition("\n")[0]
+    )
     parser.add_argument("result", type=Path, help="a JSON file of experiments.evaluate")
     path = parser.parse_args(arguments).result
     try:

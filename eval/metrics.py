@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -95,7 +96,7 @@ def _distance(name: str, original: Image, decoded: Image) -> float | None:
 def _network(name: str) -> tuple[Callable[..., Tensor], int]:
     """Distance of two pictures [1, 3, H, W] in [0, 1], and the shortest side it is defined for."""
     if name.startswith("lpips_"):
-        lpips = Lpips(name.removeprefix("lpips_"))
+        lpips = Lpips(cast("Any", name.removeprefix("lpips_")))  # which checks it
         return lpips, lpips.min_side
     if name == "dists":
         torchvision_file("vgg16")  # in place and whole, before torchmetrics loads it

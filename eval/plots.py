@@ -7,11 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from genic.eval.curves import Curve
 from genic.eval.measures import MEASURES, Measure
+from genic.lightning_modules.codec.errors import needs
+
+with needs("eval"):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
 
 # Systems of the papers in strong colours, classical codecs in muted ones, each the same in every figure.
 _COLOURS = {
@@ -133,19 +137,21 @@ def _visible(curve: Curve, measure: Measure, max_bpp: float) -> np.ndarray | Non
 
 def _limits(curves: Sequence[Curve], measure: Measure, max_bpp: float) -> tuple[float, float]:
     """All that is visible, less a tail on the bad side that would squeeze the rest."""
-    values = np.concatenate([_visible(curve, measure, max_bpp)[:, 1] for curve in curves])
+    seen = [points for curve in curves if (points := _visible(curve, measure, max_bpp)) is not None]
+    values = np.concatenate([points[:, 1] for points in seen])
     low, high = values.min(), values.max()
     if measure.falls:
         high = np.quantile(values, 0.96)
     else:
         low = np.quantile(values, 0.04)
     margin = 0.04 * (high - low) or 0.5
-    return low - margin, high + margin
+    return float(low - margin), float(high + margin)
 
 
 def _height(curve: Curve, measure: Measure, max_bpp: float) -> float:
     """Where the curve stands in the order of the legend: its value nearest a quarter of the axis."""
     points = _visible(curve, measure, max_bpp)
+    assert points is not None, "only curves that are seen have a height"
     rate = min(max(max_bpp / 4, points[0, 0]), points[-1, 0])
     # A curve that ends early or starts late is placed by extending it with the field's usual slope.
     value = float(np.interp(rate, points[:, 0], points[:, 1]))

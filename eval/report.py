@@ -27,7 +27,7 @@ from genic.eval.plots import line_styles
 from genic.eval.runner import Task
 from genic.eval.schema import CodecResult, ImageResult, Point, to_plain
 from genic.lightning_modules.codec.contract import Image
-from genic.lightning_modules.codec.errors import GenicError
+from genic.lightning_modules.codec.errors import GenicError, needs
 
 # Plotly's names of Matplotlib's markers.
 _SYMBOLS = {
@@ -159,7 +159,8 @@ def viewer_data(
 
 def html(data: dict[str, Any]) -> str:
     """The page."""
-    from plotly.offline import get_plotlyjs  # late: only this needs it
+    with needs("eval"):
+        from plotly.offline import get_plotlyjs  # late: only this needs it
 
     parts = {name: _text(f"report.{name}") for name in ("css", "js")}
     parts["plotly"] = get_plotlyjs()
@@ -269,12 +270,12 @@ def _viewer(
 ) -> dict[str, Any]:
     for picture in pictures.values():
         picture["files"].sort(key=lambda file: file["figures"]["bytes"])
-    notes = list(notes)
+    told = list(notes)
     if missing:
-        notes.append(
+        told.append(
             f"Decoded pictures are not kept, or not all, of {', '.join(sorted(missing))}: "
             "evaluate with --save-decoded."
         )
     if stale:
-        notes.append(f"Left out, since they are not what was measured: {', '.join(stale)}.")
-    return {"pictures": list(pictures.values()), "notes": notes}
+        told.append(f"Left out, since they are not what was measured: {', '.join(stale)}.")
+    return {"pictures": list(pictures.values()), "notes": told}

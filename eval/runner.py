@@ -29,6 +29,7 @@ import dataclasses
 import hashlib
 import json
 import multiprocessing
+import os
 import queue
 import re
 import sys
@@ -41,7 +42,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -49,7 +50,7 @@ from genic.datamodules.images import ImageItem, write_png
 from genic.eval import worker
 from genic.eval.provenance import code_digest, gpus, machine, versions
 from genic.eval.schema import SCHEMA, CodecResult, ImageResult, Means, Point, Provenance, from_plain, to_plain
-from genic.lightning_modules.codec.container import NO_WEIGHTS, Container
+from genic.lightning_modules.codec.container import NO_WEIGHTS
 from genic.lightning_modules.codec.contract import Codec, Image
 from genic.lightning_modules.codec.errors import ConfigError, DataError, GenicError, ToolError
 from genic.lightning_modules.codec.files import write_atomic
@@ -194,6 +195,34 @@ def _process(gpu: int | None, threads: int) -> ProcessPoolExecutor:
     return executor
 
 
+@overload
+def measure_files(
+    tasks: Sequence[Task],
+    workers: WorkerPairs | None = None,
+    *,
+    networks: Sequence[str] = (),
+    regions: Path | None = None,
+    store: Path | None = None,
+    save_decoded: Path | None = None,
+    on_error: None = None,
+    advance: Callable[[], None] = lambda: None,
+) -> list[ImageResult]: ...
+
+
+@overload
+def measure_files(
+    tasks: Sequence[Task],
+    workers: WorkerPairs | None = None,
+    *,
+    networks: Sequence[str] = (),
+    regions: Path | None = None,
+    store: Path | None = None,
+    save_decoded: Path | None = None,
+    on_error: Callable[[Task, GenicError], None] | None,
+    advance: Callable[[], None] = lambda: None,
+) -> list[ImageResult | None]: ...
+
+
 def measure_files(
     tasks: Sequence[Task],
     workers: WorkerPairs | None = None,
@@ -204,7 +233,7 @@ def measure_files(
     save_decoded: Path | None = None,
     on_error: Callable[[Task, GenicError], None] | None = None,
     advance: Callable[[], None] = lambda: None,
-) -> list[ImageResult | None]:
+) -> list[ImageResult] | list[ImageResult | None]:
     """Encode, decode in another process, and measure: every task exactly once.
 
     Args:
@@ -273,8 +302,8 @@ def label_file(folder: Path, picture: str) -> Path:
 
 def evaluate(
     codec: str,
-    items: Sequence[ImageItem],
-    qualities: Sequence[float],
+    items: Sequence[Picture | str | os.PathLike[str]],
+    qualities: Sequence[float] | None = None,
     workers: WorkerPairs | None = None,
     *,
     rates: Sequence[float] = (),
@@ -285,11 +314,12 @@ def evaluate(
     on_error: Callable[[Task, GenicError], None] | None = None,
     advance: Callable[[], None] = lambda: None,
 ) -> list[Point]:
-    """A codec on a data set, each picture and quality exactly once.
+    """A codec on pictures, each picture and quality exactly once; decoded in another process than encoded.
 
     Args:
         codec: for `open_codec`.
-        items, qualities: at least one of each.
+        items: pictures or their paths, at least one.
+        qualities: by default, and without rates, the codec's own.
         rates: bits per pixel that files may take, beside the qualities or in their place.
         workers, networks, regions, store, save_decoded, on_error, advance: see `measure_files`.
 
@@ -300,16 +330,27 @@ def evaluate(
     Raises:
         ConfigError: nothing to measure; else as `measure_files`.
     """
+    if qualities is None:
+        qualities = () if rates else open_codec(codec).qualities
     sweep = [(quality, None) for quality in qualities] + [(None, rate) for rate in rates]
+    items = [
+        ImageItem(Path(item).name, str(item)) if isinstance(item, str | os.PathLike) else item
+        for item in items
+    ]
     if not items or not sweep:
         raise ConfigError("at least one picture and one quality are needed")
     tasks = [Task(item, codec, quality, target_bpp=rate) for item in items for quality, rate in sweep]
-    how = {"networks": networks, "regions": regions, "store": store, "save_decoded": save_decoded}
+    how: dict[str, Any] = {
+        "networks": networks,
+        "regions": regions,
+        "store": store,
+        "save_decoded": save_decoded,
+    }
     results = measure_files(tasks, workers, **how, on_error=on_error, advance=advance)
     points = []
     for k, (quality, rate) in enumerate(sweep):
-        images = results[k :: len(sweep)]
-        if None not in images:
+        images = [image for image in results[k :: len(sweep)] if image is not None]
+        if len(images) == len(items):
             points.append(Point(quality, Means.of(images), images, rate))
     return points
 
@@ -369,7 +410,7 @@ def codec_result(
 def _measure_one(
     call: _Call, task: Task, networks: Sequence[str], label: Path | None, folder: Path | None
 ) -> ImageResult:
-    data, bpp, encode_seconds = call(0, worker.encode, task.item, task.codec, task.wanted, task.options)
+    data, info, encode_seconds = call(0, worker.encode, task.item, task.codec, task.wanted, task.options)
     decoded, decode_seconds = call(1, worker.decode, data, task.codec)
     metrics = call(0, worker.measure, task.item, decoded, networks, label)
     if folder is not None:
@@ -379,8 +420,8 @@ def _measure_one(
     return ImageResult(
         name=task.item.name,
         bytes=len(data),
-        bpp=bpp,
-        ledger=Container.from_bytes(data).ledger(),
+        bpp=info.bpp,
+        ledger=info.ledger,
         **metrics._asdict(),
         encode_seconds=encode_seconds,
         decode_seconds=decode_seconds,

@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchmetrics import Accuracy, JaccardIndex
+from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardIndex
 
 from genic.datamodules import DataConfig, make_datamodule
 from genic.lightning_modules.codec.contract import Image
@@ -97,7 +98,8 @@ def train_segmenter(
         )
     )
     torch.manual_seed(seed)
-    network = Segmenter(kind, classes, weights).to(memory_format=torch.channels_last)
+    network = Segmenter(kind, classes, weights)
+    network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  # torch's omission
     optimiser = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], lr=2e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, batches)
     frequency = torch.full((classes,), 1.0)
@@ -149,8 +151,8 @@ def scores(
         pairs: decoded picture uint8 H×W×3 and the original's labels H×W; labels beyond the classes are left out.
     """
     # One class more than there are, for what is left out: an index beyond is not taken.
-    options = {"num_classes": classes + 1, "ignore_index": classes}
-    miou, accuracy = JaccardIndex("multiclass", **options), Accuracy("multiclass", average="micro", **options)
+    options: dict[str, Any] = {"num_classes": classes + 1, "ignore_index": classes}
+    miou, accuracy = MulticlassJaccardIndex(**options), MulticlassAccuracy(average="micro", **options)
     for image, labels in pairs:
         x = torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float() / 255
         found = network(x.contiguous(memory_format=torch.channels_last)).argmax(1)

@@ -156,8 +156,8 @@ def measure(
 
 def median(times: Sequence[Times], of: Callable[[Times], float | None]) -> float | None:
     """The median of a figure; None where there is none."""
-    values = [of(t) for t in times]
-    return None if None in values else statistics.median(values)
+    values = [value for t in times if (value := of(t)) is not None]
+    return statistics.median(values) if len(values) == len(times) else None
 
 
 def _seconds(call: Callable, *args: object) -> tuple[Any, float]:

@@ -46,7 +46,7 @@ def _help() -> str:
 def _purpose(module: str) -> str:
     """First line of a module's docstring, read without importing it: some take seconds to import."""
     source = Path(genic.__file__).parent.joinpath(*module.split(".")[1:]).with_suffix(".py")
-    return ast.get_docstring(ast.parse(source.read_bytes())).partition("\n")[0]
+    return (ast.get_docstring(ast.parse(source.read_bytes())) or "").partition("\n")[0]
 
 
 if __name__ == "__main__":

@@ -11,11 +11,17 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from genic.lightning_modules.codec.errors import GenicError
 
-Main = Callable[[Sequence[str] | None], int]
+
+class Main(Protocol):
+    """A command: arguments, by default those of the process, to its exit status."""
+
+    def __call__(self, arguments: Sequence[str] | None = None) -> int: ...
+
+
 _told: set[str] = set()
 
 
@@ -67,9 +73,12 @@ def program(name: str, package: str = "experiments") -> str:
     return ("genic " if Path(sys.argv[0]).stem == "genic" else f"python -m {package}.") + name
 
 
-def make_parser(name: str, doc: str, package: str = "experiments", **more: Any) -> argparse.ArgumentParser:
+def make_parser(
+    name: str, doc: str | None, package: str = "experiments", **more: Any
+) -> argparse.ArgumentParser:
     """Of the command ``name``, described by the first line of a docstring; ``more`` is of `ArgumentParser`."""
-    return argparse.ArgumentParser(prog=program(name, package), description=doc.partition("\n")[0], **more)
+    description = (doc or "").partition("\n")[0]
+    return argparse.ArgumentParser(prog=program(name, package), description=description, **more)
 
 
 @contextmanager

@@ -5,6 +5,8 @@
     python -m experiments.run selective_detail preset=small data=imagenet
     python -m experiments.run selective_detail preset=nano --cpus 2 train.clip=3
     python -m experiments.run selective_detail preset=small --resume auto --max-time 01:30
+    python -m experiments.run selective_detail --multirun train.learning_rate=1e-4,4e-4 seed=0,1     # four runs
+    python -m experiments.run selective_detail --sweep-file > sweep.yaml                     # for wandb sweep
 
 The run's folder (``runs/<experiment>/<preset>``, numbered from the second on) holds the resolved
 ``config.yaml``, ``metrics.jsonl``, ``last.ckpt`` to resume from, weights, image panels, and the
@@ -15,7 +17,10 @@ from __future__ import annotations
 
 import argparse
 import logging
+import re
+import subprocess
 import sys
+import textwrap
 import time
 import warnings
 from collections.abc import Sequence
@@ -32,8 +37,17 @@ from genic.datamodules.files import EvaluationOnly
 from genic.datamodules.images import manifest_hash
 from genic.eval.provenance import provenance
 from genic.eval.runner import codec_result, evaluate
+from genic.experiments.codecs import option_lines
 from genic.experiments.command import command, make_parser
-from genic.experiments.config import RunConfig, load_config, to_yaml
+from genic.experiments.config import (
+    RunConfig,
+    all_options,
+    combinations,
+    load_config,
+    presets,
+    sweep,
+    to_yaml,
+)
 from genic.experiments.evaluate import pictures
 from genic.experiments.training.callbacks import FINISHED, Checkpoints, Clock, Meters, Panels
 from genic.experiments.training.checkpoint import (
@@ -49,10 +63,10 @@ from genic.experiments.training.loggers import JsonlLogger, finish_wandb, log_ta
 from genic.experiments.training.precision import lightning_precision
 from genic.experiments.training.progress import ProgressDisplay
 from genic.lightning_modules.base import CompressionModule
-from genic.lightning_modules.codec.errors import ConfigError
+from genic.lightning_modules.codec.errors import ConfigError, ToolError
 from genic.lightning_modules.codec.weights import find_weights, load_weights
 from genic.lightning_modules.config import PRECISIONS
-from genic.lightning_modules.registry import find_paper, open_codec
+from genic.lightning_modules.registry import find_paper, open_codec, papers
 
 
 @dataclass(frozen=True)
@@ -76,6 +90,7 @@ def train(
     config: RunConfig,
     *,
     out: str | Path = "runs",
+    name: str | None = None,
     placement: Placement | None = None,
     resume: str | Path | None = None,
     max_time: timedelta | None = None,
@@ -88,6 +103,7 @@ def train(
     Args:
         config: from `load_config`.
         out: folder of all runs.
+        name: of the run's folder; by default the preset's.
         placement: devices, from `choose_devices`.
         resume: ``auto`` for the newest run of this experiment and preset, or a run's folder or checkpoint.
         max_time: stop, with a checkpoint, after this time.
@@ -97,7 +113,7 @@ def train(
         GenicError: a setting, file or device is not as needed; the subclasses say which.
     """
     placement = placement or choose_devices()
-    folder, checkpoint_path = choose_folder(Path(out), config.experiment, config.preset, resume)
+    folder, checkpoint_path = choose_folder(Path(out), config.experiment, name or config.name, resume)
     pl.seed_everything(config.seed, verbose=False)
     module = find_paper(config.experiment).module_class()(config.paper(), config.seed)
     datamodule = make_datamodule(config.data)
@@ -115,7 +131,8 @@ def train(
             )
         del checkpoint
     elif config.train.initialise_from is not None:
-        weights = find_weights(config.experiment, config.train.initialise_from)
+        package = find_paper(config.experiment).folder
+        weights = find_weights(config.experiment, config.train.initialise_from, package)
         taken, parameters = module.initialise_from(*load_weights(weights))
         _say(f"{taken} of {parameters} parameters start from {weights}")
     datamodule.start_batch = start_batch
@@ -179,14 +196,22 @@ def train(
 @command
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
-    options = _parser().parse_intermixed_args(arguments)
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    options = _parser(arguments).parse_intermixed_args(arguments)
     quieten()
     pairs = [*options.settings, *([f"train.precision={options.precision}"] if options.precision else [])]
-    config = load_config(options.experiment, pairs)
+    if options.multirun:
+        taken = {"--multirun", *options.settings}
+        return _multirun(options, [argument for argument in arguments if argument not in taken])
+    config = load_config(options.experiment, pairs, options.config)
+    if options.sweep_file:
+        print(sweep(config, pairs), end="")
+        return 0
     started = time.monotonic()
     run = train(
         config,
         out=options.out,
+        name=options.name,
         placement=choose_devices(options.gpus, options.cpus, options.nodes),
         resume=options.resume,
         max_time=_parse_time(options.max_time),
@@ -196,9 +221,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = make_parser("run", __doc__)
-    parser.add_argument("experiment", help="a paper, e.g. selective_detail")
+def _multirun(options: argparse.Namespace, others: list[str]) -> int:
+    """A run after another for each combination of settings, each a program of its own, as its processes and its memory
+    want it; ``others`` are the remaining arguments. 2 where one failed."""
+    commands = {}
+    for pairs in combinations(options.settings):
+        config = load_config(options.experiment, pairs, options.config)
+        varied = [pair for pair in pairs if pair not in options.settings]
+        if options.name is None:  # it begins with the preset's
+            varied = [pair for pair in varied if not pair.startswith("preset=")]
+        name = re.sub(r"[^\w.,=+-]+", "-", ",".join([options.name or config.name, *varied]))
+        commands[name] = [sys.executable, "-m", "genic.experiments.run", *others, *pairs, "--name", name]
+    failed = []
+    for number, (name, program) in enumerate(commands.items(), 1):
+        print(f"run {number} of {len(commands)}: {name}", flush=True)
+        if subprocess.call(program):
+            failed.append(name)
+    if failed:
+        raise ToolError(f"{len(failed)} of {len(commands)} runs failed: {'; '.join(failed)}")
+    return 0
+
+
+def _parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
+    parser = make_parser("run", __doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("experiment", metavar="PAPER", help="with --help: its presets and keys")
     keys = "preset=NAME, data=NAME, model.…=, train.…=, coding.…="
     parser.add_argument("settings", nargs="*", metavar="key=value", help=keys)
     parser.add_argument("--gpus", type=int, metavar="N", help="GPUs a node")
@@ -209,7 +255,36 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--max-time", metavar="HH:MM", help="stop with a checkpoint after this time")
     parser.add_argument("--logger", choices=["wandb", "csv"], default="wandb", help="besides metrics.jsonl")
     parser.add_argument("--out", default="runs", metavar="DIR", help="folder of all runs")
+    parser.add_argument("--name", help="of the run's folder below PAPER (default: the preset's)")
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="YAML of settings, between preset and key=value"
+    )
+    parser.add_argument(
+        "--multirun",
+        action="store_true",
+        help="a run for each combination of values with commas between, key=1,3,5",
+    )
+    parser.add_argument("--sweep-file", action="store_true", help="print a sweep of Weights & Biases instead")
+    if {"-h", "--help"} & set(arguments):
+        named = [argument for argument in arguments if argument in papers()]
+        parser.epilog = _keys(named[0]) if named else _papers()
     return parser
+
+
+def _papers() -> str:
+    lines = [f"  {paper}: {', '.join(presets(paper))}" for paper in papers()]
+    return "\n".join(["papers and their presets:", *lines, "", "PAPER --help lists a paper's keys."])
+
+
+def _keys(paper: str) -> str:
+    told = [
+        textwrap.fill(f"{name}: {text}", 106, initial_indent="  ", subsequent_indent=" " * 6)
+        for name, text in presets(paper).items()
+    ]
+    keys = option_lines(all_options(paper))
+    return "\n".join(
+        [f"presets of {paper}, or preset=FILE.yaml:", *told, "", "keys before any preset:", *keys]
+    )
 
 
 def _parse_time(text: str | None) -> timedelta | None:
@@ -230,6 +305,7 @@ def quieten() -> None:
         ".*your dataloader is not resumable.*",  # the stream starts at the right batch by itself
         ".*infer the `batch_size` from an ambiguous collection.*",  # of a value that is logged once a step
         ".*treespec, LeafSpec.*",  # torch's, about Lightning's own code
+        ".*in eval mode at the start of training.*",  # frozen networks, on purpose
     ):
         warnings.filterwarnings("ignore", message)
 

@@ -6,7 +6,7 @@ import dataclasses
 import json
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytorch_lightning as pl
 import torch
@@ -18,6 +18,9 @@ from genic.lightning_modules.codec.contract import Codec
 from genic.lightning_modules.codec.errors import WeightsError
 from genic.lightning_modules.codec.weights import as_stored
 from genic.lightning_modules.entropy.gaussian import build_tables
+
+if TYPE_CHECKING:
+    from genic.lightning_modules.codec.learned import LearnedCodec
 
 
 class CompressionModule(pl.LightningModule):
@@ -37,13 +40,13 @@ class CompressionModule(pl.LightningModule):
     """
 
     paper: ClassVar[str]
-    codec_class: ClassVar[type[Codec]]
+    codec_class: ClassVar[type[LearnedCodec]]
     system: nn.Module
     D: nn.Module | None
-    automatic_optimization = False
 
     def __init__(self, config: Any, seed: int = 0) -> None:
         super().__init__()
+        self.automatic_optimization = False
         self.config, self.seed = config, seed
         self.batches_seen = 0
 
@@ -58,9 +61,11 @@ class CompressionModule(pl.LightningModule):
     def optimiser_groups(self) -> dict[str, tuple[Iterable[nn.Parameter], float]]:
         """Parameters and base learning rate of each Adam optimiser, by name; disjoint."""
         rate = self.config.train.learning_rate
-        groups = {"generator": ([p for p in self.system.parameters() if p.requires_grad], rate)}
-        if getattr(self, "D", None) is not None:
-            groups["discriminator"] = (self.D.parameters(), rate)
+        groups: dict[str, tuple[Iterable[nn.Parameter], float]] = {
+            "generator": ([p for p in self.system.parameters() if p.requires_grad], rate)
+        }
+        if isinstance(D := getattr(self, "D", None), nn.Module):
+            groups["discriminator"] = (D.parameters(), rate)
         return groups
 
     def export_weights(self) -> dict[str, Tensor]:
@@ -82,8 +87,8 @@ class CompressionModule(pl.LightningModule):
 
     def same_level(self, x: Tensor, level: float | None = None) -> Tensor:
         """One rate level for a batch of pictures, [B]; the middle one by default."""
-        level = (self.config.model.levels - 1) / 2 if level is None else level
-        return torch.full((len(x),), float(level), device=x.device)
+        at: float = (self.config.model.levels - 1) / 2 if level is None else level
+        return torch.full((len(x),), float(at), device=x.device)
 
     def log_validation(self, x: Tensor, x_hat: Tensor, bits: Tensor, at: object, **more: Tensor) -> None:
         """Log ``validation/…_<at>``: bits per pixel, PSNR and ``more``, means over the batch.

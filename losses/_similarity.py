@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -68,7 +69,14 @@ class _Similarity(torch.autograd.Function):
     """Planes [N, H, W] to one [N] for each map of weights; the gradient is found on the way forward."""
 
     @staticmethod
-    def forward(ctx, x, y, taps, constants, *maps):
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        y: Tensor,
+        taps: tuple[float, ...],
+        constants: tuple[float | None, float],
+        *maps: Tensor | None,
+    ) -> tuple[Tensor, ...]:
         N, H, W = x.shape
         wanted = ctx.needs_input_grad[:2]
         means = [x.new_empty(N) for _ in maps]
@@ -87,12 +95,13 @@ class _Similarity(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, *grads):
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         out: list[Tensor | None] = [None, None]
         for k, saved in enumerate(ctx.saved_tensors):
             if saved is not None:
                 term = grads[k // 2].view(-1, 1, 1) * saved
-                out[k % 2] = term if out[k % 2] is None else out[k % 2].add_(term)
+                before = out[k % 2]
+                out[k % 2] = term if before is None else before.add_(term)
         return (*out, None, None, *(None for _ in grads))
 
 
@@ -112,7 +121,7 @@ class _Statistics:
         )
         self.D = squares.sub_(means_squares).add_(c2)
         self.cs = product.sub_(means_product).mul_(2).add_(c2).div_(self.D)
-        self.l = self.L = None
+        self.l: Tensor | None = None
         if c1 is not None:
             self.L = means_squares.add_(c1)
             self.l = means_product.mul_(2).add_(c1).div_(self.L)
@@ -129,12 +138,12 @@ class _Statistics:
         e·l)·µy with e = 2u·cs/L, and the same with x and y exchanged; the filter is its own adjoint but
         for the border.
         """
-        weight = 1 / self.cs[0].numel() if weight is None else weight
-        q = 2 * weight / self.D if self.l is None else 2 * weight * self.l / self.D
+        u = 1 / self.cs[0].numel() if weight is None else weight
+        q = 2 * u / self.D if self.l is None else 2 * u * self.l / self.D
         own = q * self.cs
         by_other, by_own = -q, own
         if self.l is not None:
-            e = 2 * weight * self.cs / self.L
+            e = 2 * u * self.cs / self.L
             by_other, by_own = e - q, own - e * self.l
         pad = len(self.taps) - 1
         wanted = [k for k in (0, 1) if out[k] is not None]

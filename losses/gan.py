@@ -103,7 +103,7 @@ def r1_penalty(real: Outputs, x: Tensor) -> Tensor:
     """
     if not x.requires_grad:
         raise ValueError("R1 differentiates by the pictures: call x.requires_grad_() before D(x)")
-    total = sum(output.float().sum() for output in _scales(real))
+    total = torch.stack([output.float().sum() for output in _scales(real)]).sum()
     (gradient,) = torch.autograd.grad(total, x, create_graph=True)
     return gradient.flatten(1).square().sum(1).mean()
 
@@ -123,7 +123,7 @@ def feature_matching(real: Sequence[Sequence[Tensor]], fake: Sequence[Sequence[T
         raise ValueError(
             f"features of {len(real)} and {len(fake)} scales: give one list of layers a scale, for both"
         )
-    total = 0.0
+    total = torch.zeros((), device=real[0][0].device)
     for layers_real, layers_fake in zip(real, fake, strict=True):
         for a, b in zip(layers_real, layers_fake, strict=True):
             if a.shape != b.shape:

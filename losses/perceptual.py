@@ -7,9 +7,9 @@ from where `losses.pretrained` finds them.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -38,6 +38,9 @@ class FrozenFeatures(nn.Module):
         WeightsError: no such file, not a safetensors file of this model, or the hub is out of reach.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(
         self,
         name: str,
@@ -45,10 +48,10 @@ class FrozenFeatures(nn.Module):
         layers: Sequence[int] | None = None,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
-        **options: object,
+        **options: Any,
     ) -> None:
         super().__init__()
-        self.network = _timm_model(name, weights, options)
+        self.network: Any = _timm_model(name, weights, options)
         if not hasattr(self.network, "forward_intermediates"):
             raise ConfigError(
                 f"timm's {name} gives no intermediate features: choose a model that does (vgg16, resnet50)"
@@ -123,6 +126,9 @@ class Lpips(nn.Module):
         WeightsError: the trunk's ImageNet weights are not at hand (see `losses.pretrained`).
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, net: Literal["alex", "squeeze", "vgg"] = "alex") -> None:
         super().__init__()
         if net not in _LPIPS:
@@ -147,7 +153,7 @@ class Lpips(nn.Module):
         With ``weight`` [B, 1, H, W], not negative and not all 0, each mean over positions is one weighted by the map's
         mean over a position's share of the picture; ours, and with a constant map the same.
         """
-        total = 0.0
+        total = torch.zeros(len(x), device=x.device)
         for w, a, b in zip(self.w, self._features(x), self._features(y), strict=True):
             with torch.autocast(x.device.type, enabled=False):
                 d = F.conv2d((_unit(a) - _unit(b)).square(), w)
@@ -199,11 +205,16 @@ def _unit(features: Tensor) -> Tensor:
     return features / (features.square().sum(1, keepdim=True) + 1e-20).sqrt()
 
 
-def _over_layers(x, y, weights, distance) -> Tensor:
+def _over_layers(
+    x: Sequence[Tensor],
+    y: Sequence[Tensor],
+    weights: Sequence[float] | None,
+    distance: Callable[[Tensor, Tensor], Tensor],
+) -> Tensor:
     weights = [1.0] * len(x) if weights is None else weights
     if not len(x) == len(y) == len(weights) > 0:
         raise ValueError(f"{len(x)} and {len(y)} layers, {len(weights)} weights: give as many of each")
-    total = 0.0
+    total = torch.zeros((), device=x[0].device)
     for a, b, weight in zip(x, y, weights, strict=True):
         if a.shape != b.shape:
             raise ValueError(f"a layer's features differ in shape: {tuple(a.shape)} and {tuple(b.shape)}")
@@ -218,7 +229,7 @@ def _gram(features: Tensor) -> Tensor:
     return flat @ flat.transpose(1, 2)
 
 
-def _timm_model(name: str, weights: str | Path | None, options: dict[str, object]) -> nn.Module:
+def _timm_model(name: str, weights: str | Path | None, options: dict[str, Any]) -> nn.Module:
     import timm
 
     if not timm.is_model(name):

@@ -132,7 +132,7 @@ def _ms_ssim(
     """MS-SSIM [B] for each map of pixel weights (None: uniform)."""
     x, y = _prepare(x, y, MIN_SIDE, "MS-SSIM")
     window = gaussian(WINDOW, SIGMA)
-    logs: list[Tensor | int] = [0] * len(weights)
+    logs = [x.new_zeros(())] * len(weights)
     with torch.autocast(x.device.type, enabled=False):
         for k, exponent in enumerate(SCALE_WEIGHTS):
             last = k == len(SCALE_WEIGHTS) - 1

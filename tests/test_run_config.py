@@ -1,5 +1,6 @@
 """Configurations and devices: what is asked for is what is given, or an error that says what to type."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,9 +9,11 @@ pytest.importorskip("omegaconf")
 pytest.importorskip("pytorch_lightning")
 
 import torch
+import yaml
+from omegaconf import OmegaConf
 
-from genic.experiments import config
-from genic.experiments.config import load_config, to_yaml
+from genic.experiments import config, run
+from genic.experiments.config import combinations, load_config, to_yaml
 from genic.experiments.training.devices import choose_devices
 from genic.experiments.training.folder import choose_folder
 from genic.lightning_modules.codec.errors import ConfigError
@@ -139,3 +142,113 @@ def test_folders(tmp_path):
     assert choose("auto")[1] is None
     (first / "last.ckpt").touch()
     assert choose("auto") == choose(first) == choose(str(first / "last.ckpt")) == (first, first / "last.ckpt")
+
+
+class TestFiles:
+    def test_a_preset_of_any_path(self, tmp_path):
+        (tmp_path / "mine.yaml").write_text("train: {clip: 3}\n")
+        found = load_config(PAPER, [f"preset={tmp_path / 'mine.yaml'}"])
+        assert (found.train.clip, found.name) == (3.0, "mine")
+
+    def test_a_file_comes_between_preset_and_arguments(self, tmp_path):
+        path = tmp_path / "my.yaml"
+        path.write_text("preset: nano\ntrain: {clip: 3, batches: 9}\n")
+        found = load_config(PAPER, ["train.batches=8"], path)
+        assert (found.preset, found.data.crop, found.train.clip, found.train.batches) == ("nano", 176, 3.0, 8)
+        assert load_config(PAPER, ["preset=small"], path).data.crop == 192
+
+    def test_a_runs_configuration_gives_that_run_again(self, tmp_path):
+        wanted = load_config(PAPER, ["preset=nano", "seed=3", "train.clip=7"])
+        (tmp_path / "config.yaml").write_text(to_yaml(wanted))
+        assert load_config(PAPER, [], tmp_path / "config.yaml") == wanted
+        with pytest.raises(ConfigError, match="is of selective_detail, not of hyperprior"):
+            load_config("hyperprior", [], tmp_path / "config.yaml")
+
+    @pytest.mark.parametrize(
+        ("name", "content", "message"),
+        [
+            ("none.yaml", None, "no settings in .*none.yaml: No such file"),
+            ("folder.yaml", "", "no settings in .*folder.yaml: Is a directory"),
+            ("list.yaml", "[1, 2]", "list.yaml has no keys"),
+            ("bad.yaml", "a: [1", "bad.yaml is not YAML"),
+            ("bytes.yaml", b"\xff\x00", "bytes.yaml is not YAML"),
+            ("typo.yaml", "train: {batchs: 3}", "typo.yaml: no key 'train.batchs'; did you mean"),
+        ],
+    )
+    def test_a_wrong_file_is_one_line(self, name, content, message, tmp_path):
+        path = tmp_path / name
+        if content:
+            path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        elif content is not None:
+            path.mkdir()
+        for how in ({"arguments": [f"preset={path}"]}, {"file": path}):
+            with pytest.raises(ConfigError, match=message) as error:
+                load_config(PAPER, **how)
+            assert "\n" not in str(error.value)
+
+
+class TestSweeps:
+    def test_values_with_commas_are_combined_and_lists_are_not(self):
+        found = combinations(["preset=nano", "a=1,2", "b=[1,2],[3]", "c=[x,y]"])
+        assert found == [
+            ["preset=nano", f"a={a}", f"b={b}", "c=[x,y]"] for a in (1, 2) for b in ("[1,2]", "[3]")
+        ]
+
+    @pytest.fixture
+    def called(self, monkeypatch) -> list[list[str]]:
+        """What would have been run; the second run fails."""
+        calls = []
+        monkeypatch.setattr(run.subprocess, "call", lambda program: calls.append(program) or len(calls) == 2)
+        return calls
+
+    def test_each_combination_is_a_run_of_its_own_folder(self, called, capsys):
+        arguments = ["preset=nano", "train.clip=1,3", "seed=0,1", "--cpus", "2", "--multirun"]
+        assert run.main([PAPER, *arguments]) == 2
+        assert "1 of 4 runs failed: nano,train.clip=1,seed=1" in capsys.readouterr().err
+        own = [program[program.index(PAPER) :] for program in called]
+        assert own == [
+            [PAPER, "--cpus", "2", "preset=nano", f"train.clip={clip}", f"seed={seed}", "--name", name]
+            for clip, seed in ((1, 0), (1, 1), (3, 0), (3, 1))
+            for name in [f"nano,train.clip={clip},seed={seed}"]
+        ]
+        assert called[0][: called[0].index(PAPER)] == [sys.executable, "-m", "genic.experiments.run"]
+
+    def test_a_name_stays_in_front(self, called):
+        assert run.main([PAPER, "preset=nano,small", "--multirun", "--name", "mine"]) == 2
+        assert [program[-1] for program in called] == ["mine,preset=nano", "mine,preset=small"]
+        called.clear()
+        assert run.main([PAPER, "preset=nano,small", "--multirun"]) == 2
+        assert [program[-1] for program in called] == ["nano", "small"]
+
+    def test_a_wrong_value_of_one_starts_none(self, called, capsys):
+        assert run.main([PAPER, "train.clip=1,0", "--multirun"]) == 2
+        assert "train.clip is 0" in capsys.readouterr().err and not called
+
+    @pytest.mark.parametrize("experiment", PAPERS)
+    def test_a_sweep_file_has_keys_of_the_paper(self, experiment, capsys):
+        assert run.main([experiment, "preset=small", "--sweep-file"]) == 0
+        found = yaml.safe_load(capsys.readouterr().out)
+        assert found["command"][-3:] == [experiment, "preset=small", "${args_no_hyphens}"]
+        small = load_config(experiment)
+        for key, values in found["parameters"].items():
+            part, name = key.split(".")
+            assert values["min"] < getattr(getattr(small, part), name) < values["max"]
+            load_config(experiment, [f"{key}={values['min']}"])
+        assert len(found["parameters"]) > 1
+
+
+@pytest.mark.parametrize("experiment", PAPERS)
+def test_help_of_a_paper_lists_every_key_and_its_meaning(experiment, capsys):
+    with pytest.raises(SystemExit):
+        run.main([experiment, "--help"])
+    printed = capsys.readouterr().out
+    keys = {key for key in config._keys(OmegaConf.structured(load_config(experiment))) if "." in key}
+    assert keys and all(f"  {key}=" in printed for key in keys)
+    assert [key for key, told in config.all_options(experiment).items() if not told.meaning] == []
+    assert "  nano: " in printed
+
+
+def test_help_lists_papers_and_presets(capsys):
+    with pytest.raises(SystemExit):
+        run.main(["--help"])
+    assert "  hyperprior: nano, paper, small" in capsys.readouterr().out

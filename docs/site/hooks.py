@@ -18,6 +18,10 @@ PLACES |= {card: f"weights/{card.parts[-3]}_{card.name}" for card in CARDS}
 LINK = re.compile(r"(?<=\]\()[\w./]+(?=[)#])")
 
 
+def on_config(config: MkDocsConfig) -> None:
+    config.nav.append({"Weights": [PLACES[card] for card in CARDS]})
+
+
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     for path, place in PLACES.items():
         files.append(File.generated(config, place, abs_src_path=str(path)))

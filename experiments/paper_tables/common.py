@@ -23,7 +23,11 @@ TABLES = Path("results/tables")
 
 
 def parser(
-    paper: str, part: str, doc: str, limit: str = "K pictures, evenly spaced (default: all)", **data: Any
+    paper: str,
+    part: str,
+    doc: str | None,
+    limit: str = "K pictures, evenly spaced (default: all)",
+    **data: Any,
 ) -> argparse.ArgumentParser:
     """The options that every part has: those of `experiments.command.add_data` and `add_processes`, and ``--out``."""
     found = make_parser(f"tables {paper} {part}".strip(), doc)
@@ -57,7 +61,8 @@ def within_or_smallest(tasks: Sequence[Task], workers: WorkerPairs, **how: Any) 
     sizes = {id(task): task.target_bytes for task in tasks}
 
     def smallest(task: Task, error: GenicError) -> None:
-        unmet(task, error)
+        if not isinstance(error, TargetError):
+            raise error
         sizes[id(task)] = int(error.best)
 
     measure_files(tasks, workers, on_error=smallest, **how)

@@ -117,14 +117,19 @@ def make_wandb_logger(folder: Path, config: dict[str, Any]) -> WandbLogger:
     if rank_zero_only.rank == 0:
         with atomic_file(stored) as file:
             file.write(identity.encode())
-    return WandbLogger(
+    logger = WandbLogger(
         project=PROJECT,
         name=f"{folder.parent.name}/{folder.name}",
         save_dir=str(folder),
         id=identity,
         mode="offline" if offline else None,
         config=config,
+        settings=wandb.Settings(quiet=True),
     )
+    logger._wandb_init.pop(
+        "anonymous", None
+    )  # Lightning passes it on, and wandb warns that it means nothing now
+    return logger
 
 
 @rank_zero_only

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 
 _NATIVE = ("avx512_bf16", "amx_bf16", "avx10_2", "bf16")  # of x86 and of ARM
 
 
-def lightning_precision(precision: str, accelerator: str) -> str:
+def lightning_precision(precision: str, accelerator: str) -> Literal["32-true", "bf16-mixed"]:
     """`TrainConfig.precision` in Lightning's words; ``auto`` is bf16 where the hardware computes in it.
 
     Elsewhere bfloat16 is emulated and slower than float32, four times so on some CPUs.
     """
     if precision == "auto":
         precision = "bf16" if native_bfloat16(accelerator) else "32"
-    return {"32": "32-true", "bf16": "bf16-mixed"}[precision]
+    return "32-true" if precision == "32" else "bf16-mixed"
 
 
 def native_bfloat16(accelerator: str) -> bool:

@@ -10,6 +10,8 @@ from pytorch_lightning.strategies import DDPStrategy
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from genic.lightning_modules.base import CompressionModule
+
 
 class NetworksDDPStrategy(DDPStrategy):
     """Each of the module's `networks` in a `DistributedDataParallel` of its own.
@@ -24,8 +26,13 @@ class NetworksDDPStrategy(DDPStrategy):
     nothing. All other buffers follow from the weights and are equal by themselves.
     """
 
+    @property
+    def _trained(self) -> CompressionModule:
+        assert isinstance(self.lightning_module, CompressionModule)
+        return self.lightning_module
+
     def configure_ddp(self) -> None:
-        for network in self.lightning_module.networks():
+        for network in self._trained.networks():
             # Parameters take part or not by the batch, e.g. of a decoder that starts late.
             parallel = DistributedDataParallel(network, find_unused_parameters=True)
             parallel.broadcast_buffers = False  # before each call; at the start they are
@@ -33,11 +40,11 @@ class NetworksDDPStrategy(DDPStrategy):
 
     def training_step(self, *args: Any, **kwargs: Any) -> Any:
         output = super().training_step(*args, **kwargs)
-        average_statistics(self.lightning_module)
+        average_statistics(self._trained)
         return output
 
     def teardown(self) -> None:
-        for network in self.lightning_module.networks():
+        for network in self._trained.networks():
             vars(network).pop("forward", None)
         super().teardown()
 
@@ -67,7 +74,7 @@ def average_statistics(module: nn.Module) -> None:
     statistics: list[Tensor] = []
     for norm in module.modules():
         if isinstance(norm, (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)) and norm.training:
-            statistics += [norm.running_mean, norm.running_var]
+            statistics += [s for s in (norm.running_mean, norm.running_var) if s is not None]
     if not statistics:
         return
     flat = torch.cat(statistics)

@@ -8,6 +8,9 @@ from typing import NamedTuple
 
 import av
 import numpy as np
+from av.error import FFmpegError
+from av.filter import Graph
+from av.video.codeccontext import VideoCodecContext
 
 from genic.lightning_modules.codec.errors import DamagedFileError, ToolError
 
@@ -41,6 +44,7 @@ def encode_planes(
     """
     try:
         context = av.CodecContext.create(encoder, "w")
+        assert isinstance(context, VideoCodecContext)
         context.height, context.width = planes.shape[1:]
         context.pix_fmt = _FORMAT
         context.time_base, context.framerate = Fraction(1), Fraction(1)
@@ -52,7 +56,7 @@ def encode_planes(
         frame = _with_regions(frame, regions)
         frame.pts = 0
         return b"".join(bytes(packet) for packet in [*context.encode(frame), *context.encode(None)])
-    except (av.error.FFmpegError, ValueError) as error:
+    except (FFmpegError, ValueError) as error:
         raise ToolError(
             f"{encoder} through PyAV failed: {error}; install a build of av that has it"
         ) from error
@@ -62,9 +66,12 @@ def _with_regions(frame: av.VideoFrame, regions: Sequence[Region]) -> av.VideoFr
     """The frame with regions of interest, by a chain of FFmpeg's ``addroi``; PyAV cannot set them itself."""
     if not regions:
         return frame
-    graph = av.filter.Graph()
+    graph = Graph()
     last = graph.add_buffer(
-        width=frame.width, height=frame.height, format=frame.format.name, time_base=Fraction(1)
+        width=frame.width,
+        height=frame.height,
+        format=frame.format.name,  # pyright: ignore[reportArgumentType]  # PyAV takes names, too
+        time_base=Fraction(1),
     )
     frame.pts = 0
     for region in regions:
@@ -76,7 +83,9 @@ def _with_regions(frame: av.VideoFrame, regions: Sequence[Region]) -> av.VideoFr
     last.link_to(sink)
     graph.configure()
     graph.push(frame)
-    return graph.pull()
+    found = graph.pull()
+    assert isinstance(found, av.VideoFrame)
+    return found
 
 
 def decode_planes(stream: bytes, decoder: str, height: int, width: int) -> np.ndarray:
@@ -89,6 +98,7 @@ def decode_planes(stream: bytes, decoder: str, height: int, width: int) -> np.nd
         DamagedFileError: not exactly one such frame.
     """
     context = av.CodecContext.create(decoder, "r")
+    assert isinstance(context, VideoCodecContext)
     context.thread_count = 1
     context.options = {
         "max_pixels": str((height + _SLACK) * (width + _SLACK)),
@@ -103,5 +113,8 @@ def decode_planes(stream: bytes, decoder: str, height: int, width: int) -> np.nd
             f"the payload is {frame.height}×{frame.width} {frame.format.name}, not {height}×{width} 4:4:4"
         )
     return np.stack(
-        [np.frombuffer(plane, np.uint8).reshape(height, plane.line_size)[:, :width] for plane in frame.planes]
+        [
+            np.frombuffer(bytes(plane), np.uint8).reshape(height, plane.line_size)[:, :width]
+            for plane in frame.planes
+        ]
     )

@@ -7,10 +7,10 @@ import numpy as np
 from sklearn.cluster import KMeans as ScikitKMeans
 from threadpoolctl import threadpool_limits
 
-from genic.lightning_modules.classical.base import ClassicalCodec, Image, check_size
-from genic.lightning_modules.classical.jxl import claimed_size
+from genic.lightning_modules.classical.base import ClassicalCodec, Image
 from genic.lightning_modules.codec.container import Container
 from genic.lightning_modules.codec.errors import DamagedFileError
+from genic.lightning_modules.codec.lossless import check_size, claimed_size
 from genic.lightning_modules.codec.rate_control import whole
 
 _SAMPLES = 65536
@@ -39,7 +39,9 @@ class KMeans(ClassicalCodec):
         colours = min(round(quality), len(np.unique(pixels, axis=0)))
         indices = np.empty(image.shape[:2], np.uint8)
         with threadpool_limits(1):
-            model = ScikitKMeans(colours, n_init=1, random_state=0).fit(pixels.astype(np.float32))
+            # Untyped: "auto", the default, is taken for n_init's only type.
+            model = ScikitKMeans(colours, n_init=1, random_state=0)  # pyright: ignore[reportArgumentType]
+            model.fit(pixels.astype(np.float32))
             luminance = model.cluster_centers_ @ np.array([0.299, 0.587, 0.114])
             order = np.argsort(luminance, kind="stable")
             rank = np.argsort(order).astype(np.uint8)
@@ -51,7 +53,10 @@ class KMeans(ClassicalCodec):
         payload = imagecodecs.jpegxl_encode(
             indices, lossless=True, effort=9, usecontainer=False, numthreads=1
         )
-        return {"palette": palette.tobytes(), "payload": payload}
+        return {"palette": palette.tobytes(), "payload": bytes(payload)}
+
+    def _settings(self, container: Container) -> dict[str, object]:
+        return {"colours": len(container.section("palette")) // 3}
 
     def _decode(self, container: Container) -> Image:
         payload, palette = container.section("payload"), container.section("palette")

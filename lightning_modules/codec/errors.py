@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -20,6 +21,10 @@ def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
 
 class GenicError(Exception):
     """Root of every error that genic raises on purpose."""
+
+
+class PictureWarning(UserWarning):
+    """What a picture's file holds beyond 8-bit sRGB is not coded; it was converted as a viewer shows it."""
 
 
 class ImageError(GenicError, ValueError):
@@ -79,3 +84,16 @@ class DataError(GenicError, FileNotFoundError):
 
 class ToolError(GenicError, RuntimeError):
     """An outside library or program is missing or refused its input."""
+
+
+@contextmanager
+def needs(extra: str) -> Iterator[None]:
+    """Around the import of a package that one of the extras in ``pyproject.toml`` installs.
+
+    Raises:
+        ToolError: it is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ToolError(f"{error.name} is not installed: pip install 'genic[{extra}]'") from error

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+import inspect
 import json
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +23,8 @@ from genic.lightning_modules.codec.weights import find_weights, load_weights, we
 from genic.lightning_modules.entropy.gaussian import GaussianTables
 from genic.lightning_modules.entropy.hyperprior import HyperpriorCoder
 from genic.lightning_modules.layers.rounding import symbols
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class LearnedCodec(Codec):
@@ -42,6 +46,7 @@ class LearnedCodec(Codec):
     """
 
     paper: ClassVar[str]
+    has_networks = True
     config_class: ClassVar[type]
     coding_class: ClassVar[type | None] = None
 
@@ -68,14 +73,25 @@ class LearnedCodec(Codec):
         tensors do not fit."""
 
     @classmethod
-    def load(cls, which: str | bytes | Path) -> Self:
-        """From a preset's name, a path, or the identity in a file; loaded once a process, on a GPU if there is one.
+    def load(cls, which: str | bytes | Path, device: str | None = None) -> Self:
+        """From a preset's name, a path, or the identity in a file; read once a process.
+
+        Networks are shared by what is loaded from one file. Whatever can be set on a codec is its own.
+
+        Args:
+            device: of the networks; by default a GPU if there is one.
 
         Raises:
+            ConfigError: there is no such device.
             WeightsError: there are no such weights, or they are not this codec's.
         """
-        path = find_weights(cls.paper, which)
-        return _load(cls, path, path.stat().st_mtime_ns)
+        path = find_weights(cls.paper, which, Path(inspect.getfile(cls)).resolve().parent)
+        codec = copy.copy(_load(cls, path, path.stat().st_mtime_ns, _device(device)))
+        assert isinstance(codec, cls)
+        for part in ("config", "coding"):
+            if hasattr(codec, part):
+                setattr(codec, part, copy.deepcopy(getattr(codec, part)))
+        return codec
 
     @property
     def weights_id(self) -> bytes:
@@ -112,7 +128,7 @@ class LevelCodec(LearnedCodec):
     quality_meaning = "the rate level"
 
     def _open(self, tensors: Mapping[str, Tensor]) -> None:
-        system = self.system_class(self.config)
+        system: Any = self.system_class(self.config)
         system.load_state_dict(without(tensors, "gaussian_tables."))
         self.coder = HyperpriorCoder(system.H, GaussianTables.from_state(tensors), self.device)
         del system.H
@@ -152,6 +168,10 @@ class LevelCodec(LearnedCodec):
         """x̂ [1, 3, H, W]; for systems that reconstruct more than that."""
         return self.system.reconstruct(z_hat, level)
 
+    def _settings(self, container: Container) -> dict[str, object]:
+        parameters = container.sections.get("parameters")  # a variant may do without
+        return {"level": parameters[0] / 8} if parameters else {}
+
     def _encode(self, image: Image, quality: float) -> dict[str, bytes]:
         return self.coder.encode(*self.analyse(image, quality))
 
@@ -178,7 +198,8 @@ class RateCodec(LearnedCodec):
         return (self._sections_within, *super()._option_sources())
 
     def _encode(self, image: Image, quality: float, **options: object) -> dict[str, bytes]:
-        return self._sections_within(image, budget(*image.shape[:2], None, quality), quality, **options)
+        height, width = image.shape[:2]
+        return self._sections_within(image, budget(height, width, None, quality), quality, **options)
 
     def _encode_within(self, image: Image, limit: int, **options: object) -> Found:
         bpp = 8 * limit / (image.shape[0] * image.shape[1])
@@ -187,9 +208,26 @@ class RateCodec(LearnedCodec):
 
 
 @lru_cache(maxsize=8)
-def _load(cls: type[LearnedCodec], path: Path, mtime_ns: int) -> LearnedCodec:
+def _load(cls: type[LearnedCodec], path: Path, mtime_ns: int, device: str) -> LearnedCodec:
     del mtime_ns  # part of the cache's key: a run's weights change while it trains
-    return cls(*load_weights(path), device="cuda" if torch.cuda.is_available() else "cpu")
+    return cls(*load_weights(path), device=device)
+
+
+def _device(name: str | None) -> str:
+    """Checked; by default a GPU if there is one."""
+    if name is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except (RuntimeError, TypeError):
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"no device {name!r}: there are cpu, cuda, and cuda:N for the Nth GPU")
+    if device.type == "cuda" and (device.index or 0) >= (count := torch.cuda.device_count()):
+        raise ConfigError(
+            f"no device {name!r}: torch finds {count} GPUs here; give cpu, or none to take what there is"
+        )
+    return str(device)
 
 
 def without(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -197,9 +235,10 @@ def without(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in tensors.items() if not name.startswith(prefix)}
 
 
-def ready(network: nn.Module, device: str) -> nn.Module:
+def ready(network: Network, device: str) -> Network:
     """The network for use: evaluation, no gradients, on the device, channels last."""
-    return network.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
+    network = network.eval().requires_grad_(False).to(device)
+    return network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  # torch's omission
 
 
 def padded(image: np.ndarray, stride: int) -> np.ndarray:
@@ -208,7 +247,7 @@ def padded(image: np.ndarray, stride: int) -> np.ndarray:
     return np.pad(image, sides + [(0, 0)] * (image.ndim - 2), mode="edge")
 
 
-def to_tensor(image: Image, device: str) -> Tensor:
+def to_tensor(image: Image, device: str | torch.device) -> Tensor:
     """uint8 H×W×3 to [1, 3, H, W] in [0, 1], channels last."""
     x = torch.from_numpy(image).to(device).permute(2, 0, 1)[None].float() / 255
     return x.contiguous(memory_format=torch.channels_last)

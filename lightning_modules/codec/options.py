@@ -166,7 +166,8 @@ def _meanings(doc: str, names: Iterable[str]) -> Iterable[tuple[str, str]]:
     if not word:
         return
     for paragraph in doc.split("\n\n"):
-        parts = re.split(rf"(?:^|(?<=\s))((?:{word})(?:, (?:{word}))*):\s", paragraph)
+        paragraph = " ".join(paragraph.partition("**")[0].replace("`", "").split())
+        parts = re.split(rf"(?:^|(?<= ))((?:{word})(?:, (?:{word}))*): ", paragraph)
         for heads, text in zip(parts[1::2], parts[2::2], strict=True):
             for name in heads.split(", "):
-                yield name, " ".join(text.partition("**")[0].replace("`", "").split()).rstrip(".;")
+                yield name, text.strip().rstrip(".;")

@@ -66,10 +66,10 @@ class GaussianModels(SymbolModel):
         self.rows = tables.rows.numpy().astype(np.int64).ravel()
 
     def select(self, mu: Tensor, index: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        mu, index = (x.numpy().ravel().astype(np.int64) for x in (mu, index))
+        centre, scale = (x.numpy().ravel().astype(np.int64) for x in (mu, index))
         # Shifts round down, negative numbers too.
-        parts = (mu + MU_STEPS // 2 >> MU_SHIFT) + FRACTIONS // 2
-        quarter = (index + INDEX_STEPS // 2 >> INDEX_SHIFT).clip(0, QUARTERS - 1)
+        parts = (centre + MU_STEPS // 2 >> MU_SHIFT) + FRACTIONS // 2
+        quarter = (scale + INDEX_STEPS // 2 >> INDEX_SHIFT).clip(0, QUARTERS - 1)
         return parts >> FRACTION_BITS, self.rows.take(quarter * FRACTIONS + (parts & FRACTIONS - 1))
 
 
@@ -101,7 +101,7 @@ class SymbolEncoder:
         outside = np.abs(offset) > half
         column = np.where(outside, 2 * half + 1, offset + half)
         for positions in np.split(order, np.flatnonzero(np.diff(run[order])) + 1):
-            table = models.probabilities(group[positions[0]], row[positions])
+            table = models.probabilities(int(group[positions[0]]), row[positions])
             self.coder.put(column[positions], table)
         for value in offset[order][outside[order]].tolist():
             self.escapes += write_varint(2 * value if value >= 0 else -2 * value - 1)

@@ -113,7 +113,8 @@ class CausalNetwork(GridModule):
         """
         front = self.wavefront(psi, level, incremental=False)
         front.write("z_hat", front.to_rows(z_hat), front.whole)
-        return front.to_grid(self.predict(front, front.whole, known=True)).chunk(2, -1)
+        mu, index = front.to_grid(self.predict(front, front.whole, known=True)).chunk(2, -1)
+        return mu, index
 
 
 class MaskedContext(CausalNetwork):
@@ -139,14 +140,17 @@ class MaskedContext(CausalNetwork):
         widths = (2 * symbols + hyper, *widths, 2 * symbols)
         gains = [2**0.5] * (len(widths) - 2) + [1.0]
         self.entropy_parameters = nn.ModuleList(map(GridLinear, widths[:-1], widths[1:], gains))
-        self.entropy_parameters[-1].bias.data[symbols:] = 24.0  # σ about 1, as the channel prior's
+        last = self.entropy_parameters[-1]
+        assert isinstance(last, GridLinear)
+        last.bias.data[symbols:] = 24.0  # σ about 1, as the channel prior's
 
     def make_exact(self) -> None:
         super().make_exact()
         self.level.data *= self.unit
 
     def wavefront(self, psi: Tensor, level: Tensor, incremental: bool) -> Wavefront:
-        front = Wavefront(*psi.shape[:3], self.skew, psi, incremental)
+        batch, height, width = psi.shape[:3]
+        front = Wavefront(batch, height, width, self.skew, psi, incremental)
         bias = self.snap(interpolate(self.level, level))[:, None, None]
         front.write("psi", front.to_rows(psi + bias), front.whole)
         if incremental:
@@ -200,7 +204,8 @@ class ContextModel(CausalNetwork):
 
     def wavefront(self, psi: Tensor, level: Tensor, incremental: bool) -> Wavefront:
         """Maps for pictures with hyper features ``psi`` [B, H, W, hyper] and ``level`` [B]; starts the mixing."""
-        front = Wavefront(*psi.shape[:3], self.skew, psi, incremental)
+        batch, height, width = psi.shape[:3]
+        front = Wavefront(batch, height, width, self.skew, psi, incremental)
         front.write("psi", front.to_rows(self.mix_hyper(psi)), front.whole)
         biases = self.snap(interpolate(self.level, level))[:, None, None].expand(*psi.shape[:3], -1)
         front.write("level", front.to_rows(biases), front.whole)

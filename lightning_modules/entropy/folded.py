@@ -57,9 +57,9 @@ class FoldedModels(SymbolModel):
         super().__init__([tables], [CENTRES[-1]])
 
     def select(self, mu: Tensor, index: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        mu, index = (x.numpy().ravel().astype(np.int64) for x in (mu, index))
-        at_mu = (_nearest(mu, _MU_FRACTIONS) + _MU_LIMIT * _MU_FRACTIONS).clip(0, _MU_ROWS - 1)
-        at_s = _nearest(index + START_INDEX * STEPS, _INDEX_FRACTIONS).clip(0, _INDEX_ROWS - 1)
+        centre, scale = (x.numpy().ravel().astype(np.int64) for x in (mu, index))
+        at_mu = (_nearest(centre, _MU_FRACTIONS) + _MU_LIMIT * _MU_FRACTIONS).clip(0, _MU_ROWS - 1)
+        at_s = _nearest(scale + START_INDEX * STEPS, _INDEX_FRACTIONS).clip(0, _INDEX_ROWS - 1)
         return np.zeros_like(at_mu), at_mu * _INDEX_ROWS + at_s
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from scipy.special import ndtr
@@ -68,13 +68,13 @@ def normal_cdf(x: Tensor) -> Tensor:
 
 class _LowerBound(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor, bound: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, bound: float) -> Tensor:
         ctx.save_for_backward(x)
         ctx.bound = bound
         return x.clamp(min=bound)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (x,) = ctx.saved_tensors
         # The gradient passes where it would bring x back above the bound (Ballé et al. 2018).
         return grad * ((x >= ctx.bound) | (grad < 0)), None

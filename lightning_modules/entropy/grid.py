@@ -13,6 +13,7 @@ There activations are counted in steps of 2⁻¹⁰ (`GridModule.unit` of them m
 from __future__ import annotations
 
 import copy
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,8 @@ ACTIVATION_LIMIT = 2.0**10
 STEPS = 2**ACTIVATION_BITS
 """Steps of the activation grid that make 1.0."""
 WEIGHT_BITS = 14
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def to_grid(x: Tensor, bits: int) -> Tensor:
@@ -54,7 +57,7 @@ class GridModule(nn.Module):
         return y.round_().clamp_(-ACTIVATION_LIMIT * STEPS, ACTIVATION_LIMIT * STEPS)
 
 
-def exact_copy(network: nn.Module) -> nn.Module:
+def exact_copy(network: Network) -> Network:
     """A frozen float64 copy of ``network`` with weights on the grid, which computes in steps.
 
     Weights are first rounded to float16, as they are stored, so that a network in training and the one

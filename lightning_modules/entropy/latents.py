@@ -14,9 +14,10 @@ from __future__ import annotations
 from copy import copy
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from genic.lightning_modules.entropy.coder import EscapeReader, SymbolDecoder, SymbolEncoder, SymbolModel
+from genic.lightning_modules.entropy.context import CausalNetwork
 from genic.lightning_modules.entropy.wavefront import Wavefront
 
 ENCODE_BLOCK = 8
@@ -35,7 +36,7 @@ class LatentCoder:
         device: where it runs; the symbols do not depend on it.
     """
 
-    def __init__(self, context: nn.Module, models: SymbolModel, device: str = "cpu") -> None:
+    def __init__(self, context: CausalNetwork, models: SymbolModel, device: str = "cpu") -> None:
         self.context, self.models, self.device = context, models, device
         self.dtype = next(context.parameters()).dtype
 
@@ -53,7 +54,8 @@ class LatentCoder:
         """
         front = self._wavefront(psi, level)
         front.write("z_hat", front.to_rows(self.activations(symbols)), front.whole)
-        symbols, wanted = self._rows(front, symbols), self._rows(front, wanted)
+        symbols = self._rows(front, symbols)
+        wanted = None if wanted is None else self._rows(front, wanted)
         encoder = SymbolEncoder(self.models, escapes)
         for t0 in range(0, front.diagonals, ENCODE_BLOCK):
             t1 = min(t0 + ENCODE_BLOCK, front.diagonals)
@@ -96,7 +98,7 @@ class LatentCoder:
     ) -> Wavefront:
         """The maps after the first ``diagonals``, or all."""
         front = self._wavefront(psi, level)
-        wanted = self._rows(front, wanted)
+        wanted = None if wanted is None else self._rows(front, wanted)
         for t in range(front.diagonals if diagonals is None else diagonals):
             rows = front.block(t, t + 1)
             mu, index = self.context.predict(front, rows, known=False).cpu().chunk(2, -1)
@@ -116,8 +118,8 @@ class LatentCoder:
     def _wavefront(self, psi: Tensor, level: Tensor) -> Wavefront:
         return self.context.wavefront(psi, level.to(self.device), incremental=True)
 
-    def _rows(self, front: Wavefront, grid: Tensor | None) -> Tensor | None:
-        return None if grid is None else front.to_rows(grid.to(self.device)).cpu()
+    def _rows(self, front: Wavefront, grid: Tensor) -> Tensor:
+        return front.to_rows(grid.to(self.device)).cpu()
 
 
 def channels_last(x: Tensor) -> Tensor:

@@ -11,9 +11,10 @@ import numpy as np
 
 from genic.lightning_modules.codec.errors import DamagedFileError
 
+_stream = constriction.stream  # pyright: ignore[reportAttributeAccessIssue]  # compiled, without stubs
 TOTAL = 1 << 20
 """What a row's integer frequencies sum to."""
-_FAMILY = constriction.stream.model.Categorical(perfect=False)
+_FAMILY = _stream.model.Categorical(perfect=False)
 
 
 def probabilities(frequencies: np.ndarray) -> np.ndarray:
@@ -25,7 +26,7 @@ class RangeEncoder:
     """Collects columns."""
 
     def __init__(self) -> None:
-        self._coder = constriction.stream.queue.RangeEncoder()
+        self._coder = _stream.queue.RangeEncoder()
 
     def put(self, columns: np.ndarray, rows: np.ndarray) -> None:
         """Append ``columns`` [n] of the `probabilities` ``rows`` [n, alphabet]."""
@@ -45,7 +46,7 @@ class RangeDecoder:
 
     def __init__(self, stream: bytes) -> None:
         words = np.frombuffer(stream + bytes(-len(stream) % 4), "<u4").astype(np.uint32)
-        self._coder = constriction.stream.queue.RangeDecoder(words)
+        self._coder = _stream.queue.RangeDecoder(words)
         # What the columns may cost: the stream's bits, and some for the coder's own rounding. Past its end the coder
         # would go on for ever, for as many symbols as a header claims.
         self._bits_left = 8.08 * len(stream) + 128

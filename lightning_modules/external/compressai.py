@@ -106,6 +106,10 @@ class CompressAi(Codec):
     def weights_id(self) -> bytes:
         return self.identity
 
+    def _settings(self, container: Container) -> dict[str, object]:
+        number, quality = _parameters(container)
+        return {"architecture": ARCHITECTURES[number], "quality": quality}
+
     @torch.inference_mode()
     def _encode(self, image: Image, quality: float) -> dict[str, bytes]:
         x = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
@@ -163,7 +167,7 @@ def _state(path: Path) -> Mapping[str, Tensor]:
         raise WeightsError(f"{path} holds no state dict: give a .pth.tar of CompressAI's")
     from compressai.zoo.pretrained import load_pretrained
 
-    return load_pretrained(content)
+    return load_pretrained(dict(content))
 
 
 def _are_tensors(values: Iterable[object]) -> bool:

@@ -45,6 +45,7 @@ class ExtremeSemanticCodec(LearnedCodec):
     paper = "extreme_semantic"
     config_class = ExtremeSemanticModel
     quality_meaning = "the number of channels C"
+    system: System
 
     def _open(self, tensors: Mapping[str, Tensor]) -> None:
         system = System(self.config)
@@ -103,7 +104,11 @@ class ExtremeSemanticCodec(LearnedCodec):
         level = self.qualities.index(quality)
         preserved = self._preserved(image, labels, preserve, synthesise)
         w = self.analyse(image, level)
-        found = None if preserved is None else self._merged(image, labels, preserved, w, level, seed)
+        found = (
+            None
+            if preserved is None or labels is None
+            else self._merged(image, labels, preserved, w, level, seed)
+        )
         at, indexed, heat = self._side(level, found, w)
         symbols = channels_last(self.system.hard(w, at, heat)[0])
         wanted = channels_last(self.system.wanted(at, heat)[0])
@@ -118,6 +123,10 @@ class ExtremeSemanticCodec(LearnedCodec):
         return sections | {"semantic_map": encode_map(found, self.system.classes + 1)}
 
     @torch.inference_mode()
+    def _settings(self, container: Container) -> dict[str, object]:
+        level = container.section("parameters")[0]
+        return {"quality": self.qualities[level]} if level < len(self.qualities) else {}
+
     def _decode(self, container: Container) -> Image:
         c, size = self.config, (container.height, container.width)
         parameters, stream = container.section("parameters"), container.section("latents")
@@ -158,6 +167,7 @@ class ExtremeSemanticCodec(LearnedCodec):
             raise ConfigError(f"labels is a map of class numbers, {size[0]}×{size[1]}, not {found}")
         if not isinstance(preserve, np.ndarray):
             names = preserve if synthesise is None else synthesise
+            assert names is not None
             known = np.minimum(labels, self.system.classes - 1)
             preserve = np.isin(known, class_numbers(names, self.config.classes)) ^ (synthesise is not None)
         if preserve.shape != size or preserve.dtype != bool:
@@ -171,14 +181,14 @@ class ExtremeSemanticCodec(LearnedCodec):
         self, image: Image, labels: np.ndarray, preserved: np.ndarray, w: Tensor, level: int, seed: int
     ) -> np.ndarray | None:
         """The file's map: what is wanted, and the margin that serves it (`maps.margin`). None if that is all."""
-        c, size = self.config, image.shape[:2]
+        c, (height, width) = self.config, image.shape[:2]
         labels = padded(np.minimum(labels, self.system.classes - 1), c.stride)
         preserved = padded(preserved, c.stride)
         wanted = wanted_positions(preserved, c.latent_stride)
 
         def error(found: np.ndarray | None) -> np.ndarray:
             at, indexed, heat = self._side(level, found, w)
-            x_hat = self._synthesise(self.system.hard(w, at, heat), at, indexed, seed, size)
+            x_hat = self._synthesise(self.system.hard(w, at, heat), at, indexed, seed, (height, width))
             return position_means((image.astype(np.float32) - x_hat) ** 2, wanted.shape, c.latent_stride)
 
         found = merge(labels, preserved, wanted, self.system.classes, c.map_stride)
@@ -193,10 +203,10 @@ class ExtremeSemanticCodec(LearnedCodec):
             return None
         if self.system.F is None:
             raise DamagedFileError("the file has a semantic map, the network has no use for one")
-        shape = tuple(
+        height, width = (
             -(-side // c.stride) * (c.stride // c.map_stride) for side in (container.height, container.width)
         )
-        return decode_map(section, shape, self.system.classes + 1)
+        return decode_map(section, (height, width), self.system.classes + 1)
 
     def _synthesise(
         self, w_hat: Tensor, at: Tensor, indexed: Tensor | None, seed: int, size: tuple[int, int]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from genic.datamodules.camvid import CLASSES
+from genic.datamodules.batch import CAMVID_CLASSES
 from genic.lightning_modules.config import CodingConfig, Fields, PaperConfig, TrainConfig
 
 NORMS = ("instance", "channel")
@@ -36,7 +36,7 @@ class ExtremeSemanticModel:
         context, heads, radius, skew: of the entropy model (`lightning_modules.entropy.context`).
     """
 
-    classes: list[str] = field(default_factory=lambda: list(CLASSES))
+    classes: list[str] = field(default_factory=lambda: list(CAMVID_CLASSES))
     C: list[int] = field(default_factory=lambda: [8])
     E: list[int] = field(default_factory=lambda: [60, 120, 240, 480, 960])
     after: list[int] = field(default_factory=list)

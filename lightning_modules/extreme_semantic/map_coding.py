@@ -8,9 +8,8 @@ from __future__ import annotations
 import imagecodecs
 import numpy as np
 
-from genic.lightning_modules.classical.base import check_size
-from genic.lightning_modules.classical.jxl import decode_lossless, encode_lossless
 from genic.lightning_modules.codec.errors import DamagedFileError
+from genic.lightning_modules.codec.lossless import check_size, decode_lossless, encode_lossless
 from genic.lightning_modules.entropy.range_coder import TOTAL, RangeDecoder, RangeEncoder, probabilities
 
 CODERS = ("context", "jpeg_xl", "webp")
@@ -42,7 +41,8 @@ def decode_map(section: bytes, shape: tuple[int, int], alphabet: int) -> np.ndar
         found = decode_lossless(stream, *shape)
     else:
         rgb = imagecodecs.webp_decode(stream)
-        check_size(*rgb.shape[:2], *shape)
+        height, width = rgb.shape[:2]
+        check_size(height, width, *shape)
         found = rgb[..., 1]
     if found.shape != shape or found.max(initial=0) >= alphabet:
         raise DamagedFileError("the map is not one of this picture's labels")
@@ -56,7 +56,7 @@ def _streams(labels: np.ndarray, alphabet: int) -> dict[str, bytes]:
     return {
         "context": _ContextCoder(alphabet).encode(labels),
         "jpeg_xl": encode_lossless(labels),
-        "webp": imagecodecs.webp_encode(rgb, lossless=True, level=100, method=6),
+        "webp": bytes(imagecodecs.webp_encode(rgb, lossless=True, level=100, method=6)),
     }
 
 
@@ -121,6 +121,6 @@ class _ContextCoder:
         self.recency.insert(0, label)
 
 
-def _padded(shape: tuple[int, int]) -> np.ndarray:
+def _padded(shape: tuple[int, ...]) -> np.ndarray:
     """−1 everywhere: no label yet."""
     return np.full((shape[0] + 2, shape[1] + 2), -1, np.int64)

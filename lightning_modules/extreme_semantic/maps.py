@@ -51,7 +51,7 @@ def wanted_positions(preserved: np.ndarray, stride: int) -> np.ndarray:
     return (F.avg_pool2d(wanted, stride)[0] >= 0.5).numpy()
 
 
-def position_means(error: np.ndarray, grid: tuple[int, int], stride: int) -> np.ndarray:
+def position_means(error: np.ndarray, grid: tuple[int, ...], stride: int) -> np.ndarray:
     """An error H×W×3 averaged over the samples of each position of ŵ, float32 [h, w]; what lies beyond counts as 0."""
     sides = [(0, n * stride - side) for n, side in zip(grid, error.shape, strict=False)]
     whole = np.pad(error.mean(2), sides)
@@ -107,7 +107,8 @@ def random_heat(labels: Tensor, keep: float, boxes: float, generator: np.random.
         heat[top:bottom, left:right] = True
     else:
         for label in np.unique(grid):
-            regions, count = ndimage.label(grid == label)
+            # Typed as the count alone, which it returns with an ``output``.
+            regions, count = ndimage.label(grid == label)  # pyright: ignore[reportGeneralTypeIssues]
             chosen = np.flatnonzero(generator.random(count) < keep) + 1
             heat |= np.isin(regions, chosen)
     return torch.from_numpy(heat).to(labels.device)

@@ -25,6 +25,7 @@ class ExtremeSemantic(CompressionModule):
 
     paper = "extreme_semantic"
     codec_class = ExtremeSemanticCodec
+    system: System
 
     def __init__(self, config: ExtremeSemanticConfig, seed: int = 0) -> None:
         super().__init__(config, seed)
@@ -45,12 +46,12 @@ class ExtremeSemantic(CompressionModule):
         self.system.E.norm.train(clock < c.freeze_from)
         level = (torch.rand(len(x), device=x.device) ** c.level_power * self.config.model.levels).long()
         output = self.system(x, level, self.random_maps(t_s), self.noise(x), self.rate_weight, c.sigma)
-        adversarial = self.adversarial
+        D = self.D if self.adversarial else None
 
         # Discriminator: (D(x) − 1)² + D(x̂)² at every scale, real and decoded pictures under the same map.
-        if adversarial:
-            real = self.D(x, t_s)
-            loss_d = least_squares_discriminator(scores(real), scores(self.D(output.picture.detach(), t_s)))
+        if D is not None:
+            real = D(x, t_s)
+            loss_d = least_squares_discriminator(scores(real), scores(D(output.picture.detach(), t_s)))
             self.update("discriminator", loss_d, c.clip)
             self.log("loss/discriminator", loss_d)
 
@@ -64,11 +65,11 @@ class ExtremeSemantic(CompressionModule):
             perceptual = self.perceptual(x, output.picture)
             loss = loss + c.perceptual_weight * perceptual
             logged["loss/perceptual"] = perceptual
-        if adversarial:
-            fake = self.D(output.picture, t_s)
+        if D is not None:
+            fake = D(output.picture, t_s)
             loss_g = least_squares_generator(scores(fake))
             with torch.no_grad():  # by the D that judges x̂: it has made a step since its own loss
-                real = self.D(x, t_s)
+                real = D(x, t_s)
             matching = feature_matching(inner(real), inner(fake))
             loss = loss + c.adversarial_weight * loss_g + c.feature_weight * matching
             logged |= {"loss/adversarial": loss_g, "loss/features": matching}
@@ -116,6 +117,7 @@ class ExtremeSemantic(CompressionModule):
         c, m, system = self.config.train, self.config.model, self.system
         if system.F is None:
             return None
+        assert t_s is not None, "`semantic` gives a map where there is F"
         labels = cells(t_s, system.classes, m.map_stride)
         coarse = cells(t_s, system.classes, m.latent_stride)
         generator = np.random.default_rng(int(torch.randint(2**31, ())))
@@ -137,6 +139,7 @@ class ExtremeSemantic(CompressionModule):
 
     def perceptual(self, x: Tensor, x_hat: Tensor) -> Tensor:
         """Σ over layers of weight · mean |φ(x) − φ(x̂)|; not masked (recalled of Agustsson et al.)."""
+        assert self.features is not None
         with torch.no_grad():
             target = self.features(x / 2 + 0.5)
         return feature_distance(target, self.features(x_hat / 2 + 0.5), self.config.train.layer_weights)

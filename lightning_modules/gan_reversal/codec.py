@@ -25,7 +25,7 @@ from genic.lightning_modules.entropy.gaussian import GaussianTables
 from genic.lightning_modules.gan_reversal.config import GanReversalCoding, GanReversalModel
 from genic.lightning_modules.gan_reversal.inversion import distortion, invert
 from genic.lightning_modules.gan_reversal.parallel import in_parallel
-from genic.lightning_modules.gan_reversal.prior import PriorCoder, shifted, step_of
+from genic.lightning_modules.gan_reversal.prior import SHIFTS, PriorCoder, shifted, step_of
 from genic.lightning_modules.gan_reversal.residual import encode_residual
 from genic.lightning_modules.gan_reversal.system import System
 from genic.lightning_modules.layers.tiling import tiles
@@ -58,6 +58,7 @@ class GanReversalCodec(RateCodec):
     paper = "gan_reversal"
     config_class = GanReversalModel
     coding_class = GanReversalCoding
+    system: System
 
     def _open(self, tensors: Mapping[str, Tensor]) -> None:
         system = System(self.config)
@@ -99,12 +100,12 @@ class GanReversalCodec(RateCodec):
 
     def seconds(self, height: int, width: int, bpp: float | None = None, **options: object) -> float:
         """About how long a search takes on this machine, for the arguments of `encode`."""
-        coding, grid = self._search_of(options), self.system.G.grid(height, width)
-        side_by_side = min(torch.get_num_threads(), len(list(tiles(*grid, self.stride, 0, even=True))))
+        coding, (h, w) = self._search_of(options), self.system.G.grid(height, width)
+        side_by_side = min(torch.get_num_threads(), len(list(tiles(h, w, self.stride, 0, even=True))))
         starts = 1 + coding.continuous * (coding.restarts - (self.system.E is None))
         searches = 2 if self._tries_residual(self.default_quality if bpp is None else bpp, coding) else 1
         passes = _STEP * coding.gradient_steps * starts * searches
-        return self._pass_seconds * grid[0] * grid[1] * passes / side_by_side
+        return self._pass_seconds * h * w * passes / side_by_side
 
     @cached_property
     def _pass_seconds(self) -> float:
@@ -151,8 +152,10 @@ class GanReversalCodec(RateCodec):
 
     def _search_of(self, options: Mapping[str, object]) -> GanReversalCoding:
         """The defaults with ``options`` in place, checked."""
-        steps = {"steps": None} if "effort" in options else {}  # the defaults' steps give way to it
-        coding = self.coding.changed(steps | options)
+        steps: dict[str, object] = (
+            {"steps": None} if "effort" in options else {}
+        )  # the defaults' steps give way to it
+        coding = self.coding.changed(steps | dict(options))
         coding.check()
         startable = self.system.E is not None or coding.restarts >= 1
         needed = "1 or more (there is no encoder to start from)"
@@ -169,8 +172,9 @@ class GanReversalCodec(RateCodec):
         layered: list[dict[str, bytes] | None] = [None] * len(images)
         if self._tries_residual(bpp, coding):
             layered = self._layered_sections(images, limit, coding)
-            if coding.layered and all(layered):
-                return layered
+            made = [sections for sections in layered if sections]
+            if coding.layered and len(made) == len(layered):
+                return made
         plain = self._latent_sections(images, limit, coding)
         return [self._choose(*those, coding) for those in zip(images, plain, layered, strict=True)]
 
@@ -210,6 +214,9 @@ class GanReversalCodec(RateCodec):
         x, *decoded = (self._tensor(picture[None]) for picture in (image, *pictures))
         errors = [float(distortion(x, x_hat, coding)) for x_hat in decoded]
         return plain if errors[0] <= errors[1] else layered
+
+    def _settings(self, container: Container) -> dict[str, object]:
+        return {"shift": container.section("parameters")[0] + SHIFTS.start}
 
     def _decode(self, container: Container) -> Image:
         image = self._picture(container)

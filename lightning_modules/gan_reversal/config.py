@@ -60,7 +60,7 @@ class GanReversalTraining(TrainConfig):
         shift_range: training draws the quantiser's shift from ±shift_range indices, so that one generator serves
             several rates.
         adversarial_from: batch from which D and the adversarial loss take part.
-        r1_weight: γ of the R1 penalty on D, applied every ``r1_every`` batches; 0 for none.
+        r1_weight, r1_every: γ of the R1 penalty on D, 0 for none, and the batches from one to the next.
         augment: DiffAugment (Zhao et al. 2020) on all that D sees; for small sets.
         ema_decay: of the exponential moving average of the weights that are exported; 0 exports the last.
         beta1: of Adam; DCGAN's 0.5.

@@ -19,6 +19,9 @@ class DcganGenerator(nn.Module):
     their weights rise and fall linearly. The paper treats 128×128 only.
     """
 
+    ramp: Tensor
+    weight: Tensor
+
     def __init__(self, config: GanReversalModel) -> None:
         super().__init__()
         widths = [config.latents, *config.widths]

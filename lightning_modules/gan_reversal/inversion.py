@@ -14,9 +14,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from genic.lightning_modules.gan_reversal.config import GanReversalCoding
+from genic.lightning_modules.gan_reversal.dcgan import DcganGenerator
+from genic.lightning_modules.gan_reversal.networks import ResidualGenerator
 from genic.lightning_modules.gan_reversal.parallel import in_parallel
 from genic.lightning_modules.gan_reversal.prior import (
     INDEX_PER_NEPER,
@@ -108,7 +110,7 @@ class Inversion:
         shift: of the quantiser of each picture, [B]; None leaves it to the search.
     """
 
-    G: nn.Module
+    G: DcganGenerator | ResidualGenerator
     index: Tensor
     x: Tensor
     start: Tensor | None

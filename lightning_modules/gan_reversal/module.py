@@ -32,6 +32,7 @@ class GanReversal(CompressionModule):
 
     paper = "gan_reversal"
     codec_class = GanReversalCodec
+    system: System
 
     def __init__(self, config: GanReversalConfig, seed: int = 0) -> None:
         super().__init__(config, seed)
@@ -61,21 +62,21 @@ class GanReversal(CompressionModule):
 
     def loss_step(self, batch: Batch) -> None:
         c, x, clock = self.config.train, batch.image, self.batches_seen
-        adversarial = self.adversarial
-        drawn = self._drawn(x) if adversarial else None
+        D = self.D if self.adversarial else None
+        drawn = None if D is None else self._drawn(x)
 
         # Discriminator: real pictures and pictures of latents from the prior.
-        if adversarial:
-            loss_d = softplus_discriminator(self.D(self._view(x)), self.D(self._view(drawn.detach())))
+        if D is not None and drawn is not None:
+            loss_d = softplus_discriminator(D(self._view(x)), D(self._view(drawn.detach())))
             if c.r1_weight > 0 and clock % c.r1_every == 0:
-                loss_d = loss_d + 0.5 * c.r1_weight * c.r1_every * self._r1(x)
+                loss_d = loss_d + 0.5 * c.r1_weight * c.r1_every * self._r1(D, x)
             self.update("discriminator", loss_d, c.clip)
             self.log("loss/discriminator", loss_d)
 
         # Generator, and with it E and the prior's quantiser.
         loss = x.new_zeros(())
-        if adversarial:
-            loss_g = softplus_generator(self.D(self._view(drawn)))
+        if D is not None and drawn is not None:
+            loss_g = softplus_generator(D(self._view(drawn)))
             loss = loss + c.adversarial_weight * loss_g
             self.log("loss/adversarial", loss_g)
         if self.system.E is not None:
@@ -139,14 +140,17 @@ class GanReversal(CompressionModule):
         """What D sees of pictures."""
         return augment(x) if self.config.train.augment else x
 
-    def _r1(self, x: Tensor) -> Tensor:
+    def _r1(self, D: nn.Module, x: Tensor) -> Tensor:
         # Differentiated twice, so in float32.
         with torch.autocast(x.device.type, enabled=False):
             real = x.detach().float().requires_grad_()
-            return r1_penalty(self.D(self._view(real)), real)
+            return r1_penalty(D(self._view(real)), real)
 
     def _exported(self) -> System:
-        return self.system if self.average is None else self.average.module
+        if self.average is None:
+            return self.system
+        assert isinstance(self.average.module, System)
+        return self.average.module
 
     def _moving_average(self, average: Tensor, own: Tensor, batches: int | Tensor) -> Tensor:
         """Exponential; its decay rises to the configured one."""

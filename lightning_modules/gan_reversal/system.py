@@ -60,7 +60,7 @@ class System(nn.Module):
         G = self.G
         if max(z.shape[2:]) * G.stride <= TILE or isinstance(G, DcganGenerator):
             return G(z)
-        return tiled(G, z, z.shape[2:], G.stride, G.reach, up=True)
+        return tiled(G, z, (z.shape[2], z.shape[3]), G.stride, G.reach, up=True)
 
     def forward(self, x: Tensor, shift: Tensor) -> Output:
         """Pictures whose sides are multiples of the stride and the quantiser's shift of each, [B].
@@ -70,7 +70,9 @@ class System(nn.Module):
         """
         index = shifted(self.prior(), shift)
         delta = step_of(index)
-        y = self.latents(x).float() / delta
+        z = self.latents(x)
+        assert z is not None, "only with E is there a rate to train"
+        y = z.float() / delta
         k = rounded(y)
         x_hat = self.reconstruct(k * delta)
         return Output(x_hat.float(), bits(noisy(y) if self.training else k, index))

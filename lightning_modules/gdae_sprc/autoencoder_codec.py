@@ -38,6 +38,7 @@ class GdaeCodec(LevelCodec):
     paper = "gdae_sprc"
     config_class = GdaeSprcModel
     system_class = System
+    system: System
 
     @torch.inference_mode()
     def analyse(self, image: Image, level: float) -> Latents:

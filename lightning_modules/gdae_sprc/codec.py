@@ -51,12 +51,12 @@ class GdaeSprcCodec(GdaeCodec):
         self.quality_steps = eighths(MAX_QP)
         self.default_quality = 16.0
 
-    def heat(self, image: Image, **options: object) -> np.ndarray | None:
+    def heat(self, image: Image, **options: Any) -> np.ndarray | None:
         """The heat map that `encode` makes with these options, float32 H×W in [0, 1]; None without a classifier."""
         grad_cam = self._grad_cam(self._coding(options))
         return None if grad_cam is None else grad_cam(image)
 
-    def coding_options(self, **options: object) -> dict[str, str | float]:
+    def coding_options(self, **options: Any) -> dict[str, str | float]:
         """The options of `encode` in use, and ``heat``: what makes the heat map, the classifier's weights included."""
         coding = self._coding(options)
         grad_cam = self._grad_cam(coding)
@@ -66,20 +66,20 @@ class GdaeSprcCodec(GdaeCodec):
     def _option_sources(self) -> Sequence[Any]:
         return (self._choices, self.coding)
 
-    def _encode(self, image: Image, quality: float, **options: object) -> dict[str, bytes]:
+    def _encode(self, image: Image, quality: float, **options: Any) -> dict[str, bytes]:
         """See `_choices` for the options."""
         return least_cost(self._choices(image, **options), quality).sections
 
-    def _encoder(self, image: Image, **options: object) -> Callable[[float], dict[str, bytes]]:
+    def _encoder(self, image: Image, **options: Any) -> Callable[[float], dict[str, bytes]]:
         choices = self._choices(image, **options)
         choices = choices._replace(bases=list(choices.bases))
         return lambda quality: least_cost(choices, quality).sections
 
-    def _encode_within(self, image: Image, limit: int, **options: object) -> Found:
+    def _encode_within(self, image: Image, limit: int, **options: Any) -> Found:
         best = least_error(self._choices(image, **options), limit)
         return Found(self._container(best.sections, *image.shape[:2]).to_bytes(), best.quality)
 
-    def _choices(self, image: Image, heat: HeatMap | None = None, **options: object) -> Choices:
+    def _choices(self, image: Image, heat: HeatMap | None = None, **options: Any) -> Choices:
         """What a file can be made of.
 
         Args:
@@ -145,7 +145,8 @@ class GdaeSprcCodec(GdaeCodec):
         height, width = image.shape[:2]
         if coding.level in ("best", "none"):
             yield Base({}, _grey(height, width))
-        for level in {"best": range(self.levels), "none": ()}.get(coding.level, (coding.level,)):
+        given = () if isinstance(coding.level, str) else (coding.level,)
+        for level in range(self.levels) if coding.level == "best" else given:
             latents = self.analyse(image, level)
             yield Base(self.latent_sections(latents, coding.latents), self.synthesise(latents, height, width))
 

@@ -71,8 +71,8 @@ class GdaeSprcTraining(TrainConfig):
         gan_loss: ``softplus`` (non-saturating), or ``saturating`` as the slides print it; see `losses.gan`.
         rate_weight: of the estimated bits per pixel for the encoder, one value a rate level, in descending order. The
             slides have no rate term: 0 with one level is the paper. The entropy model is trained in either case.
-        sigma: of the soft assignment softmax(−σ·(z − c)²). From batch 0 to ``anneal_batches`` it grows linearly to
-            ``sigma_to``; equal values are a fixed temperature.
+        sigma, sigma_to, anneal_batches: σ of the soft assignment softmax(−σ·(z − c)²), which grows linearly to
+            ``sigma_to`` until batch ``anneal_batches``; equal values are a fixed temperature.
         D: widths of the discriminator's stages.
         adversarial_from: batch from which the discriminator takes part.
     """

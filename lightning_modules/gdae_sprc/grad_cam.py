@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -54,7 +55,7 @@ class GradCam:
         side: int = 320,
         mean: tuple[float, ...] | None = None,
         std: tuple[float, ...] | None = None,
-        **options: object,
+        **options: Any,
     ) -> None:
         if top_k < 1 or side < _MULTIPLE:
             raise ConfigError(
@@ -129,7 +130,8 @@ def open_classifier(name: str, top_k: int = 1) -> GradCam:
     name, _, file = name.partition(":")
     path = Path(file) if file else None
     if name == SHARED_CLASSIFIER and path is None:
-        path, _ = classifier_weights("shared", "name another classifier")
+        shared, _ = classifier_weights("shared", "name another classifier")
+        path = None if shared is None else Path(shared)
     changed = path.stat().st_mtime_ns if path is not None and path.is_file() else 0
     return _open_classifier(name, path, top_k, changed)
 

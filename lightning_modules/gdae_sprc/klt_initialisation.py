@@ -9,14 +9,14 @@ parts a network has, which saves most of the first thousands of batches.
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
 from torch import nn
 
 if TYPE_CHECKING:
-    from genic.lightning_modules.gdae_sprc.networks import DenseDecoder, DenseEncoder
+    from genic.lightning_modules.gdae_sprc.networks import DenseDecoder, DenseEncoder, Stage
     from genic.lightning_modules.layers.gain_units import GainUnits
 
 RHO = 0.95
@@ -31,19 +31,20 @@ mean, which would otherwise go far beyond the outer centres."""
 
 def initialise_with_klt(encoder: DenseEncoder, decoder: DenseDecoder, latents: int) -> None:
     """Overwrite the networks' weights; the decoder's widths must be the encoder's, reversed."""
-    widths = [3, *(stage.first.out_channels for stage in encoder.stages)]
+    down, up = (cast("list[Stage]", list(network.stages)) for network in (encoder, decoder))
+    widths = [3, *(stage.first.out_channels for stage in down)]
     bases = stage_bases(widths)
     scale = torch.full((latents,), SCALE)
     with torch.no_grad():
-        for stage in (*encoder.stages, decoder.first, *decoder.stages):
-            nn.init.zeros_(stage.residual[-1].weight)
-            nn.init.zeros_(stage.residual[-1].bias)
-        for stage, basis in zip(encoder.stages, bases, strict=True):
+        for stage in (*down, decoder.first, *up):
+            for parameter in stage.residual[-1].parameters():
+                nn.init.zeros_(parameter)
+        for stage, basis in zip(down, bases, strict=True):
             _set(stage.first, basis.T)
         _set(encoder.last, torch.diag(scale)[:, : widths[-1]])
         _set(decoder.first.first, torch.diag(1 / scale)[: widths[-1]])
-        for up, stage, basis in zip(decoder.up, decoder.stages, bases[:0:-1], strict=True):
-            _set(up, basis)
+        for shuffled, stage, basis in zip(decoder.up, up, bases[:0:-1], strict=True):
+            _set(shuffled, basis)
             _set(stage.first, torch.eye(stage.first.out_channels))
         _set(decoder.last, bases[0])
 
@@ -90,8 +91,9 @@ def _covariance(colours: int, side: int) -> np.ndarray:
     return np.kron(np.full((colours, colours), COLOUR) + (1 - COLOUR) * np.eye(colours), spatial)
 
 
-def _set(conv: nn.Conv2d, matrix: torch.Tensor) -> None:
+def _set(conv: nn.Module, matrix: torch.Tensor) -> None:
     """The centre tap's first rows and columns are the matrix; the other weights and the bias 0."""
+    assert isinstance(conv, nn.Conv2d) and conv.bias is not None
     rows, columns = matrix.shape
     middle = conv.kernel_size[0] // 2
     conv.weight.zero_()

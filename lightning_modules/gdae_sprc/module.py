@@ -24,6 +24,8 @@ class GdaeSprc(CompressionModule):
 
     paper = "gdae_sprc"
     codec_class = GdaeSprcCodec
+    system: System
+    rate_weight: Tensor
 
     def __init__(self, config: GdaeSprcConfig, seed: int = 0) -> None:
         super().__init__(config, seed)
@@ -41,14 +43,14 @@ class GdaeSprc(CompressionModule):
 
     def loss_step(self, batch: Batch) -> None:
         c, x = self.config.train, batch.image.contiguous(memory_format=torch.channels_last)
-        level, adversarial = self.random_level(x), self.adversarial
+        level, D = self.random_level(x), self.D if self.adversarial else None
         rate_weight = between_levels(self.rate_weight, level)
         scale = torch.where(rate_weight > 0, rate_weight, 1.0).sqrt()
         x_hat, rate = self.system(x, level, self.sigma, rate_weight / scale)
 
         # Discriminator: scores of originals up, of reconstructions down.
-        if adversarial:
-            loss_d = self.gan_loss.discriminator(self.D(x).float(), self.D(x_hat.detach()).float())
+        if D is not None:
+            loss_d = self.gan_loss.discriminator(D(x).float(), D(x_hat.detach()).float())
             self.update("discriminator", loss_d, c.clip)
             self.log("loss/discriminator", loss_d)
 
@@ -57,8 +59,8 @@ class GdaeSprc(CompressionModule):
         bpp = rate.total / x[0, 0].numel()
         # Levels' weights differ a hundredfold; divided by their roots, all levels have about an equal say.
         loss = ((c.mse_weight * mse + c.ssim_weight * dissimilarity) / scale).mean() + bpp.mean()
-        if adversarial:
-            loss_g = self.gan_loss.generator(self.D(x_hat).float())
+        if D is not None:
+            loss_g = self.gan_loss.generator(D(x_hat).float())
             loss = loss + c.adversarial_weight * loss_g
             self.log("loss/adversarial", loss_g)
         norm = self.update("generator", loss, c.clip)

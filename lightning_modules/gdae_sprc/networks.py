@@ -98,12 +98,10 @@ class HyperEncoder(nn.Module):
 
     def __init__(self, config: GdaeSprcModel) -> None:
         super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv2d(config.latents, config.psi, 3, stride=2, padding=1),
-            nn.LeakyReLU(0.1),
-            nn.Conv2d(config.psi, config.hyper, 3, stride=2, padding=1),
-        )
-        _keep_variance(self, self.body[-1])
+        first = nn.Conv2d(config.latents, config.psi, 3, stride=2, padding=1)
+        last = nn.Conv2d(config.psi, config.hyper, 3, stride=2, padding=1)
+        self.body = nn.Sequential(first, nn.LeakyReLU(0.1), last)
+        _keep_variance(self, last)
 
     def forward(self, z: Tensor) -> Tensor:
         return self.body(z)
@@ -140,6 +138,7 @@ def _keep_variance(network: nn.Module, last: nn.Conv2d) -> None:
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
+            assert module.bias is not None
             nn.init.kaiming_normal_(module.weight, nonlinearity="linear")
             nn.init.zeros_(module.bias)
     with torch.no_grad():

@@ -21,6 +21,8 @@ class Hyperprior(CompressionModule):
 
     paper = "hyperprior"
     codec_class = HyperpriorCodec
+    system: System
+    rate_weight: Tensor
 
     def __init__(self, config: HyperpriorConfig, seed: int = 0) -> None:
         super().__init__(config, seed)

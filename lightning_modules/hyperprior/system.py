@@ -60,9 +60,10 @@ class HyperAnalysis(nn.Sequential):
     """h_a: y [B, M, H, W] -> z [B, N, ⌈H/4⌉, ⌈W/4⌉]; sides are padded to multiples of 4 by replication."""
 
     def __init__(self, widths: Sequence[int]) -> None:
-        first = nn.Conv2d(*widths[:2], 3, 1, 1), nn.LeakyReLU()
-        second = nn.Conv2d(*widths[1:3], 5, 2, 2), nn.LeakyReLU()
-        super().__init__(*first, *second, _widened(nn.Conv2d(*widths[2:], 5, 2, 2)))
+        a, b, c, d = widths
+        first = nn.Conv2d(a, b, 3, 1, 1), nn.LeakyReLU()
+        second = nn.Conv2d(b, c, 5, 2, 2), nn.LeakyReLU()
+        super().__init__(*first, *second, _widened(nn.Conv2d(c, d, 5, 2, 2)))
 
     def forward(self, y: Tensor) -> Tensor:
         h, w = y.shape[2:]

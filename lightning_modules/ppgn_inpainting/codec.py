@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -79,6 +80,7 @@ class PpgnInpaintingCodec(RateCodec):
     paper = "ppgn_inpainting"
     config_class = PpgnInpaintingModel
     qualities = (0.05, 0.088, 0.15, 0.25)
+    system: System
     default_quality = 0.088  # of JPEG's quality 1 on photographs, the publication's comparison
 
     def _open(self, tensors: Mapping[str, Tensor]) -> None:
@@ -194,7 +196,11 @@ class PpgnInpaintingCodec(RateCodec):
 
         def described(count: int | None = None) -> tuple[np.ndarray, dict[str, bytes]]:
             kept = kept_by(scheme, image, count, strength)
-            named = {"seed": scheme.seed, "sampling": sampling, "classifier": classifier} | kept.named
+            named: dict[str, Any] = {
+                "seed": scheme.seed,
+                "sampling": sampling,
+                "classifier": classifier,
+            } | kept.named
             p = Parameters(name_of(scheme), thumbnail, **named)
             mask = {"mask": kept.section} if kept.section else {}
             return kept.mask, {"parameters": p.to_bytes(*size)} | mask | extra
@@ -245,6 +251,11 @@ class PpgnInpaintingCodec(RateCodec):
         room -= len(write_varint(max(room, 0))) - 1  # of the section's own length
         return sections | {name: Av1Layer().within(layer, room)}
 
+    def _settings(self, container: Container) -> dict[str, object]:
+        p = Parameters.from_bytes(container.section("parameters"), container.height, container.width)
+        scale = {} if p.thumbnail is None else {"scale": SCALES[p.thumbnail]}
+        return {"scheme": p.scheme, **scale, **p.held()}
+
     def _decode(self, container: Container) -> Image:
         return self._picture(container.sections, container.height, container.width)
 
@@ -253,6 +264,7 @@ class PpgnInpaintingCodec(RateCodec):
         p = Parameters.from_bytes(_section(sections, "parameters"), height, width)
         if p.scheme in ("thumbnail", "selective"):
             small = self.decoded_thumbnail(p, sections, height, width)
+            assert p.thumbnail is not None, "`decoded_thumbnail` wants it, too"
             ablated = from_thumbnail(to_tensor(small, self.device), height, width, SCALES[p.thumbnail])
             base = to_image(self.system.reconstruct(ablated).x_hat[0].clamp(0, 1))
             return base if p.scheme == "thumbnail" else self._detailed(base, p, sections)
@@ -307,6 +319,7 @@ class PpgnInpaintingCodec(RateCodec):
     ) -> Tensor:
         """The filler's picture moved by sampling, or G's own."""
         c, s, E, size = self.config, p.sampling, self.classifier, x.shape[2:]
+        assert s is not None and not isinstance(s.label, str), "files hold numbers of classes"
         if p.classifier != E.identity():
             raise WeightsError(
                 f"the file was sampled through a classifier {p.classifier.hex()}, here is {E.identity().hex()}: "

@@ -11,11 +11,12 @@ from typing import NamedTuple
 import numpy as np
 from scipy.ndimage import binary_dilation, gaussian_laplace
 
-from genic.lightning_modules.classical.jxl import decode_lossless, encode_lossless
 from genic.lightning_modules.codec.contract import Image
 from genic.lightning_modules.codec.errors import DamagedFileError
+from genic.lightning_modules.codec.lossless import decode_lossless, encode_lossless
 from genic.lightning_modules.codec.random_words import random_choice
 from genic.lightning_modules.ppgn_inpainting.schemes import (
+    Blocks,
     BlocksRandom,
     EdgePixels,
     Masked,
@@ -76,7 +77,7 @@ def far_blocks(near: np.ndarray, count: int, seed: int) -> np.ndarray:
 
     A function of ``near`` and ``seed`` alone, so a file holds only those.
     """
-    free = np.flatnonzero(~binary_dilation(near, np.ones((3, 3), bool)))
+    free = np.flatnonzero(~np.asarray(binary_dilation(near, np.ones((3, 3), bool)), bool))
     if len(free) < count:
         free = np.flatnonzero(~near)
     grid = np.zeros(near.size, bool)
@@ -134,18 +135,21 @@ def kept_by(
         side = min(max(1, round(scheme.keep * min(height, width))), height, width)
         return Kept(central_square(height, width, side), b"", {"side": side})
     if isinstance(scheme, Pixels) and not isinstance(scheme, EdgePixels):
+        assert count is not None, "asked for with single pixels"
         mask = random_pixels(height, width, count, scheme.seed)
         return Kept(mask, b"", {"count": count, "seed": scheme.seed, "step": scheme.step})
-    strength = edge_strength(image) if strength is None else strength
+    edges: np.ndarray = edge_strength(image) if strength is None else strength
     if isinstance(scheme, EdgePixels):
-        mask = edge_pixels(strength, count)
+        assert count is not None
+        mask = edge_pixels(edges, count)
         return Kept(mask, encode_mask(mask), {"step": scheme.step})
+    assert isinstance(scheme, Blocks), "the last there is"
     rows, columns = grid_shape(height, width, scheme.block)
     wanted = max(1, round(scheme.keep * rows * columns))
     far = min(round(scheme.far * wanted), wanted - 1) if isinstance(scheme, BlocksRandom) else 0
     if scheme.importance is not None:
-        strength = strength + 1e6 * scheme.importance
-    near = edge_blocks(strength, scheme.block, wanted - far)
+        edges = edges + 1e6 * scheme.importance
+    near = edge_blocks(edges, scheme.block, wanted - far)
     mask = to_pixels(near | far_blocks(near, far, scheme.seed), height, width, scheme.block)
     return Kept(mask, encode_mask(near), {"count": far, "block": scheme.block, "seed": scheme.seed})
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,6 +45,9 @@ class PpgnInpainting(CompressionModule):
 
     paper = "ppgn_inpainting"
     codec_class = PpgnInpaintingCodec
+    system: System
+    D: PatchDiscriminator
+    ratio: Tensor
 
     def __init__(self, config: PpgnInpaintingConfig, seed: int = 0) -> None:
         super().__init__(config, seed)
@@ -57,7 +61,7 @@ class PpgnInpainting(CompressionModule):
 
     def optimiser_groups(self) -> dict[str, tuple[Iterable[nn.Parameter], float]]:
         s, rate = self.system, self.config.train.learning_rate
-        groups = {
+        groups: dict[str, tuple[Iterable[nn.Parameter], float]] = {
             "restorer": (s.restorer.parameters(), rate),
             "filler": (s.filler.parameters(), rate),
             "generator": (s.G.parameters(), rate),
@@ -83,13 +87,13 @@ class PpgnInpainting(CompressionModule):
             "restorer": (x_r, self._pass(x_r, rng, (Thumbnail,))),
             "filler": (x_f, self._pass(x_f, rng, MASKED)),
         }
-        adversarial = self.D_f is not None and self.batches_seen >= c.adversarial_from
+        D_f = self.D_f if self.batches_seen >= c.adversarial_from else None
 
         # Discriminator: pictures beside what they were made from.
-        if adversarial:
+        if D_f is not None:
             real = torch.cat([torch.cat((x, output.ablated.guess), 1) for x, output in passes.values()]) - 0.5
             fake = torch.cat([_beside(output) for _, output in passes.values()])
-            loss_d = self.gan_loss.discriminator(self.D_f(real).float(), self.D_f(fake.detach()).float())
+            loss_d = self.gan_loss.discriminator(D_f(real).float(), D_f(fake.detach()).float())
             self.update("feed_forward_discriminator", loss_d, c.clip)
             self.log("loss/feed_forward_discriminator", loss_d)
 
@@ -103,16 +107,17 @@ class PpgnInpainting(CompressionModule):
                 "edge": (c.fill_edge_weight, edge_loss(x_hat, x)),
             }
             if name == "filler":
-                kept = output.ablated
-                terms["boundary"] = c.fill_boundary_weight, boundary_loss(generated, kept.values, kept.mask)
+                values, mask = output.ablated.values, output.ablated.mask
+                assert values is not None and mask is not None, "of masked schemes"
+                terms["boundary"] = c.fill_boundary_weight, boundary_loss(generated, values, mask)
                 if c.fill_feature_weight > 0:
                     with torch.no_grad():
                         target = self.E(x).h1
                     terms["features"] = c.fill_feature_weight, (self.E(x_hat).h1 - target).square().mean()
-            if adversarial:
-                scores = self.D_f(_beside(output)).float()
+            if D_f is not None:
+                scores = D_f(_beside(output)).float()
                 terms["adversarial"] = c.fill_adversarial_weight, self.gan_loss.generator(scores)
-            loss = sum(weight * term for weight, term in terms.values())
+            loss = sum((weight * term for weight, term in terms.values()), x.new_zeros(()))
             norm = self.update(name, loss, c.clip)
             self.log_dict({f"loss/{name}_{key}": term for key, (_, term) in terms.items()})
             self.log(f"gradient/{name}", norm)
@@ -208,7 +213,7 @@ class PpgnInpainting(CompressionModule):
     def _drawn(self, kind: type[Scheme], pixels: int, rng: np.random.Generator) -> Scheme:
         if kind is Thumbnail:
             return Thumbnail(float(rng.choice(self.config.train.restore_scales)))
-        named: dict[str, object] = {"seed": int(rng.integers(256))}
+        named: dict[str, Any] = {"seed": int(rng.integers(256))}
         if issubclass(kind, Pixels):
             share = math.exp(rng.uniform(math.log(0.01), math.log(0.08)))
             named["count"] = max(1, round(share * pixels))

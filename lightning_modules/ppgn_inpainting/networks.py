@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -79,7 +79,7 @@ class Encoder(nn.Module):
         modules = dict(self.frozen.network.named_modules())
         found: dict[str, Tensor] = {}
 
-        def hook(name: str, sigma: float):
+        def hook(name: str, sigma: float) -> Callable[[nn.Module, tuple, Tensor], Tensor]:
             def take(module: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
                 found[name] = output + sigma * torch.randn_like(output) if sigma > 0 else output
                 return found[name]
@@ -134,9 +134,11 @@ class Generator(nn.Module):
                 # A deconvolution of 4×4 with stride 2 sums 2×2 taps for each output.
                 taps = 4 if isinstance(layer, nn.ConvTranspose2d) else layer.kernel_size[0] ** 2
                 nn.init.normal_(layer.weight, std=(2 / (1 + SLOPE**2) / (layer.in_channels * taps)) ** 0.5)
+                assert layer.bias is not None
                 nn.init.zeros_(layer.bias)
-        with torch.no_grad():
-            self.up[-1].weight.mul_(0.1)
+        last = self.up[-1]
+        assert isinstance(last, nn.Conv2d | nn.ConvTranspose2d)
+        last.weight.data.mul_(0.1)
 
     def forward(self, h: Tensor) -> Tensor:
         """[B, h_channels, a, b] (1×1 for a vector) -> pictures about [0, 1]."""
@@ -151,13 +153,10 @@ class Residual(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv2d(channels, channels, 3, padding=1),
-            nn.LeakyReLU(SLOPE),
-            nn.Conv2d(channels, channels, 3, padding=1),
-        )
+        first, last = (nn.Conv2d(channels, channels, 3, padding=1) for _ in range(2))
+        self.body = nn.Sequential(first, nn.LeakyReLU(SLOPE), last)
         with torch.no_grad():  # begin near the identity: without normalisation, depth would not train
-            self.body[-1].weight.mul_(0.1)
+            last.weight.mul_(0.1)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.body(x)
@@ -185,6 +184,7 @@ class FeedForward(nn.Module):
                 self.lift.append(nn.Sequential(nn.Conv2d(widths[k + 1], 4 * width, 1), nn.PixelShuffle(2)))
                 self.outer.append(Residual(width))
         self.last = nn.Conv2d(widths[0], 12, 3, padding=1)
+        assert self.last.bias is not None
         with torch.no_grad():  # begin near the guess
             self.last.weight.mul_(0.1)
             self.last.bias.zero_()
@@ -194,7 +194,7 @@ class FeedForward(nn.Module):
         """Pixels, a bound on how far a pixel's input acts: for cutting large pictures into tiles."""
         total = 4
         for k, inner in enumerate(self.inner):
-            blocks = len(inner) + (k < len(self.outer))
+            blocks = len(list(inner.children())) + (k < len(self.outer))
             total += 2 ** (k + 1) * (2 * blocks + 1)
         return total
 

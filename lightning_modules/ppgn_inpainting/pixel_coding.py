@@ -7,6 +7,8 @@ integer arithmetic on YCoCg-R values (Malvar and Sullivan 2003) in units of the 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from PIL import Image as PillowImage
@@ -58,7 +60,8 @@ def thumbnail_size(height: int, width: int, scale: float) -> tuple[int, int]:
 
 def shrink(image: Image, scale: float) -> Image:
     """The thumbnail (Lanczos, antialiased)."""
-    height, width = thumbnail_size(*image.shape[:2], scale)
+    height, width = image.shape[:2]
+    height, width = thumbnail_size(height, width, scale)
     if scale == 1:
         return image
     return np.array(PillowImage.fromarray(image).resize((width, height), PillowImage.Resampling.LANCZOS))
@@ -121,7 +124,7 @@ def decode_pixels(
 class _Known:
     """Coded pixels, and predictions from them, in 1/32 symbols."""
 
-    def __init__(self, shape: tuple[int, int]) -> None:
+    def __init__(self, shape: tuple[int, ...]) -> None:
         self.width = shape[1]
         # Channels Y, Co, Cg and a count, with the margin that 3×3 cells want.
         self.grids = [np.zeros((4, shape[0] + 2, shape[1] + 2), np.int64)]
@@ -145,7 +148,7 @@ class _Known:
             if not len(open_):
                 break
             r, c = (rows[open_] >> k) + 1, (columns[open_] >> k) + 1
-            total = sum(
+            total: Any = sum(
                 weight * grid[:, r + i - 1, c + j - 1]
                 for i, line in enumerate(_KERNEL)
                 for j, weight in enumerate(line)
@@ -167,7 +170,9 @@ def _levels(count: int) -> list[np.ndarray]:
     return [order[a:b] for a, b in zip(starts, reversed(ends), strict=True)] if count else []
 
 
-def _coded(symbols: np.ndarray, predicted: np.ndarray, scale: int) -> tuple[torch.Tensor, ...]:
+def _coded(
+    symbols: np.ndarray, predicted: np.ndarray, scale: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Symbols, centres and scale indices as the range coder takes them."""
     mu = torch.from_numpy(predicted << MU_SHIFT)
     return torch.from_numpy(np.ascontiguousarray(symbols)), mu, torch.full_like(mu, scale << ACTIVATION_BITS)

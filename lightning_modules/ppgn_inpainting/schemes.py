@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from genic.lightning_modules.codec.container import read_varint, write_varint
@@ -40,6 +40,7 @@ _RIGHT: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 
 
+@dataclass(frozen=True)
 class _Checked:
     """Options that are checked when they are put together; `ConfigError` names the one that is wrong."""
 
@@ -180,7 +181,7 @@ SCHEMES: dict[str, type] = {
 """By name; a file holds the number in this order."""
 
 
-def scheme_of(scheme: str | Scheme, options: Mapping[str, object]) -> Scheme:
+def scheme_of(scheme: str | Scheme, options: Mapping[str, Any]) -> Scheme:
     """A scheme by its name and the options of its class by keyword, those of `Sampling` among them.
 
     Raises:
@@ -193,9 +194,10 @@ def scheme_of(scheme: str | Scheme, options: Mapping[str, object]) -> Scheme:
     kind, options = SCHEMES[scheme], dict(options)
     known = [field.name for field in fields(kind)]
     if "sampling" in known and "sampling" not in options:
-        given = {f.name: options.pop(f.name) for f in fields(Sampling) if f.name in options}
+        given: dict[str, Any] = {f.name: options.pop(f.name) for f in fields(Sampling) if f.name in options}
         if given.get("steps"):
-            options["sampling"] = Sampling(**given | {"assistants": tuple(given.get("assistants", ()))})
+            given["assistants"] = tuple(given.get("assistants", ()))
+            options["sampling"] = Sampling(**given)
         elif given.get("assistants"):
             raise ConfigError("assistant losses take part in sampling: give steps")
     elif options.get("steps") == 0:
@@ -269,6 +271,7 @@ class Parameters:
                 out += bytes([value.bit_length() - 1 if name == "block" else value])
         if s is not None:
             bits = sum(1 << ASSISTANTS.index(name) for name in s.assistants) | (_REFINE if s.refine else 0)
+            assert not isinstance(s.label, str), "the encoder has put the class's number there"
             label = _NO_CLASS if s.label is None else s.label
             out += bytes([s.steps, self.seed, bits]) + label.to_bytes(2, "little") + self.classifier
         return out
@@ -284,6 +287,11 @@ class Parameters:
         if whole != data:
             raise DamagedFileError("the parameters do not belong to a picture of this size")
         return found
+
+    def held(self) -> dict[str, object]:
+        """What a file of this scheme holds beyond scheme and thumbnail."""
+        sampling = {} if self.sampling is None else asdict(self.sampling)
+        return {name: getattr(self, name) for name in _HELD.get(self.scheme, ())} | sampling
 
     @classmethod
     def _parsed(cls, data: bytes) -> Parameters:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -98,11 +98,14 @@ class System(nn.Module):
             _ablated(image, scheme, quality, x.device)
             for image, scheme, quality in zip(images, schemes, qualities, strict=True)
         ]
-        return Ablated(*(None if each[0] is None else torch.cat(each) for each in zip(*parts, strict=True)))
+        joined: list[Any] = [
+            None if each[0] is None else torch.cat(each) for each in zip(*parts, strict=True)
+        ]
+        return Ablated(*joined)
 
     def reconstruct(self, ablated: Ablated) -> Reconstruction:
         """The pictures of the feed-forward networks, not yet clamped."""
-        if ablated.mask is None:
+        if ablated.mask is None or ablated.values is None:
             x_hat = in_tiles(self.restorer, ablated.guess, ablated.plane)
             return Reconstruction(x_hat, x_hat)
         generated = in_tiles(self.filler, ablated.guess, ablated.plane)
@@ -111,6 +114,7 @@ class System(nn.Module):
     def forward(self, x: Tensor, schemes: Sequence[Scheme], qualities: Sequence[int]) -> Output:
         """Training: `latents`, `reconstruct`."""
         ablated = self.latents(x, schemes, qualities)
+        assert ablated.bits is not None, "`latents` counts them"
         return Output(ablated, self.reconstruct(ablated), ablated.bits)
 
     def generator_for(self, height: int, width: int) -> Callable[[Tensor], Tensor]:
@@ -190,6 +194,7 @@ def smooth_fill(values: Tensor, mask: Tensor) -> Tensor:
             lifted = F.interpolate(filled, scale_factor=2, mode="bilinear", align_corners=False)
             lifted = lifted[..., : weights.shape[2], : weights.shape[3]]
             filled = known * value + (1 - known) * lifted
+    assert filled is not None, "there is one level at least"
     return filled
 
 
@@ -218,9 +223,11 @@ def in_tiles(network: FeedForward, guess: Tensor, plane: Tensor, core: int = _CO
 def _ablated(image: Image, scheme: Scheme, quality: int, device: torch.device) -> Ablated:
     height, width = image.shape[:2]
     if isinstance(scheme, Thumbnail):
+        assert scheme.scale is not None, "training draws one"
         small, size = _coded(shrink(image, scheme.scale), quality)
         found = from_thumbnail(to_tensor(small, device), height, width, scheme.scale)
         return found._replace(bits=torch.tensor([8.0 * size], device=device))
+    assert isinstance(scheme, Masked), "training draws no other"
     kept = kept_by(scheme, image, getattr(scheme, "count", None))
     if isinstance(scheme, Pixels):
         stream, escapes = encode_pixels(image, kept.mask, scheme.step, _models())

@@ -23,6 +23,7 @@ class SelectiveDetailCodec(LevelCodec):
     paper = "selective_detail"
     config_class = SelectiveDetailModel
     system_class = System
+    system: System
 
     def _decode(self, container: Container, detail: float = 1.0) -> Image:
         if not 0 <= detail <= 2:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from itertools import islice
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,12 @@ from genic.lightning_modules.layers.gain_units import between_levels
 from genic.lightning_modules.layers.taef import TAIL
 from genic.lightning_modules.selective_detail.codec import SelectiveDetailCodec
 from genic.lightning_modules.selective_detail.config import SelectiveDetailConfig
-from genic.lightning_modules.selective_detail.networks import discriminator, start_as_klt
+from genic.lightning_modules.selective_detail.networks import (
+    PretrainedDecoder,
+    PretrainedEncoder,
+    discriminator,
+    start_as_klt,
+)
 from genic.lightning_modules.selective_detail.system import Reconstruction, System
 from genic.losses.gan import softplus_discriminator, softplus_generator
 from genic.losses.perceptual import Lpips
@@ -35,6 +41,8 @@ class SelectiveDetail(CompressionModule):
 
     paper = "selective_detail"
     codec_class = SelectiveDetailCodec
+    system: System
+    rate_weight: Tensor
 
     def __init__(self, config: SelectiveDetailConfig, seed: int = 0) -> None:
         super().__init__(config, seed)
@@ -60,7 +68,7 @@ class SelectiveDetail(CompressionModule):
 
     def on_fit_start(self) -> None:
         """Raise `ConfigError` where D is to see labels that the data has not, or more classes than it has."""
-        t, data = self.config.train, self.trainer.datamodule
+        t, data = self.config.train, self._datamodule
         # Batches that a caller made itself come without a datamodule.
         if self.D is None or t.condition != "labels" or data is None:
             return
@@ -75,28 +83,32 @@ class SelectiveDetail(CompressionModule):
         c = self.config
         fresh = self.batches_seen == 0 and self.trainer.ckpt_path is None and c.train.initialise_from is None
         if c.model.transform == "pretrained" and fresh:
-            load_taef(self.system.E.pixels, self.system.G_m.pixels)
+            E, G_m = self.system.E, self.system.G_m
+            assert isinstance(E, PretrainedEncoder) and isinstance(G_m, PretrainedDecoder)
+            load_taef(E.pixels, G_m.pixels)
             self.system.gain.start(c.train.gain_start, c.train.gain_step)
-            batches = islice(self.trainer.datamodule.train_dataloader(), KLT_BATCHES)
+            batches = islice(self._datamodule.train_dataloader(), KLT_BATCHES)
             with torch.no_grad():
-                t = [
-                    self.system.E.folded(batch.image - 0.5).permute(0, 2, 3, 1).flatten(0, 2)
-                    for batch in batches
-                ]
-            start_as_klt(self.system.E, self.system.G_m, torch.cat(t))
+                t = [E.folded(batch.image - 0.5).permute(0, 2, 3, 1).flatten(0, 2) for batch in batches]
+            start_as_klt(E, G_m, torch.cat(t))
+
+    @property
+    def _datamodule(self) -> Any:
+        return getattr(self.trainer, "datamodule", None)
 
     def loss_step(self, batch: Batch) -> None:
         c, x = self.config.train, batch.image.contiguous(memory_format=torch.channels_last)
-        level, detail, adversarial = self.random_level(x, c.level_power), self.detail, self.adversarial
-        if detail and self.batches_seen == c.detail_from > 0:
-            self.system.G_s.load_state_dict(self.system.detail_from_main())
+        level, detail = self.random_level(x, c.level_power), self.detail
+        D, G_s = self.D if self.adversarial else None, self.system.G_s
+        if detail and G_s is not None and self.batches_seen == c.detail_from > 0:
+            G_s.load_state_dict(self.system.detail_from_main())
         output = self.system(x, level, detail)
         picture = output.picture
 
         # Discriminator: real and decoded pictures under the same condition.
-        if adversarial:
-            told = picture.y.detach() if c.condition == "latents" else batch.semantic
-            real, fake = self.D(x, told).float(), self.D(picture.x_hat_m.detach(), told).float()
+        told = picture.y.detach() if c.condition == "latents" else batch.semantic
+        if D is not None:
+            real, fake = D(x, told).float(), D(picture.x_hat_m.detach(), told).float()
             loss_d = softplus_discriminator(real, fake)
             self.update("discriminator", loss_d, c.clip)
             self.log("loss/discriminator", loss_d)
@@ -120,8 +132,8 @@ class SelectiveDetail(CompressionModule):
             perceptual = self.lpips(x, picture.x_hat_m).mean()
             loss = loss + c.perceptual_weight * perceptual
             self.log("loss/perceptual", perceptual)
-        if adversarial:
-            loss_g = softplus_generator(self.D(picture.x_hat_m, told).float())  # equation 4
+        if D is not None:
+            loss_g = softplus_generator(D(picture.x_hat_m, told).float())  # equation 4
             loss = loss + c.adversarial_weight * loss_g
             self.log("loss/adversarial", loss_g)
         norm = self.update("generator", loss, c.clip)
@@ -166,9 +178,9 @@ class SelectiveDetail(CompressionModule):
     def initialise_from(self, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> tuple[int, int]:
         """As for every paper; where the file has no detail decoder, it starts as the main one's copy."""
         counts = super().initialise_from(tensors, metadata)
-        alike = self.system.G_s is not None and self.config.model.transform == "attention"
-        if alike and not any(name.startswith("G_s.") for name in tensors):
-            self.system.G_s.load_state_dict(self.system.detail_from_main())
+        G_s, alike = self.system.G_s, self.config.model.transform == "attention"
+        if G_s is not None and alike and not any(name.startswith("G_s.") for name in tensors):
+            G_s.load_state_dict(self.system.detail_from_main())
         return counts
 
     def _similarities(

@@ -88,6 +88,7 @@ class PretrainedDecoder(nn.Module):
 @torch.no_grad()
 def start_as_klt(E: PretrainedEncoder, G: PretrainedDecoder, t: Tensor) -> None:
     """Set both linear maps to the Karhunen-Loève transform of t's positions [N, 128], largest variance first."""
+    assert E.linear.bias is not None and G.linear.bias is not None
     mean = t.mean(0)
     basis = (
         torch.linalg.eigh(torch.cov(t.T.double())).eigenvectors.flip(1)[:, : E.linear.out_channels].float()
@@ -99,6 +100,7 @@ def start_as_klt(E: PretrainedEncoder, G: PretrainedDecoder, t: Tensor) -> None:
 
 
 def _zero(conv: nn.Conv2d) -> nn.Conv2d:
+    assert conv.bias is not None
     nn.init.zeros_(conv.weight)
     nn.init.zeros_(conv.bias)
     return conv
@@ -110,10 +112,10 @@ class HyperEncoder(nn.Module):
     def __init__(self, config: SelectiveDetailModel) -> None:
         super().__init__()
         self.first = nn.Conv2d(config.latents, config.hyper, 3, padding=1)
-        self.bodies = nn.Sequential(
-            *(encoder_body(config.hyper, config.hyper, config.hyper_blocks) for _ in range(2))
-        )
-        last = self.bodies[-1][-1]
+        bodies = [encoder_body(config.hyper, config.hyper, config.hyper_blocks) for _ in range(2)]
+        self.bodies = nn.Sequential(*bodies)
+        last = bodies[-1][-1]
+        assert isinstance(last, nn.Conv2d)
         last.weight.data.mul_(8)  # as in `encoder`
 
     def forward(self, z: Tensor) -> Tensor:

@@ -97,6 +97,7 @@ class System(nn.Module):
 
         In the last body G_s has channels beyond G_m's, those of the mask: there the copy is filled up with zeros.
         """
+        assert isinstance(self.G_m, nn.Sequential) and self.G_s is not None, "of the published transforms"
         source, own = self.G_m.state_dict(), self.G_s.state_dict()
         last = f"{len(self.G_m) - 1}."
         for name, t in source.items():

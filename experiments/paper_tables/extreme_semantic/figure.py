@@ -9,7 +9,7 @@ import numpy as np
 
 from genic.experiments.paper_tables.common import save_figure, show
 from genic.experiments.paper_tables.extreme_semantic.scenes import Pictures, Row
-from genic.lightning_modules.codec.errors import ConfigError
+from genic.lightning_modules.codec.errors import ConfigError, needs
 from genic.lightning_modules.extreme_semantic.codec import ExtremeSemanticCodec
 
 SYNTHESISED = "road,building,sky"
@@ -24,7 +24,8 @@ def draw(
         name: of the picture; None for the one in the middle.
         best: GC's row at the largest C, and HEVC's within its bytes and within twice as many, by scheme.
     """
-    from matplotlib.figure import Figure
+    with needs("eval"):
+        from matplotlib.figure import Figure
 
     names = list(pictures.images)
     name = names[len(names) // 2] if name is None else name

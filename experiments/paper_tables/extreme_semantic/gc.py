@@ -10,10 +10,11 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from genic.datamodules.camvid import CLASSES
+from genic.datamodules.batch import CAMVID_CLASSES
 from genic.datamodules.config import ROOT_VARIABLE
 from genic.eval.distances import embed, frechet, kernel_distance
 from genic.eval.metrics import unavailable
@@ -33,12 +34,13 @@ from genic.experiments.paper_tables.extreme_semantic.scenes import (
 from genic.experiments.paper_tables.extreme_semantic.selective import selective_rows, selective_text
 from genic.lightning_modules.codec.contract import Image
 from genic.lightning_modules.codec.errors import ConfigError
+from genic.lightning_modules.extreme_semantic.codec import ExtremeSemanticCodec
 from genic.lightning_modules.registry import open_codec
 from genic.losses.perceptual import FrozenFeatures
 
 BACKBONE = "mobilenetv2_100"
 PATCH = 96
-KNOWN = len(CLASSES) - 1  # unlabelled pixels count for nothing
+KNOWN = len(CAMVID_CLASSES) - 1  # unlabelled pixels count for nothing
 SETS = ("camvid", "kodak")
 CLASSICAL = (("HEVC", "hevc"), ("AVIF", "avif"), ("WebP", "webp"))
 LPIPS = "lpips_alex"
@@ -126,6 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 found = _same_distance(rows, sweep)
                 name = f"extreme_semantic:{options.weights}"
                 codec = open_codec(name)
+                assert isinstance(codec, ExtremeSemanticCodec)
                 selective = selective_rows(codec, pictures, name)
                 results |= {"hevc": {"curve": sweep, "same": found}, "selective": selective}
                 draw(codec, pictures, options.picture, best, options.out)
@@ -206,7 +209,8 @@ def _same_distance(rows: Sequence[Figures], sweep: Sequence[Figures]) -> list[di
     for row in (r for r in rows if r.scheme.startswith("GC") and "unconditional" not in r.scheme):
         entry = {"scheme": row.scheme, "bpp": row.bpp}
         if row.frechet is not None:
-            entry["Fréchet"] = same_quality_rate(rates, [r.frechet for r in sweep], row.frechet)
+            distances = [r.frechet for r in sweep if r.frechet is not None]
+            entry["Fréchet"] = same_quality_rate(rates, distances, row.frechet)
         for kind, value in row.miou.items():
             entry[f"mIoU {kind}"] = same_quality_rate(rates, [-r.miou[kind] for r in sweep], -value)
         found.append(entry)
@@ -218,7 +222,7 @@ def _preamble(options: argparse.Namespace, why_no_lpips: str | None) -> str:
         "Whole files, decoded in a fresh process; means over pictures. A classical codec's row holds, picture by "
         "picture, its finest quality within the bytes of GC's file (or its coarsest where none is). Fréchet and kernel "
         f"distance: {BACKBONE}'s last features of {PATCH}×{PATCH} patches, averaged over positions; comparable within "
-        f"this page only, and left out where patches are too few. mIoU: {len(CLASSES) - 1} classes, by segmentation "
+        f"this page only, and left out where patches are too few. mIoU: {KNOWN} classes, by segmentation "
         f"networks trained for "
         f"{options.segmenter_batches} batches on CamVid's train part (`scratch`: from random weights; `pretrained`: a "
         f"head on {BACKBONE}'s frozen features, which GC's perceptual loss uses, too)."
@@ -259,7 +263,7 @@ def _rate_text(found: SameRate | None, bpp: float) -> str:
     return f"{at_most}{found.bpp:.4f} bpp, {at_most}{found.bpp / bpp:.2f} times"
 
 
-def _rates_text(found: Sequence[Mapping[str, object]], sweep: Sequence[Figures]) -> str:
+def _rates_text(found: Sequence[Mapping[str, Any]], sweep: Sequence[Figures]) -> str:
     measures = [key for key in found[0] if key not in ("scheme", "bpp")]
     body = [
         [one["scheme"], number(one["bpp"], 4), *(_rate_text(one[m], one["bpp"]) for m in measures)]

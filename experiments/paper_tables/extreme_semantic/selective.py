@@ -106,7 +106,7 @@ def _row(codec: ExtremeSemanticCodec, pictures: Pictures, row: Row, whole: Row) 
             sent = heat_of(torch.from_numpy(found.astype(np.int64))[None], classes, ratio)[0].numpy()
         margins.append((sent & ~heat).mean())
         shares.append(1 - sent.mean())
-        inner = ndimage.binary_erosion(heat, np.ones((3, 3)), border_value=1)
+        inner = np.asarray(ndimage.binary_erosion(heat, np.ones((3, 3)), border_value=1), bool)
         for k, (grid, source) in enumerate([(heat, row), (heat, whole), (inner, row), (inner, whole)]):
             pixels = grid.repeat(stride, 0).repeat(stride, 1)[: image.shape[0], : image.shape[1]]
             error = (image.astype(np.float64) - source.files[name].picture)[pixels] ** 2
@@ -117,8 +117,9 @@ def _row(codec: ExtremeSemanticCodec, pictures: Pictures, row: Row, whole: Row) 
         float(np.mean(shares)),
         float(np.mean(margins)),
         float(total),
-        *(float(np.mean([ledger.get(key, 0) for ledger in ledgers])) for key in ("latents", "semantic_map")),
+        float(np.mean([ledger.get("latents", 0) for ledger in ledgers])),
+        float(np.mean([ledger.get("semantic_map", 0) for ledger in ledgers])),
         1 - float(total) * len(ledgers) / sum(whole.sizes.values()),
         *(psnr(error / count) if error > 0 else None for error, count in sums),
-        {coder: float(np.mean([m[coder] for m in maps])) for coder in CODERS} if maps else {},
+        maps={coder: float(np.mean([m[coder] for m in maps])) for coder in CODERS} if maps else {},
     )

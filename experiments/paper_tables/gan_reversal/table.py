@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,8 +23,9 @@ from genic.eval.tables import number, table
 from genic.experiments.command import listed
 from genic.experiments.evaluate import dataset
 from genic.experiments.paper_tables.common import parser, save, save_figure, spaced, within_or_smallest
-from genic.lightning_modules.codec.contract import Codec, Image
-from genic.lightning_modules.codec.errors import DataError
+from genic.lightning_modules.codec.contract import Image
+from genic.lightning_modules.codec.errors import DataError, needs
+from genic.lightning_modules.gan_reversal.codec import GanReversalCodec
 from genic.lightning_modules.registry import open_codec
 
 
@@ -89,6 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for level in options.efforts:
             tasks = [_ours(item, options, effort=level) for item in chosen]
             effort.append(measured(f"effort {level}", tasks, workers, options.out))
+    assert isinstance(codec, GanReversalCodec)
     speed = _speed(codec, [item.image for item in spaced(parts["unseen"], SPEED_PICTURES)], options)
     if effort:
         _plot(effort, options.out / "effort.png")
@@ -118,19 +121,21 @@ def png_size(image: Image) -> int:
 
 def measured(scheme: str, tasks: Sequence[Task], workers: WorkerPairs, out: Path) -> Row:
     """Means over the files of a scheme, the smallest there is where none keeps to the bytes; the name says so."""
-    how = {"store": out / "measured", "save_decoded": out / "files"}
+    how: dict[str, Any] = {"store": out / "measured", "save_decoded": out / "files"}
     kept = within_or_smallest(tasks, workers, **how)
     if [task.target_bytes for task in kept] != [task.target_bytes for task in tasks]:
         scheme = f"{scheme} or its smallest file"
-    files, figures = [], []
+    figures: list[Any] = []
+    files: list[dict[str, Any]] = []
     for task, found in zip(kept, measure_files(kept, workers, **how), strict=True):
         mse = 255**2 / 10 ** (found.psnr_rgb / 10)
-        ratio = png_size(task.item.image) / found.bytes
+        ratio = png_size(task.item.read()) / found.bytes
         figures.append((found.bpp, ratio, found.psnr_rgb, mse, found.ssim, found.encode_seconds))
         own = {"name": found.name, "bytes": found.bytes, "psnr": found.psnr_rgb, "ssim": found.ssim}
         files.append(own | {"seconds": found.encode_seconds} | dict(task.options))
-    means = (float(value) for value in np.mean(figures, 0))
-    return Row(scheme, len(files), *means, max(file["bytes"] for file in files), tuple(files))
+    bpp, ratio, psnr, mse, ssim, seconds = (float(value) for value in np.mean(figures, 0))
+    largest = max(file["bytes"] for file in files)
+    return Row(scheme, len(files), bpp, ratio, psnr, mse, ssim, seconds, largest, tuple(files))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -179,7 +184,7 @@ def _ours(item: Loaded, options: argparse.Namespace, **search: object) -> Task:
     return Task(item, f"gan_reversal:{options.weights}", target_bytes=options.bytes, options=search)
 
 
-def _speed(codec: Codec, images: Sequence[Image], options: argparse.Namespace) -> dict[str, float]:
+def _speed(codec: GanReversalCodec, images: Sequence[Image], options: argparse.Namespace) -> dict[str, float]:
     """Seconds a picture, one at a time and in a batch."""
     search = {"target_bytes": options.bytes, "seed": options.seed}
     codec.encode(images[0], steps=2, **search)  # first calls allocate and choose kernels
@@ -246,11 +251,13 @@ def _plain(row: Row) -> dict[str, object]:
 
 
 def _plot(rows: Sequence[Row], path: Path) -> None:
-    from matplotlib.figure import Figure
+    with needs("eval"):
+        from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     axes = figure.add_subplot()
-    axes.plot([row.seconds for row in rows], [row.ssim for row in rows], "o-", color="#d62728")
+    seconds: list[Any] = [row.seconds for row in rows]
+    axes.plot(seconds, [row.ssim for row in rows], "o-", color="#d62728")
     for row in rows:
         axes.annotate(
             row.scheme, (row.seconds, row.ssim), xytext=(4, -12), textcoords="offset points", fontsize=8

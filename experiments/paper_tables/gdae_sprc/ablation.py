@@ -113,7 +113,8 @@ def findings(rows: Sequence[Row], published_losses: bool) -> list[str]:
     lines = []
     for part, label in enumerate(("DC", "GAN", "SPRC")):
         for parts, with_it in by_parts.items():
-            without = by_parts.get(tuple(on and k != part for k, on in enumerate(parts)))
+            dense, gan, sprc = (on and k != part for k, on in enumerate(parts))
+            without = by_parts.get((dense, gan, sprc))
             if not parts[part] or without is None:
                 continue
             verdicts = []

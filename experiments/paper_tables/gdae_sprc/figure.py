@@ -28,7 +28,7 @@ from genic.experiments.evaluate import pictures
 from genic.experiments.paper_tables.common import save_figure, show
 from genic.experiments.paper_tables.gdae_sprc.common import codec_parser, folder, measured, opened, save
 from genic.lightning_modules.codec.contract import Image
-from genic.lightning_modules.codec.errors import ConfigError
+from genic.lightning_modules.codec.errors import ConfigError, needs
 from genic.lightning_modules.gdae_sprc.codec import GdaeSprcCodec
 from genic.lightning_modules.gdae_sprc.config import GdaeSprcCoding
 
@@ -63,8 +63,9 @@ def compare(
     Raises:
         ConfigError: there is no classifier, so no hot region.
     """
-    heats = [codec.heat(item.read(), classifier=options.classifier, top_k=options.top_k) for item in items]
-    if any(heat is None for heat in heats):
+    found = [codec.heat(item.read(), classifier=options.classifier, top_k=options.top_k) for item in items]
+    heats = [heat for heat in found if heat is not None]
+    if len(heats) < len(items):
         raise ConfigError("a classifier is needed: set GENIC_DATA, or give --classifier vgg16")
     plain = {"level": options.level, "strength": 0.0}
     uniform = [Task(item, options.codec, target_bpp=options.bpp, options=plain) for item in items]
@@ -90,7 +91,8 @@ def summary(comparisons: Sequence[Comparison], bpp: float, strength: float) -> s
         rows.append(
             [name, *(number(value, digits) for value, digits in zip(values, (0, 2, 2, 2), strict=True))]
         )
-    better = sum(c.adaptive.hot > c.uniform.hot for c in both)
+    pairs = [(c.adaptive.hot, c.uniform.hot) for c in both]
+    better = sum(a > b for a, b in pairs if a is not None and b is not None)
     lines = [
         f"Means of {len(both)} pictures at {bpp} bpp, {strength} QP between coldest and hottest; "
         f"hot: heat of {HOT} or more, {100 * np.mean([c.hot_share for c in both]):.0f} % of the pixels.",
@@ -102,8 +104,9 @@ def summary(comparisons: Sequence[Comparison], bpp: float, strength: float) -> s
 
 def draw(image: Image, gdae: Image, heat: np.ndarray, sprc: Image, titles: Sequence[str], path: Path) -> None:
     """The figure: a row of pictures, a row of crops at the hottest place, a row at the coldest."""
-    from matplotlib.figure import Figure
-    from matplotlib.patches import Rectangle
+    with needs("eval"):
+        from matplotlib.figure import Figure
+        from matplotlib.patches import Rectangle
 
     hottest, coldest = _extremes(heat)
     figure = Figure(figsize=(16, 10), layout="constrained")
@@ -163,7 +166,8 @@ def _regions(image: Image, path: Path, hot: np.ndarray) -> Regions:
 def _extremes(heat: np.ndarray) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
     """Windows of at most `CROP` pixels a side where the mean heat is highest and lowest."""
     sides = [min(CROP, side) for side in heat.shape]
-    means = uniform_filter(heat.astype(np.float64), sides)
+    # Typed as one size for all axes; it takes one an axis, too.
+    means = uniform_filter(heat.astype(np.float64), sides)  # pyright: ignore[reportArgumentType]
     # Centres whose windows lie inside the picture.
     inside = means[tuple(slice(s // 2, n - s + s // 2 + 1) for s, n in zip(sides, heat.shape, strict=True))]
     windows = []

@@ -18,6 +18,7 @@ from genic.eval.tables import number, table
 from genic.experiments.command import listed
 from genic.experiments.evaluate import pictures
 from genic.experiments.paper_tables.gdae_sprc.common import codec_parser, measured, opened, save
+from genic.lightning_modules.gdae_sprc.codec import GdaeSprcCodec
 
 Found = Mapping[str, Sequence[ImageResult | None]]
 
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
     found: dict[float, dict[str, list[ImageResult | None]]] = {bpp: {} for bpp in options.bpp}
     for k, (bpp, name) in enumerate(cells):
         found[bpp][name] = results[k * len(items) : (k + 1) * len(items)]
-    sizes = {name: _sizes(codec, items, level) for name, level in choices.items() if name != "none"}
+    sizes = {name: _sizes(codec, items, level) for name, level in choices.items() if isinstance(level, float)}
     weights = codec.weights_id.hex()
     text = [f"GDAE + SPRC ({options.codec}, weights {weights}) on {data}, {len(items)} pictures."]
     for bpp, rows in found.items():
@@ -79,14 +80,15 @@ def sizes_table(sizes: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def _figures(results: Sequence[ImageResult | None]) -> list[str]:
-    if None in results:
+    found = [result for result in results if result is not None]
+    if len(found) < len(results):
         return ["–"] * 4
-    mean = Means.of(list(results))
-    share = np.mean([1 - (r.ledger.get("residual", 0) + r.ledger["header"]) / r.bytes for r in results])
+    mean = Means.of(found)
+    share = np.mean([1 - (r.ledger.get("residual", 0) + r.ledger["header"]) / r.bytes for r in found])
     return [number(mean.bpp, 3), number(mean.psnr_rgb, 2), number(mean.ms_ssim_db, 2), f"{100 * share:.0f}"]
 
 
-def _sizes(codec, items: Sequence[ImageItem], level: float) -> dict[str, float]:
+def _sizes(codec: GdaeSprcCodec, items: Sequence[ImageItem], level: float) -> dict[str, float]:
     """Mean bytes of the latents by each lossless coder."""
     each = [codec.latent_sizes(item.read(), level) for item in items]
     return {name: float(np.mean([sizes[name] for sizes in each])) for name in each[0]}

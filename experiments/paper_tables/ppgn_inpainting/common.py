@@ -17,7 +17,7 @@ CROP = 256
 """Pixels a side, of the networks of the time."""
 
 
-def parser(part: str, doc: str) -> argparse.ArgumentParser:
+def parser(part: str, doc: str | None) -> argparse.ArgumentParser:
     """The options that every part has."""
     found = common.parser("ppgn_inpainting", part, doc)
     found.add_argument("--weights", default="small", help="preset, file or run (default: small)")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,11 +18,12 @@ from genic.experiments.paper_tables.common import save_figure, show
 from genic.experiments.paper_tables.ppgn_inpainting.common import CROP, codec_name, crop, parser, pictures
 from genic.lightning_modules.codec.container import Container
 from genic.lightning_modules.codec.contract import Image
+from genic.lightning_modules.codec.errors import needs
 from genic.lightning_modules.ppgn_inpainting.codec import PpgnInpaintingCodec
 from genic.lightning_modules.ppgn_inpainting.schemes import Parameters
 from genic.lightning_modules.registry import open_codec
 
-_ROWS = (
+_ROWS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("central square", {"scheme": "square"}),
     ("random pixels", {"scheme": "pixels"}),
     ("edge pixels", {"scheme": "edges"}),
@@ -42,14 +44,17 @@ def main(arguments: Sequence[str]) -> int:
     item = next((item for item in items if Path(item.name).stem == options.picture), items[0])
     path = options.out / "figure.png"
     image = crop(item, options.crop).image
-    draw(open_codec(codec_name(options)), image, Path(item.name).stem, options.steps, path)
+    codec = open_codec(codec_name(options))
+    assert isinstance(codec, PpgnInpaintingCodec)
+    draw(codec, image, Path(item.name).stem, options.steps, path)
     print(path)
     return 0
 
 
 def draw(codec: PpgnInpaintingCodec, image: Image, name: str, steps: int, path: Path) -> None:
     """One row a scheme, each at the bytes of the picture's JPEG of quality 1."""
-    from matplotlib.figure import Figure
+    with needs("eval"):
+        from matplotlib.figure import Figure
 
     jpeg = open_codec("jpeg")
     data = jpeg.encode(image, 1)

@@ -9,12 +9,13 @@ The map is the central third of both sides.
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 
-from genic.datamodules.images import read_image
+from genic.datamodules.images import ImageItem, read_image
 from genic.eval.metrics import psnr
 from genic.eval.runner import Task, WorkerPairs, measure_files
 from genic.eval.tables import number, table
@@ -43,9 +44,11 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _figures(scheme: str, codec: str, item, options, workers: WorkerPairs) -> list[float]:
+def _figures(
+    scheme: str, codec: str, item: ImageItem, options: argparse.Namespace, workers: WorkerPairs
+) -> list[float]:
     """bpp, PSNR and SSIM inside and outside of a picture's file."""
-    image, chosen = item.read(), {"scheme": scheme}
+    image, chosen = item.read(), dict[str, object](scheme=scheme)
     height, width = image.shape[:2]
     map_ = np.zeros((height, width))
     map_[height // 3 : height - height // 3, width // 3 : width - width // 3] = 1

@@ -102,7 +102,8 @@ def main(arguments: Sequence[str]) -> int:
             ]
             results = measure(tasks, on_error=unmet)
             failed = results.count(None)
-            rows.append(Row(scheme.name, scheme.published, None if failed else Means.of(results), failed))
+            mean = None if failed else Means.of([result for result in results if result is not None])
+            rows.append(Row(scheme.name, scheme.published, mean, failed))
             print(f"{scheme.name}: {_line(rows[-1])[2:]}", flush=True)
     what = "whole pictures" if options.crop is None else f"central crops of {options.crop}×{options.crop}"
     sampled = (
@@ -158,8 +159,12 @@ def _line(row: Row) -> list[str]:
 
 def _findings(rows: Sequence[Row]) -> list[str]:
     """What the publication found, found or refuted here; and the best scheme against JPEG."""
-    known = [row for row in rows if row.mean is not None]
-    ssim = {row.scheme.replace(" (not sampled)", ""): row.mean.ssim for row in known}
+    means = {row.scheme: row.mean for row in rows if row.mean is not None}
+    ssim = {
+        scheme.replace(" (not sampled)", ""): mean.ssim
+        for scheme, mean in means.items()
+        if mean.ssim is not None
+    }
     three, lines = ("Pixel sampling", "Block sampling", "Block+Random sampling"), []
     if all(name in ssim for name in three):
         pixel, block, both = (ssim[name] for name in three)
@@ -175,10 +180,10 @@ def _findings(rows: Sequence[Row]) -> list[str]:
                 lines.append(
                     f"{name} at equal bytes: {gain:+.4f} SSIM, {'a gain' if gain > 0 else 'no gain'}."
                 )
-    ours = [row for row in known if not row.scheme.startswith(("JPEG", "AVIF"))]
-    best, jpeg = max(ours, key=lambda row: row.mean.ssim), rows[0]
+    ours = [scheme for scheme in means if not scheme.startswith(("JPEG", "AVIF"))]
+    best, jpeg = max(ours, key=lambda scheme: means[scheme].ssim or 0), means[rows[0].scheme]
     lines.append(
-        f"Best scheme: {best.scheme}, SSIM {best.mean.ssim:.4f} at {best.mean.bpp:.4f} bpp, against JPEG's "
-        f"{jpeg.mean.ssim:.4f} at {jpeg.mean.bpp:.4f}."
+        f"Best scheme: {best}, SSIM {means[best].ssim:.4f} at {means[best].bpp:.4f} bpp, against JPEG's "
+        f"{jpeg.ssim:.4f} at {jpeg.bpp:.4f}."
     )
     return lines
