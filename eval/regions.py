@@ -72,7 +72,12 @@ def unavailable(name: str) -> str | None:
 def region(image: Image, label: Path | None) -> np.ndarray:
     """bool H×W, true inside; see `recognised`."""
     if label is None:
-        return detail_map(image.shape[:2], [face.box for face in find_faces(image)] + find_text(image)) > 0
+        return (
+            detail_map(
+                (image.shape[0], image.shape[1]), [face.box for face in find_faces(image)] + find_text(image)
+            )
+            > 0
+        )
     found = read_label(label)
     if found.shape != image.shape[:2]:
         raise DataError(f"{label} is {found.shape}, its picture {image.shape[:2]}: make it anew")

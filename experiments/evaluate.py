@@ -39,12 +39,18 @@ from genic.eval.distances import unavailable as distances_unavailable
 from genic.eval.measures import DISTANCES, MEASURES, NETWORKS, RECOGNITION
 from genic.eval.metrics import unavailable
 from genic.eval.provenance import provenance
-from genic.eval.regions import unavailable as unrecognised
 from genic.eval.runner import Task, WorkerPairs, codec_result, evaluate, with_distances
 from genic.eval.schema import CodecResult
 from genic.eval.tables import number
 from genic.experiments.command import add_data, add_processes, command, make_parser, print_error, progress
-from genic.lightning_modules.codec.errors import ConfigError, DataError, GenicError, ImageError, TargetError
+from genic.lightning_modules.codec.errors import (
+    ConfigError,
+    DataError,
+    GenicError,
+    ImageError,
+    TargetError,
+    ToolError,
+)
 from genic.lightning_modules.registry import open_codec
 
 KNOWN = (*NETWORKS, *RECOGNITION, *DISTANCES)
@@ -226,7 +232,7 @@ def _available(wanted: str | None, backbone: str) -> tuple[list[str], list[str],
         if name in DISTANCES:
             reasons[name] = distances_unavailable(name, backbone)
         else:
-            reasons[name] = unavailable(name) if name in NETWORKS else unrecognised(name)
+            reasons[name] = unavailable(name) if name in NETWORKS else _unrecognised(name)
     had = [name for name in names if reasons[name] is None]
     why_not = {name: reason for name, reason in reasons.items() if reason is not None}
     return (
@@ -234,6 +240,14 @@ def _available(wanted: str | None, backbone: str) -> tuple[list[str], list[str],
         [name for name in had if name in DISTANCES],
         why_not,
     )
+
+
+def _unrecognised(name: str) -> str | None:
+    try:
+        from genic.eval.regions import unavailable
+    except ToolError as error:
+        return str(error)
+    return unavailable(name)
 
 
 def _patches(items: Sequence[ImageItem]) -> int:

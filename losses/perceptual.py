@@ -160,7 +160,7 @@ class Lpips(nn.Module):
                 if weight is None:
                     total = total + d.mean((1, 2, 3))
                 else:
-                    at = F.adaptive_avg_pool2d(weight, d.shape[2:])
+                    at = F.adaptive_avg_pool2d(weight, (d.shape[2], d.shape[3]))
                     total = total + (at * d).sum((1, 2, 3)) / at.sum((1, 2, 3))
         return total
 
