@@ -21,8 +21,18 @@ def test_quickstart_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     notebook = nbformat.read(ROOT / "docs" / "quickstart.ipynb", as_version=4)
     nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(ROOT)}}).execute()
-    pictures = [out for cell in notebook.cells for out in cell.get("outputs", ()) if "image/png" in out.get("data", {})]
-    texts = [out["text"] for cell in notebook.cells for out in cell.get("outputs", ()) if out.output_type == "stream"]
+    pictures = [
+        out
+        for cell in notebook.cells
+        for out in cell.get("outputs", ())
+        if "image/png" in out.get("data", {})
+    ]
+    texts = [
+        out["text"]
+        for cell in notebook.cells
+        for out in cell.get("outputs", ())
+        if out.output_type == "stream"
+    ]
     assert len(pictures) == 2, "the pictures and the curve"
     assert any("selective_detail" in text for text in texts)
     assert not any("Warning" in text for text in texts)
