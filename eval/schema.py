@@ -22,7 +22,7 @@ from pydantic import BeforeValidator, ConfigDict, PlainSerializer, TypeAdapter, 
 from pydantic.dataclasses import dataclass
 from pydantic_core import to_jsonable_python
 
-from genic.eval.measures import ms_ssim_db
+from genic.eval.measures import RECOGNITION, ms_ssim_db
 from genic.lightning_modules.codec.errors import DataError
 from genic.lightning_modules.codec.files import write_atomic
 
@@ -34,6 +34,7 @@ Figure = Annotated[
     PlainSerializer(lambda value: "inf" if value == math.inf else value, when_used="json"),
 ]
 """A number; infinity is the string ``"inf"`` in JSON."""
+PARTIAL = frozenset(name for names in RECOGNITION.values() for name in names)
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -44,7 +45,7 @@ class ImageResult:
         name: of the picture, unique in its data set.
         bytes: of the file.
         ledger: bytes by section; they sum to ``bytes``.
-        psnr_rgb to dists: see `eval.measures.Metrics`.
+        psnr_rgb to dists, psnr_inside to agreement: see `eval.measures.Metrics`.
         encode_seconds, decode_seconds: wall clock, without reading the picture or starting up; None where files were
             made elsewhere.
     """
@@ -63,11 +64,22 @@ class ImageResult:
     lpips_squeeze: Figure | None = None
     lpips_vgg: Figure | None = None
     dists: Figure | None = None
+    psnr_inside: Figure | None = None
+    psnr_outside: Figure | None = None
+    ms_ssim_inside: Figure | None = None
+    ms_ssim_outside: Figure | None = None
+    lpips_inside: Figure | None = None
+    lpips_outside: Figure | None = None
+    face_confidence: Figure | None = None
+    face_error: Figure | None = None
+    text_distance: Figure | None = None
+    agreement: Figure | None = None
 
 
 @dataclass(frozen=True, config=STRICT)
 class Means:
-    """Over the pictures of one quality; None where a picture lacks the figure.
+    """Over the pictures of one quality; None where a picture lacks the figure, but for those of `RECOGNITION`, whose
+    means are over the pictures that have one.
 
     ``frechet`` to ``kid`` are no means but distances of all pictures at once, see `eval.distances`.
     """
@@ -87,6 +99,16 @@ class Means:
     kernel: Figure | None = None
     fid: Figure | None = None
     kid: Figure | None = None
+    psnr_inside: Figure | None = None
+    psnr_outside: Figure | None = None
+    ms_ssim_inside: Figure | None = None
+    ms_ssim_outside: Figure | None = None
+    lpips_inside: Figure | None = None
+    lpips_outside: Figure | None = None
+    face_confidence: Figure | None = None
+    face_error: Figure | None = None
+    text_distance: Figure | None = None
+    agreement: Figure | None = None
 
     @classmethod
     def of(cls, images: list[ImageResult]) -> Means:
@@ -94,6 +116,8 @@ class Means:
 
         def mean(name: str) -> float | None:
             values = [getattr(image, name) for image in images]
+            if name in PARTIAL:
+                values = [value for value in values if value is not None] or [None]
             return None if None in values else math.fsum(values) / len(values)
 
         ms_ssim = mean("ms_ssim")

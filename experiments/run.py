@@ -154,7 +154,7 @@ def train(
     _announce(config, folder, start_batch, placement)
     if config.train.validate_every and module.validation_lpips is None:
         _say("validation without LPIPS: alexnet's weights are not at hand (docs/training.md)")
-    if start_batch >= config.train.batches:
+    if checkpoint_path is not None and start_batch >= config.train.batches:
         checkpoint = read_checkpoint(checkpoint_path)
         module.load_state_dict(checkpoint["state_dict"])
         module.on_load_checkpoint(checkpoint)
