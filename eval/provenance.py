@@ -39,6 +39,7 @@ _CODE = (
     "lightning_modules/layers",
     "lightning_modules/classical",
     "losses",
+    "datamodules/images.py",
     "eval/metrics.py",
 )
 
@@ -98,7 +99,8 @@ def git_commit() -> str | None:
 @lru_cache(maxsize=32)
 def code_digest(codec: type) -> str:
     """Hash of the code that a codec's files and figures depend on, blind to comments, docstrings and layout."""
-    own = Path(inspect.getfile(codec)).resolve().parent
+    file = Path(inspect.getfile(codec)).resolve()
+    own = file.parent if "." in codec.__module__ else file  # beside a module of no package lies anything
     digest = hashlib.sha256()
     for path in sorted(
         {file for place in (*(_ROOT / part for part in _CODE), own) for file in _sources(place)}

@@ -29,6 +29,7 @@ import dataclasses
 import hashlib
 import json
 import multiprocessing
+import os
 import queue
 import re
 import sys
@@ -49,7 +50,7 @@ from genic.datamodules.images import ImageItem, write_png
 from genic.eval import worker
 from genic.eval.provenance import code_digest, gpus, machine, versions
 from genic.eval.schema import SCHEMA, CodecResult, ImageResult, Means, Point, Provenance, from_plain, to_plain
-from genic.lightning_modules.codec.container import NO_WEIGHTS, Container
+from genic.lightning_modules.codec.container import NO_WEIGHTS
 from genic.lightning_modules.codec.contract import Codec, Image
 from genic.lightning_modules.codec.errors import ConfigError, GenicError, ToolError
 from genic.lightning_modules.codec.files import write_atomic
@@ -287,8 +288,8 @@ def measure_files(
 
 def evaluate(
     codec: str,
-    items: Sequence[ImageItem],
-    qualities: Sequence[float],
+    items: Sequence[Picture | str | os.PathLike[str]],
+    qualities: Sequence[float] | None = None,
     workers: WorkerPairs | None = None,
     *,
     rates: Sequence[float] = (),
@@ -298,11 +299,12 @@ def evaluate(
     on_error: Callable[[Task, GenicError], None] | None = None,
     advance: Callable[[], None] = lambda: None,
 ) -> list[Point]:
-    """A codec on a data set, each picture and quality exactly once.
+    """A codec on pictures, each picture and quality exactly once; decoded in another process than encoded.
 
     Args:
         codec: for `open_codec`.
-        items, qualities: at least one of each.
+        items: pictures or their paths, at least one.
+        qualities: by default, and without rates, the codec's own.
         rates: bits per pixel that files may take, beside the qualities or in their place.
         workers, networks, store, save_decoded, on_error, advance: see `measure_files`.
 
@@ -313,7 +315,13 @@ def evaluate(
     Raises:
         ConfigError: nothing to measure; else as `measure_files`.
     """
+    if qualities is None:
+        qualities = () if rates else open_codec(codec).qualities
     sweep = [(quality, None) for quality in qualities] + [(None, rate) for rate in rates]
+    items = [
+        ImageItem(Path(item).name, str(item)) if isinstance(item, str | os.PathLike) else item
+        for item in items
+    ]
     if not items or not sweep:
         raise ConfigError("at least one picture and one quality are needed")
     tasks = [Task(item, codec, quality, target_bpp=rate) for item in items for quality, rate in sweep]
@@ -380,7 +388,7 @@ def codec_result(
 
 
 def _measure_one(call: _Call, task: Task, networks: Sequence[str], folder: Path | None) -> ImageResult:
-    data, bpp, encode_seconds = call(0, worker.encode, task.item, task.codec, task.wanted, task.options)
+    data, info, encode_seconds = call(0, worker.encode, task.item, task.codec, task.wanted, task.options)
     decoded, decode_seconds = call(1, worker.decode, data, task.codec)
     metrics = call(0, worker.measure, task.item, decoded, networks)
     if folder is not None:
@@ -390,8 +398,8 @@ def _measure_one(call: _Call, task: Task, networks: Sequence[str], folder: Path 
     return ImageResult(
         name=task.item.name,
         bytes=len(data),
-        bpp=bpp,
-        ledger=Container.from_bytes(data).ledger(),
+        bpp=info.bpp,
+        ledger=info.ledger,
         **metrics._asdict(),
         encode_seconds=encode_seconds,
         decode_seconds=decode_seconds,

@@ -37,7 +37,8 @@ class ImageResult:
         bytes: of the file.
         ledger: bytes by section; they sum to ``bytes``.
         psnr_rgb to dists: see `eval.measures.Metrics`.
-        encode_seconds, decode_seconds: wall clock, without reading the picture or starting up.
+        encode_seconds, decode_seconds: wall clock, without reading the picture or starting up; None where files were
+            made elsewhere.
     """
 
     name: str
@@ -48,8 +49,8 @@ class ImageResult:
     ssim: float | None
     ms_ssim: float | None
     ms_ssim_db: float | None
-    encode_seconds: float
-    decode_seconds: float
+    encode_seconds: float | None
+    decode_seconds: float | None
     lpips_alex: float | None = None
     lpips_squeeze: float | None = None
     lpips_vgg: float | None = None

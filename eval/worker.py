@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from genic.lightning_modules.codec.contract import Codec, Image, bits_per_pixel
+from genic.lightning_modules.codec.contract import Codec, FileInfo, Image
 from genic.lightning_modules.registry import open_codec
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from genic.eval.runner import Picture
 
 _threads = 1
-_warm: dict[str, bytes] = {}
+_codecs: dict[str, Codec] = {}
 _picture: tuple[str, Image] | None = None
 
 
@@ -45,21 +45,23 @@ def listening(function: Callable, *arguments: object) -> tuple[Any, list[str]]:
 
 def encode(
     picture: Picture, codec: str, wanted: Mapping[str, Any], options: Mapping[str, Any]
-) -> tuple[bytes, float, float]:
-    """File, bits per pixel and seconds; ``wanted`` is a quality or a target."""
+) -> tuple[bytes, FileInfo, float | None]:
+    """File, what it says of itself, and seconds, where a picture is coded; ``wanted`` is a quality or a target."""
     image = _original(picture)
     opened = _opened(codec)
+    named = {"name": picture.name} if opened.looks_up else {}
     begin = time.perf_counter()
-    data = opened.encode(image, **wanted, **options)
-    return data, bits_per_pixel(data, image), time.perf_counter() - begin
+    data = opened.encode(image, **wanted, **options, **named)
+    seconds = None if opened.looks_up else time.perf_counter() - begin
+    return data, opened.info(data), seconds
 
 
-def decode(data: bytes, codec: str) -> tuple[Image, float]:
-    """Picture and seconds."""
+def decode(data: bytes, codec: str) -> tuple[Image, float | None]:
+    """Picture and seconds, where it is decoded."""
     opened = _opened(codec)
     begin = time.perf_counter()
     image = opened.decode(data)
-    return image, time.perf_counter() - begin
+    return image, None if opened.looks_up else time.perf_counter() - begin
 
 
 def measure(picture: Picture, decoded: Image, networks: Sequence[str]) -> Metrics:
@@ -80,11 +82,13 @@ def embed(picture: Picture, backbone: str) -> np.ndarray:
 
 def _opened(name: str) -> Codec:
     codec = open_codec(name)  # weights are loaded anew only where their file has changed
-    if _warm.get(name) != codec.weights_id:
-        _limit_threads()
-        # First calls import, compile and allocate; that is not the codec's time.
-        codec.decode(codec.encode(np.full((64, 64, 3), 128, np.uint8)))
-        _warm[name] = codec.weights_id
+    kept = _codecs.get(name)
+    if codec.looks_up or (kept is not None and kept.weights_id == codec.weights_id):
+        return codec if kept is None else kept
+    _limit_threads()
+    # First calls import, compile and allocate; that is not the codec's time.
+    codec.decode(codec.encode(np.full((64, 64, 3), 128, np.uint8)))
+    _codecs[name] = codec
     return codec
 
 

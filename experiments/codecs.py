@@ -17,7 +17,7 @@ from genic.experiments.command import command, make_parser, program
 from genic.lightning_modules.codec.contract import Codec
 from genic.lightning_modules.codec.errors import ToolError
 from genic.lightning_modules.codec.options import Option, shown
-from genic.lightning_modules.registry import CLASSICAL, EXTERNAL, learned, open_codec
+from genic.lightning_modules.registry import EXTERNAL, list_codecs, open_codec
 
 
 @command
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = make_parser("codecs", __doc__)
     parser.add_argument("codecs", nargs="*", metavar="CODEC", help="tell everything about these")
     options = parser.parse_args(arguments)
-    for name in options.codecs or [*CLASSICAL, *learned()]:
+    for name in options.codecs or [name for name in list_codecs() if name not in (*EXTERNAL, "folder")]:
         try:
             codec = open_codec(name)
         except ToolError as error:
@@ -34,7 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             continue
         print(describe(name, codec, brief=not options.codecs))
     if not options.codecs:
-        print(f"With a checkpoint: {', '.join(EXTERNAL)}. Every option: {program('codecs')} CODEC")
+        print(f"With a checkpoint: {', '.join(EXTERNAL)}. Of files made elsewhere: folder:PATH.")
+        print(f"Every option: {program('codecs')} CODEC")
     return 0
 
 

@@ -9,7 +9,8 @@
     python -m experiments.compress extreme_semantic street.png -o out --set labels=map.png --set preserve=car
 
 Each picture ``NAME.ext`` becomes ``OUT/NAME.gnc``, those of a folder with its tree; `experiments.decompress` undoes it.
-``compress CODEC --help`` lists what the codec can be told.
+``compress CODEC --help`` lists what the codec can be told. What a picture has beyond 8 bits of sRGB is converted as a
+viewer shows it, and said once; ``--strict`` refuses instead, ``--alpha`` keeps transparency.
 """
 
 from __future__ import annotations
@@ -84,6 +85,10 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="an option of the codec; repeatable"
+    )
+    parser.add_argument("--alpha", action="store_true", help="keep transparency, without loss")
+    parser.add_argument(
+        "--strict", action="store_true", help="refuse what would lose transparency, 16 bits, a profile, …"
     )
     add_output(parser)
     parser.epilog = (

@@ -108,7 +108,7 @@ def combinations(arguments: Sequence[str]) -> list[list[str]]:
 def presets(experiment: str) -> dict[str, str]:
     """Names of a paper's presets, and what each file says about itself at its head."""
     found = {}
-    for path in sorted((PRESETS / experiment).glob("*.yaml")):
+    for path in sorted(_preset_folder(experiment).glob("*.yaml")):
         lines = itertools.takewhile(lambda line: line.startswith("#"), path.read_text().splitlines())
         found[path.stem] = " ".join(line.strip("# ") for line in lines)
     return found
@@ -154,13 +154,20 @@ def _split(argument: str) -> tuple[str, str]:
     return key, value
 
 
+def _preset_folder(experiment: str) -> Path:
+    """Of a paper of another package, beside its modules."""
+    own = PRESETS / experiment
+    return own if own.is_dir() else find_paper(experiment).folder / "presets"
+
+
 def _preset_path(experiment: str, preset: str) -> Path:
     if Path(preset).suffix in (".yaml", ".yml") or Path(preset).name != preset:
         return Path(preset)
-    path = PRESETS / experiment / f"{preset}.yaml"
+    folder = _preset_folder(experiment)
+    path = folder / f"{preset}.yaml"
     if path.is_file():
         return path
-    there = sorted(p.stem for p in path.parent.glob("*.yaml"))
+    there = sorted(p.stem for p in folder.glob("*.yaml"))
     raise ConfigError(f"{experiment} has no preset {preset!r}; {did_you_mean(preset, there)}")
 
 

@@ -10,7 +10,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from genic.datamodules.images import read_image, write_png
+from genic.datamodules.images import read_picture, write_png
 from genic.experiments.command import print_error, progress
 from genic.lightning_modules.codec.container import Container
 from genic.lightning_modules.codec.contract import Codec, Image, bits_per_pixel
@@ -74,8 +74,12 @@ def convert(targets: Mapping[Path, Path], work: Callable[[Path, Path], str], job
 
 def compress_file(options: argparse.Namespace, source: Path, target: Path) -> str:
     """A picture to a file, with the options of `experiments.compress`."""
-    codec, image = open_once(options.codec), read_image(source)
-    data, quality = _encoded(codec, image, options, settings(codec, options.set, source))
+    codec, picture = open_once(options.codec), read_picture(source, options.alpha)
+    if options.strict and picture.lost:
+        raise ImageError(f"{source} would lose {picture.losses}: convert it yourself, or leave out --strict")
+    picture.warn()
+    image, kept = picture.image, {} if picture.alpha is None else {"alpha": picture.alpha}
+    data, quality = _encoded(codec, image, options, settings(codec, options.set, source) | kept)
     write_atomic(target, data)
     at = "" if quality is None else f"  quality {quality:.6g}"
     return f"{target}  {len(data)} bytes  {bits_per_pixel(data, image):.4f} bpp{at}"
@@ -88,7 +92,7 @@ def decompress_file(weights: Path | None, source: Path, target: Path) -> str:
     key = container.codec, container.weights
     if key not in _codecs:
         _codecs[key] = codec_for(data, weights)
-    image = _codecs[key].decode(data)
+    image = _codecs[key].decode(data, alpha=True)
     write_png(target, image)
     return f"{target}  {image.shape[1]}×{image.shape[0]}"
 
@@ -177,7 +181,7 @@ def _encoded(codec: Codec, image: Image, wanted: argparse.Namespace, options: Ma
     if wanted.psnr is not None or wanted.ms_ssim_db is not None:
         return _reaching(codec, image, wanted, options)
     quality = codec.default_quality if wanted.quality is None else wanted.quality
-    return Found(codec.encode(image, quality, **options), quality)
+    return Found(codec.encoder(image, **options)(quality), quality)
 
 
 def _reaching(codec: Codec, image: Image, wanted: argparse.Namespace, options: Mapping[str, Any]) -> Found:

@@ -66,7 +66,7 @@ from genic.lightning_modules.base import CompressionModule
 from genic.lightning_modules.codec.errors import ConfigError, ToolError
 from genic.lightning_modules.codec.weights import find_weights, load_weights
 from genic.lightning_modules.config import PRECISIONS
-from genic.lightning_modules.registry import PAPERS, find_paper, open_codec
+from genic.lightning_modules.registry import find_paper, open_codec, papers
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,8 @@ def train(
             )
         del checkpoint
     elif config.train.initialise_from is not None:
-        weights = find_weights(config.experiment, config.train.initialise_from)
+        package = find_paper(config.experiment).folder
+        weights = find_weights(config.experiment, config.train.initialise_from, package)
         taken, parameters = module.initialise_from(*load_weights(weights))
         _say(f"{taken} of {parameters} parameters start from {weights}")
     datamodule.start_batch = start_batch
@@ -265,13 +266,13 @@ def _parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
     )
     parser.add_argument("--sweep-file", action="store_true", help="print a sweep of Weights & Biases instead")
     if {"-h", "--help"} & set(arguments):
-        named = [argument for argument in arguments if argument in PAPERS]
+        named = [argument for argument in arguments if argument in papers()]
         parser.epilog = _keys(named[0]) if named else _papers()
     return parser
 
 
 def _papers() -> str:
-    lines = [f"  {paper}: {', '.join(presets(paper))}" for paper in PAPERS]
+    lines = [f"  {paper}: {', '.join(presets(paper))}" for paper in papers()]
     return "\n".join(["papers and their presets:", *lines, "", "PAPER --help lists a paper's keys."])
 
 

@@ -16,10 +16,10 @@ from PIL import Image as PillowImage
 from sklearn.datasets import load_sample_image
 
 from genic.lightning_modules.classical import ycbcr
-from genic.lightning_modules.classical.jxl import claimed_size
 from genic.lightning_modules.codec.container import Container
 from genic.lightning_modules.codec.contract import bits_per_pixel
 from genic.lightning_modules.codec.errors import BitstreamError, ConfigError, DamagedFileError, ToolError
+from genic.lightning_modules.codec.lossless import claimed_size
 from genic.lightning_modules.registry import CLASSICAL, open_codec
 
 NAMES = [name for name in CLASSICAL if name != "bpg"]

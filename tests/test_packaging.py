@@ -159,6 +159,16 @@ def test_sample_pictures_name_the_extra_they_come_with(monkeypatch):
         make_datamodule(DataConfig("sample")).items("train")
 
 
+def test_every_dependency_says_what_it_is_for():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    parts = {"default": project["dependencies"], **project["optional-dependencies"]}
+    found = {(Requirement(line).name, part) for part, lines in parts.items() for line in lines}
+    section = (ROOT / "docs/dependencies.md").read_text().split("\n## ")[1]
+    rows = [line.split(" | ") for line in section.splitlines() if line.startswith("| ")][1:]
+    told = {(name, part) for row in rows for name in row[0][2:].split(", ") for part in row[1].split(", ")}
+    assert told == {pair for pair in found if pair[0] != "genic"}
+
+
 def test_no_registry_is_named():
     """Code and lock install from whatever registry the user has set."""
     for name in ("requirements.txt", "pyproject.toml", "Makefile", ".ci/run"):

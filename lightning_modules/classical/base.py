@@ -9,7 +9,7 @@ from PIL import Image as PillowImage
 
 from genic.lightning_modules.codec.container import Container
 from genic.lightning_modules.codec.contract import Codec, Image
-from genic.lightning_modules.codec.errors import DamagedFileError
+from genic.lightning_modules.codec.lossless import check_size
 
 
 class ClassicalCodec(Codec):
@@ -42,11 +42,3 @@ def pillow_decode(payload: bytes, format: str, height: int, width: int) -> Image
     with PillowImage.open(io.BytesIO(payload), formats=[format]) as picture:
         check_size(picture.height, picture.width, height, width)
         return np.array(picture.convert("RGB"))
-
-
-def check_size(found_height: int, found_width: int, height: int, width: int) -> None:
-    """`DamagedFileError` where the native header's size is not the container's."""
-    if (found_height, found_width) != (height, width):
-        raise DamagedFileError(
-            f"the payload claims {found_height}×{found_width}, the header {height}×{width}"
-        )

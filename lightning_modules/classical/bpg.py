@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as PillowImage
 
-from genic.lightning_modules.classical.base import ClassicalCodec, Image, check_size
+from genic.lightning_modules.classical.base import ClassicalCodec, Image
 from genic.lightning_modules.codec.errors import DamagedFileError, ToolError
+from genic.lightning_modules.codec.lossless import check_size
 from genic.lightning_modules.codec.rate_control import whole
 
 _SECONDS = 600

@@ -7,10 +7,10 @@ import numpy as np
 from sklearn.cluster import KMeans as ScikitKMeans
 from threadpoolctl import threadpool_limits
 
-from genic.lightning_modules.classical.base import ClassicalCodec, Image, check_size
-from genic.lightning_modules.classical.jxl import claimed_size
+from genic.lightning_modules.classical.base import ClassicalCodec, Image
 from genic.lightning_modules.codec.container import Container
 from genic.lightning_modules.codec.errors import DamagedFileError
+from genic.lightning_modules.codec.lossless import check_size, claimed_size
 from genic.lightning_modules.codec.rate_control import whole
 
 _SAMPLES = 65536
@@ -54,6 +54,9 @@ class KMeans(ClassicalCodec):
             indices, lossless=True, effort=9, usecontainer=False, numthreads=1
         )
         return {"palette": palette.tobytes(), "payload": bytes(payload)}
+
+    def _settings(self, container: Container) -> dict[str, object]:
+        return {"colours": len(container.section("palette")) // 3}
 
     def _decode(self, container: Container) -> Image:
         payload, palette = container.section("payload"), container.section("palette")

@@ -7,11 +7,11 @@ import struct
 from genic.lightning_modules.classical.base import (
     ClassicalCodec,
     Image,
-    check_size,
     pillow_decode,
     pillow_encode,
 )
 from genic.lightning_modules.codec.errors import DamagedFileError
+from genic.lightning_modules.codec.lossless import check_size
 from genic.lightning_modules.codec.rate_control import eighths
 
 

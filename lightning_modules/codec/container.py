@@ -40,6 +40,7 @@ SECTIONS = (
     "kept_pixels",  # 9
     "edges",  # 10
     "palette",  # 11
+    "alpha",  # 12: transparency without loss, beside any codec's sections
 )
 
 

@@ -5,7 +5,8 @@
     uint8 H×W×3 ── encode ──> bytes ── decode ──> uint8 H×W×3
 
 Rate is ``8 · len(bytes) / (H · W)``; distortion is measured on what `decode` returns. The harness in
-`eval` and the programs in `experiments` know nothing else about a codec.
+`eval` and the programs in `experiments` know nothing else about a codec. For users `encode` takes whatever else a
+picture may be, and transparency beside it if asked to; it is converted before the codec sees anything.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, overload
 
 import numpy as np
 
+from genic.datamodules.images import One, Picture, as_pictures
 from genic.lightning_modules.codec import rate_control
 from genic.lightning_modules.codec.container import MAX_SIDE, NO_WEIGHTS, Container
 from genic.lightning_modules.codec.errors import (
@@ -30,10 +33,37 @@ from genic.lightning_modules.codec.errors import (
     WeightsError,
     did_you_mean,
 )
+from genic.lightning_modules.codec.lossless import decode_alpha, encode_alpha
 from genic.lightning_modules.codec.options import Option, options_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Image = np.ndarray
 """uint8, H×W×3, RGB, sides from 1 to 8192."""
+
+
+@dataclass(frozen=True)
+class FileInfo:
+    """What a file says of itself.
+
+    Attributes:
+        codec: the codec's id.
+        height, width: of the picture, pixels.
+        bytes, bpp: of the whole file; bits per pixel are 8·bytes/(H·W).
+        weights: identity of the weights that it needs, 8 hexadecimal digits; None without any.
+        ledger: bytes by section; they sum to ``bytes``.
+        settings: how it was written, as far as it is in the file, such as the quality; the codec's own.
+    """
+
+    codec: str
+    height: int
+    width: int
+    bytes: int
+    bpp: float
+    weights: str | None
+    ledger: dict[str, int]
+    settings: dict[str, object]
 
 
 class Codec(ABC):
@@ -51,6 +81,9 @@ class Codec(ABC):
         quality_meaning: what the number is, for messages and reports.
         stride: sides are filled up to a multiple of it inside the codec.
         trained: False for random weights, which files and times can be measured with, and no quality.
+        has_networks: whether a device can be chosen for it (`registry.open_codec`).
+        looks_up: True where nothing is coded but files are found by the picture's name, which `encode` takes as
+            ``name``; their times say nothing.
     """
 
     id: ClassVar[str]
@@ -60,6 +93,8 @@ class Codec(ABC):
     quality_meaning: str
     stride: int = 1
     trained: bool = True
+    has_networks: ClassVar[bool] = False
+    looks_up: ClassVar[bool] = False
 
     @property
     def weights_id(self) -> bytes:
@@ -79,66 +114,131 @@ class Codec(ABC):
         """About how long `encode` takes here, for its arguments; None where it is not known to take long."""
         return None
 
+    @overload
     def encode(
         self,
-        image: Image,
+        image: One,
         quality: float | None = None,
         *,
         target_bytes: int | None = None,
         target_bpp: float | None = None,
+        alpha: bool = False,
         **options: object,
-    ) -> bytes:
+    ) -> bytes: ...
+
+    @overload
+    def encode(
+        self,
+        image: Tensor,
+        quality: float | None = None,
+        *,
+        target_bytes: int | None = None,
+        target_bpp: float | None = None,
+        alpha: bool = False,
+        **options: object,
+    ) -> bytes | list[bytes]: ...
+
+    def encode(
+        self,
+        image: One | Tensor,
+        quality: float | None = None,
+        *,
+        target_bytes: int | None = None,
+        target_bpp: float | None = None,
+        alpha: bool = False,
+        **options: object,
+    ) -> bytes | list[bytes]:
         """Compress.
 
         Args:
-            image: uint8, H×W×3.
+            image: uint8 H×W×3; a path or a picture of Pillow's, converted as `datamodules.images.read_picture` says;
+                a tensor of floating point in [0, 1], [3, H, W], or [B, 3, H, W] for a list of B files.
             quality: one of, or between, `qualities`; what it means is the codec's own.
             target_bytes: most bytes of the file, instead of a quality.
             target_bpp: the same as bits per pixel of the whole file, 8·bytes/(H·W).
+            alpha: keep transparency, without loss, where the picture has any; it comes on top of what ``quality``
+                asks for, and a target includes it. An array is H×W×4 then.
             **options: further parameters of a codec, see `options`.
 
+        Warns:
+            PictureWarning: the file of a picture holds more than is coded, e.g. transparency or 16 bits.
+
         Raises:
+            DataError: there is no such file.
             ImageError: not such a picture.
             ConfigError: a quality or an option is out of range, or more than one of quality and targets is given.
             TargetError: no file is as small as the target; it names the least size.
         """
         if sum(choice is not None for choice in (quality, target_bytes, target_bpp)) > 1:
             raise ConfigError("give one of quality, target_bytes and target_bpp")
-        if target_bytes is None and target_bpp is None:
-            return self.encoder(image, **options)(self.default_quality if quality is None else quality)
-        check_image(image)
-        height, width = image.shape[:2]
-        limit = rate_control.budget(height, width, target_bytes, target_bpp)
-        return self.encode_within(image, limit, **options).data
+        pictures, batch = as_pictures(image, alpha)
+        for picture in pictures:
+            picture.warn()
+        files = [self._file(picture, quality, target_bytes, target_bpp, options) for picture in pictures]
+        return files if batch else files[0]
 
-    def encode_within(self, image: Image, limit: int, **options: object) -> rate_control.Found:
+    def _file(
+        self,
+        picture: Picture,
+        quality: float | None,
+        target_bytes: int | None,
+        target_bpp: float | None,
+        options: Mapping[str, object],
+    ) -> bytes:
+        if target_bytes is None and target_bpp is None:
+            write = self.encoder(picture.image, alpha=picture.alpha, **options)
+            return write(self.default_quality if quality is None else quality)
+        check_image(picture.image)
+        height, width = picture.image.shape[:2]
+        limit = rate_control.budget(height, width, target_bytes, target_bpp)
+        return self.encode_within(picture.image, limit, alpha=picture.alpha, **options).data
+
+    def encode_within(
+        self, image: Image, limit: int, *, alpha: np.ndarray | None = None, **options: object
+    ) -> rate_control.Found:
         """The best file of at most ``limit`` bytes, and its quality; see `encode`.
+
+        Args:
+            image: uint8 H×W×3.
+            alpha: uint8 H×W, to be kept without loss.
 
         Raises:
             TargetError: there is none.
         """
         check_image(image)
-        found = self._encode_within(image, limit, **options)
-        self._check_budget(found.data, limit, *image.shape[:2])
-        return found
+        height, width = image.shape[:2]
+        extra = encode_alpha(alpha, height, width)
+        room = limit - (self.file_size(extra, height, width) - self.file_size({}, height, width))
+        found = self._encode_within(image, max(room, 1), **options)
+        data = _with_sections(found.data, extra)
+        self._check_budget(data, limit, height, width)
+        return found._replace(data=data)
 
-    def encoder(self, image: Image, **options: object) -> Callable[[float], bytes]:
+    def encoder(
+        self, image: Image, *, alpha: np.ndarray | None = None, **options: object
+    ) -> Callable[[float], bytes]:
         """Quality to file, for several files of one picture: what they share is done once.
+
+        Args:
+            image: uint8 H×W×3.
+            alpha: uint8 H×W, to be kept without loss.
 
         Raises:
             ImageError, ConfigError: see `encode`.
         """
         check_image(image)
         height, width = image.shape[:2]
+        extra = encode_alpha(alpha, height, width)
         sections_at = self._encoder(np.ascontiguousarray(image), **options)
 
         def encode(quality: float) -> bytes:
+            rate_control.check_number("quality", quality)
             low, high = sorted((self.quality_steps[0], self.quality_steps[-1]))
             if not low <= quality <= high:
                 raise ConfigError(
                     f"{self.id}: quality is {self.quality_meaning}, {low:g} to {high:g}, not {quality:g}"
                 )
-            return self._container(sections_at(quality), height, width).to_bytes()
+            return self._container({**sections_at(quality), **extra}, height, width).to_bytes()
 
         return encode
 
@@ -146,11 +246,34 @@ class Codec(ABC):
         """Bytes of the file of a height×width picture that holds ``sections``."""
         return len(self._container(sections, height, width).to_bytes())
 
-    def decode(self, data: bytes, **options: object) -> Image:
+    def info(self, data: bytes) -> FileInfo:
+        """What a file of this codec says of itself; nothing is decoded, and its weights are not needed.
+
+        Raises:
+            BitstreamError: damaged, truncated, foreign or newer bytes.
+        """
+        container = self._opened(data)
+        try:
+            settings = self._settings(container)
+        except (IndexError, KeyError, ValueError) as error:  # ours are ValueErrors, too
+            raise DamagedFileError(f"{self.id} cannot read the parameters: {error}") from error
+        return FileInfo(
+            container.codec,
+            container.height,
+            container.width,
+            len(data),
+            8 * len(data) / (container.height * container.width),
+            None if container.weights == NO_WEIGHTS else container.weights.hex(),
+            container.ledger(),
+            settings,
+        )
+
+    def decode(self, data: bytes, *, alpha: bool = False, **options: object) -> Image:
         """Decompress; the file and the weights it names suffice.
 
         Args:
             data: of `encode`.
+            alpha: give transparency, too: uint8 H×W×4 where the file has any.
             **options: of a codec whose file can be shown in several ways, documented in its `_decode`; no file needs
                 one.
 
@@ -160,11 +283,8 @@ class Codec(ABC):
             WeightsError: the file was written with other weights.
             OutOfMemoryError: the machine or its GPU lacks the memory.
         """
-        container = Container.from_bytes(data)
-        if container.codec != self.id:
-            raise ForeignFileError(
-                f"the file is of codec {container.codec!r}, not {self.id!r}: use that codec"
-            )
+        whole = self._opened(data)
+        container = replace(whole, sections={k: v for k, v in whole.sections.items() if k != "alpha"})
         if container.weights != self.weights_id:
             raise WeightsError(
                 f"the file needs weights {container.weights.hex()}, loaded are {self.weights_id.hex()}: "
@@ -191,7 +311,21 @@ class Codec(ABC):
                 f"the payload decodes to {image.shape} {image.dtype}, the header says "
                 f"{container.height}×{container.width}×3 uint8"
             )
-        return image
+        plane = decode_alpha(whole) if alpha else None
+        return image if plane is None else np.dstack([image, plane])
+
+    def _opened(self, data: bytes) -> Container:
+        """A file of this codec."""
+        container = Container.from_bytes(data)
+        if container.codec != self.id:
+            raise ForeignFileError(
+                f"the file is of codec {container.codec!r}, not {self.id!r}: use that codec"
+            )
+        return container
+
+    def _settings(self, container: Container) -> dict[str, object]:
+        """`FileInfo.settings`."""
+        return {}
 
     @abstractmethod
     def _encode(self, image: Image, quality: float, **options: object) -> dict[str, bytes]:
@@ -230,6 +364,13 @@ class Codec(ABC):
     @staticmethod
     def _is_out_of_memory(error: Exception) -> bool:
         return isinstance(error, MemoryError)
+
+
+def _with_sections(data: bytes, sections: Mapping[str, bytes]) -> bytes:
+    if not sections:
+        return data
+    container = Container.from_bytes(data)
+    return replace(container, sections={**container.sections, **sections}).to_bytes()
 
 
 def check_image(image: Image) -> None:

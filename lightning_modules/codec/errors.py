@@ -23,6 +23,10 @@ class GenicError(Exception):
     """Root of every error that genic raises on purpose."""
 
 
+class PictureWarning(UserWarning):
+    """What a picture's file holds beyond 8-bit sRGB is not coded; it was converted as a viewer shows it."""
+
+
 class ImageError(GenicError, ValueError):
     """The picture is not uint8 H×W×3, or its sides are out of bounds."""
 

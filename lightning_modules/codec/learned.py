@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import inspect
 import json
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -44,6 +46,7 @@ class LearnedCodec(Codec):
     """
 
     paper: ClassVar[str]
+    has_networks = True
     config_class: ClassVar[type]
     coding_class: ClassVar[type | None] = None
 
@@ -70,15 +73,24 @@ class LearnedCodec(Codec):
         tensors do not fit."""
 
     @classmethod
-    def load(cls, which: str | bytes | Path) -> Self:
-        """From a preset's name, a path, or the identity in a file; loaded once a process, on a GPU if there is one.
+    def load(cls, which: str | bytes | Path, device: str | None = None) -> Self:
+        """From a preset's name, a path, or the identity in a file; read once a process.
+
+        Networks are shared by what is loaded from one file. Whatever can be set on a codec is its own.
+
+        Args:
+            device: of the networks; by default a GPU if there is one.
 
         Raises:
+            ConfigError: there is no such device.
             WeightsError: there are no such weights, or they are not this codec's.
         """
-        path = find_weights(cls.paper, which)
-        codec = _load(cls, path, path.stat().st_mtime_ns)
+        path = find_weights(cls.paper, which, Path(inspect.getfile(cls)).resolve().parent)
+        codec = copy.copy(_load(cls, path, path.stat().st_mtime_ns, _device(device)))
         assert isinstance(codec, cls)
+        for part in ("config", "coding"):
+            if hasattr(codec, part):
+                setattr(codec, part, copy.deepcopy(getattr(codec, part)))
         return codec
 
     @property
@@ -156,6 +168,10 @@ class LevelCodec(LearnedCodec):
         """x̂ [1, 3, H, W]; for systems that reconstruct more than that."""
         return self.system.reconstruct(z_hat, level)
 
+    def _settings(self, container: Container) -> dict[str, object]:
+        parameters = container.sections.get("parameters")  # a variant may do without
+        return {"level": parameters[0] / 8} if parameters else {}
+
     def _encode(self, image: Image, quality: float) -> dict[str, bytes]:
         return self.coder.encode(*self.analyse(image, quality))
 
@@ -192,9 +208,26 @@ class RateCodec(LearnedCodec):
 
 
 @lru_cache(maxsize=8)
-def _load(cls: type[LearnedCodec], path: Path, mtime_ns: int) -> LearnedCodec:
+def _load(cls: type[LearnedCodec], path: Path, mtime_ns: int, device: str) -> LearnedCodec:
     del mtime_ns  # part of the cache's key: a run's weights change while it trains
-    return cls(*load_weights(path), device="cuda" if torch.cuda.is_available() else "cpu")
+    return cls(*load_weights(path), device=device)
+
+
+def _device(name: str | None) -> str:
+    """Checked; by default a GPU if there is one."""
+    if name is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except (RuntimeError, TypeError):
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"no device {name!r}: there are cpu, cuda, and cuda:N for the Nth GPU")
+    if device.type == "cuda" and (device.index or 0) >= (count := torch.cuda.device_count()):
+        raise ConfigError(
+            f"no device {name!r}: torch finds {count} GPUs here; give cpu, or none to take what there is"
+        )
+    return str(device)
 
 
 def without(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from numbers import Real
 from typing import TYPE_CHECKING, NamedTuple
 
 from genic.lightning_modules.codec.errors import ConfigError, TargetError
@@ -47,12 +48,18 @@ def geometric(first: float, last: float, step: float = 0.01) -> tuple[float, ...
     return (first, *inside, last)
 
 
+def check_number(name: str, value: object, positive: bool = False) -> None:
+    """`ConfigError` unless ``value`` is a finite number, and above 0 if it must be; text and truth values are none."""
+    known = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    if not known or (positive and not value > 0):
+        raise ConfigError(f"{name}={value!r}: a {'positive ' if positive else ''}number is needed")
+
+
 def budget(height: int, width: int, target_bytes: int | None, target_bpp: float | None) -> int:
     """The most bytes of a file of that picture; `ConfigError` unless the target is positive."""
     target = target_bpp if target_bytes is None else target_bytes
-    if target is None or not 0 < target < math.inf:
-        name = "target_bpp" if target_bytes is None else "target_bytes"
-        raise ConfigError(f"{name}={target}: a positive number is needed")
+    name = "target_bpp" if target_bytes is None else "target_bytes"
+    check_number(name, target, positive=True)
     # A rate that was computed from a number of bytes gives that number again.
     return math.floor(target * height * width / 8 + 1e-6 if target_bytes is None else target)
 

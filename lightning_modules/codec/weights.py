@@ -98,11 +98,12 @@ def weights_identity(tensors: Mapping[str, Tensor], metadata: Mapping[str, str])
     return digest.digest()[:4]
 
 
-def find_weights(paper: str, which: str | bytes | Path) -> Path:
+def find_weights(paper: str, which: str | bytes | Path, package: Path | None = None) -> Path:
     """The file of ``paper``'s weights.
 
     Args:
-        paper: the package under ``lightning_modules``.
+        paper: the paper's name, which its weights bear; by default its package's under ``lightning_modules``.
+        package: folder of a paper that lies elsewhere; shipped weights are in ``weights`` below it.
         which: a preset's name, a path (of a file, or of a run's folder, meaning its ``last.safetensors``), or
             the 4-byte identity found in a compressed picture. Text is a path where it has a separator or a
             suffix, and a preset's name otherwise, whatever the working directory holds. An identity is looked for
@@ -111,15 +112,18 @@ def find_weights(paper: str, which: str | bytes | Path) -> Path:
     Raises:
         WeightsError: there is none; the message says how to get it.
     """
+    folder = MODULES / paper / "weights"
+    if package is not None and not folder.is_dir():
+        folder = package / "weights"
     if isinstance(which, bytes):
-        return _find_by_identity(paper, which)
+        return _find_by_identity(paper, which, folder)
     path = Path(which)
     if isinstance(which, Path) or path.suffix or any(sign in which for sign in (os.sep, os.altsep) if sign):
         path = path / "last.safetensors" if path.is_dir() else path
         if path.is_file():
             return path
         raise WeightsError(f"no weights at {which}: give a .safetensors file or the folder of a run")
-    shipped = MODULES / paper / "weights" / f"{which}.safetensors"
+    shipped = folder / f"{which}.safetensors"
     if shipped.is_file():
         return shipped
     there = ", ".join(sorted(file.stem for file in shipped.parent.glob("*.safetensors"))) or "none"
@@ -172,8 +176,8 @@ def _check_metadata(metadata: Mapping[str, str], path: Path) -> None:
         raise WeightsError(f"{path}: the metadata 'config' is not JSON ({error})") from error
 
 
-def _find_by_identity(paper: str, identity: bytes) -> Path:
-    for path in _candidates(paper):
+def _find_by_identity(paper: str, identity: bytes, shipped: Path) -> Path:
+    for path in _candidates(shipped):
         stat = path.stat()
         if _identity_of(path, stat.st_mtime_ns, stat.st_size) == (paper, identity):
             return path
@@ -183,8 +187,8 @@ def _find_by_identity(paper: str, identity: bytes) -> Path:
     )
 
 
-def _candidates(paper: str) -> Iterator[Path]:
-    yield from sorted((MODULES / paper / "weights").glob("*.safetensors"))
+def _candidates(shipped: Path) -> Iterator[Path]:
+    yield from sorted(shipped.glob("*.safetensors"))
     for folder in filter(None, os.environ.get("GENIC_WEIGHTS", "").split(os.pathsep)):
         yield from sorted(Path(folder).rglob("*.safetensors"))
 

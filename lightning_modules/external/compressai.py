@@ -106,6 +106,10 @@ class CompressAi(Codec):
     def weights_id(self) -> bytes:
         return self.identity
 
+    def _settings(self, container: Container) -> dict[str, object]:
+        number, quality = _parameters(container)
+        return {"architecture": ARCHITECTURES[number], "quality": quality}
+
     @torch.inference_mode()
     def _encode(self, image: Image, quality: float) -> dict[str, bytes]:
         x = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255

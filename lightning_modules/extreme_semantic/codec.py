@@ -123,6 +123,10 @@ class ExtremeSemanticCodec(LearnedCodec):
         return sections | {"semantic_map": encode_map(found, self.system.classes + 1)}
 
     @torch.inference_mode()
+    def _settings(self, container: Container) -> dict[str, object]:
+        level = container.section("parameters")[0]
+        return {"quality": self.qualities[level]} if level < len(self.qualities) else {}
+
     def _decode(self, container: Container) -> Image:
         c, size = self.config, (container.height, container.width)
         parameters, stream = container.section("parameters"), container.section("latents")

@@ -8,9 +8,8 @@ from __future__ import annotations
 import imagecodecs
 import numpy as np
 
-from genic.lightning_modules.classical.base import check_size
-from genic.lightning_modules.classical.jxl import decode_lossless, encode_lossless
 from genic.lightning_modules.codec.errors import DamagedFileError
+from genic.lightning_modules.codec.lossless import check_size, decode_lossless, encode_lossless
 from genic.lightning_modules.entropy.range_coder import TOTAL, RangeDecoder, RangeEncoder, probabilities
 
 CODERS = ("context", "jpeg_xl", "webp")

@@ -25,7 +25,7 @@ from genic.lightning_modules.entropy.gaussian import GaussianTables
 from genic.lightning_modules.gan_reversal.config import GanReversalCoding, GanReversalModel
 from genic.lightning_modules.gan_reversal.inversion import distortion, invert
 from genic.lightning_modules.gan_reversal.parallel import in_parallel
-from genic.lightning_modules.gan_reversal.prior import PriorCoder, shifted, step_of
+from genic.lightning_modules.gan_reversal.prior import SHIFTS, PriorCoder, shifted, step_of
 from genic.lightning_modules.gan_reversal.residual import encode_residual
 from genic.lightning_modules.gan_reversal.system import System
 from genic.lightning_modules.layers.tiling import tiles
@@ -214,6 +214,9 @@ class GanReversalCodec(RateCodec):
         x, *decoded = (self._tensor(picture[None]) for picture in (image, *pictures))
         errors = [float(distortion(x, x_hat, coding)) for x_hat in decoded]
         return plain if errors[0] <= errors[1] else layered
+
+    def _settings(self, container: Container) -> dict[str, object]:
+        return {"shift": container.section("parameters")[0] + SHIFTS.start}
 
     def _decode(self, container: Container) -> Image:
         image = self._picture(container)

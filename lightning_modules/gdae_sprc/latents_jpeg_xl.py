@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from genic.lightning_modules.classical.jxl import decode_lossless, encode_lossless
+from genic.lightning_modules.codec.lossless import decode_lossless, encode_lossless
 
 
 def encode_latents(index: np.ndarray, middle: int) -> bytes:

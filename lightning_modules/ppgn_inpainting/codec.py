@@ -251,6 +251,11 @@ class PpgnInpaintingCodec(RateCodec):
         room -= len(write_varint(max(room, 0))) - 1  # of the section's own length
         return sections | {name: Av1Layer().within(layer, room)}
 
+    def _settings(self, container: Container) -> dict[str, object]:
+        p = Parameters.from_bytes(container.section("parameters"), container.height, container.width)
+        scale = {} if p.thumbnail is None else {"scale": SCALES[p.thumbnail]}
+        return {"scheme": p.scheme, **scale, **p.held()}
+
     def _decode(self, container: Container) -> Image:
         return self._picture(container.sections, container.height, container.width)
 

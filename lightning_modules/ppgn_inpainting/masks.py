@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy.ndimage import binary_dilation, gaussian_laplace
 
-from genic.lightning_modules.classical.jxl import decode_lossless, encode_lossless
 from genic.lightning_modules.codec.contract import Image
 from genic.lightning_modules.codec.errors import DamagedFileError
+from genic.lightning_modules.codec.lossless import decode_lossless, encode_lossless
 from genic.lightning_modules.codec.random_words import random_choice
 from genic.lightning_modules.ppgn_inpainting.schemes import (
     Blocks,

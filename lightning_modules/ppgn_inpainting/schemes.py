@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from genic.lightning_modules.codec.container import read_varint, write_varint
@@ -287,6 +287,11 @@ class Parameters:
         if whole != data:
             raise DamagedFileError("the parameters do not belong to a picture of this size")
         return found
+
+    def held(self) -> dict[str, object]:
+        """What a file of this scheme holds beyond scheme and thumbnail."""
+        sampling = {} if self.sampling is None else asdict(self.sampling)
+        return {name: getattr(self, name) for name in _HELD.get(self.scheme, ())} | sampling
 
     @classmethod
     def _parsed(cls, data: bytes) -> Parameters:

@@ -1,0 +1,3 @@
+from genic.lightning_modules.paper import Paper
+
+PAPER = Paper(__name__, "SelectiveDetail", "sd")
