@@ -84,11 +84,14 @@ def _libraries() -> dict[str, str]:
 def git_commit() -> str | None:
     """The checked-out commit, ``+`` where tracked files differ from it; None outside a checkout."""
 
+    file = Path(__file__).resolve()
+
     def git(*arguments: str) -> str:
-        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        command = ["git", "-C", str(file.parent), *arguments]
         return subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout.strip()
 
     try:
+        git("ls-files", "--error-unmatch", file.name)  # else the repository is that of whoever installed this
         return git("rev-parse", "HEAD") + (
             "+" if git("status", "--porcelain", "--untracked-files=no") else ""
         )
