@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, Union
+from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps
@@ -287,7 +287,10 @@ def _transparent(image: np.ndarray, alpha: np.ndarray) -> Picture:
 
 def _has_16_bits(picture: Image.Image) -> bool:
     """Whether samples have more than 8 bits, also where Pillow's mode says nothing of it; before decoding only."""
-    wide = [";16" in str(tile[3]) or (tile[0] == "ppm" and tile[3][1] > 255) for tile in picture.tile]
+    wide = [
+        ";16" in str(tile[3]) or (tile[0] == "ppm" and tile[3][1] > 255)
+        for tile in getattr(picture, "tile", ())
+    ]
     return any(wide) or picture.mode.startswith("I")
 
 
@@ -342,13 +345,16 @@ def _to_srgb(picture: Image.Image, profile: bytes | None, lost: dict[str, str]) 
     if np.abs(np.asarray(converted, np.int16) - np.asarray(plain, np.int16)).max() <= 1:
         return plain
     lost["ICC profile"] = f"{name}, converted to sRGB"
+    assert converted is not None, "only a transform in place gives none"
     return converted
 
 
 @lru_cache(maxsize=8)
 def _transform(profile: bytes) -> tuple[str, str, ImageCms.ImageCmsTransform]:
     """Name, mode of Pillow's that it takes, and the way to sRGB."""
-    opened = ImageCms.ImageCmsProfile(BytesIO(profile))
+    opened: Any = ImageCms.ImageCmsProfile(
+        BytesIO(profile)
+    )  # whose ``profile`` is a file's or its content's type
     mode = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}[opened.profile.xcolor_space.strip()]
     flags = (
         ImageCms.Flags.BLACKPOINTCOMPENSATION | ImageCms.Flags.NOCACHE

@@ -165,10 +165,13 @@ def semantic_map(shape: tuple[int, int], instances: list[Region], index: dict[st
     Raises:
         DataError: a mask is missing.
     """
+    height, width = shape
     out = np.zeros(shape, np.uint8)
     for instance in instances:
         if instance.mid in index:
-            mask = Image.fromarray(read_label(instance.path)).resize(shape[::-1], Image.Resampling.NEAREST)
+            mask = Image.fromarray(read_label(instance.path)).resize(
+                (width, height), Image.Resampling.NEAREST
+            )
             out[np.array(mask) > 0] = index[instance.mid]
     return out
 

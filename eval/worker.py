@@ -49,7 +49,7 @@ def encode(
     """File, what it says of itself, and seconds, where a picture is coded; ``wanted`` is a quality or a target."""
     image = _original(picture)
     opened = _opened(codec)
-    named = {"name": picture.name} if opened.looks_up else {}
+    named: dict[str, Any] = {"name": picture.name} if opened.looks_up else {}
     begin = time.perf_counter()
     data = opened.encode(image, **wanted, **options, **named)
     seconds = None if opened.looks_up else time.perf_counter() - begin

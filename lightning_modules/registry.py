@@ -126,7 +126,7 @@ def open_codec(name: str, device: str | None = None) -> Codec:
         return _made(_resolve(FOLDER), which, device)
     if base in plugins(CODECS):
         return _made(_plugin_codec(base), which, device)
-    for paper in plugins(EXPERIMENTS) and papers().values():
+    for paper in papers().values() if plugins(EXPERIMENTS) else ():
         if base in paper.codecs():
             return _made(_resolve(paper.codecs()[base][1]), which, device)
     if "." in base or which.partition(":")[0].isidentifier():

@@ -110,6 +110,7 @@ def test_the_wheel_and_the_core_suffice_to_code(picture, tmp_path):
     (wheel,) = dist.glob("*.whl")
     names = ZipFile(wheel).namelist()
     assert {name.split("/")[0].partition("-")[0] for name in names} == {"genic"}
+    assert "genic/py.typed" in names
     assert len(names) == len(set(names)) and not any("test" in Path(name).parts[1] for name in names)
     links = [path.name for path in (ROOT / "genic").iterdir() if path.is_symlink()]
     tracked = _run("git", "ls-files", *links)

@@ -110,7 +110,7 @@ class Codec(ABC):
         sources = self._option_sources()
         return {name: option for source in sources for name, option in options_of(source).items()}
 
-    def seconds(self, height: int, width: int, bpp: float | None = None, **options: object) -> float | None:
+    def seconds(self, height: int, width: int, bpp: float | None = None, **options: Any) -> float | None:
         """About how long `encode` takes here, for its arguments; None where it is not known to take long."""
         return None
 
@@ -123,7 +123,7 @@ class Codec(ABC):
         target_bytes: int | None = None,
         target_bpp: float | None = None,
         alpha: bool = False,
-        **options: object,
+        **options: Any,
     ) -> bytes: ...
 
     @overload
@@ -135,7 +135,7 @@ class Codec(ABC):
         target_bytes: int | None = None,
         target_bpp: float | None = None,
         alpha: bool = False,
-        **options: object,
+        **options: Any,
     ) -> bytes | list[bytes]: ...
 
     def encode(
@@ -146,7 +146,7 @@ class Codec(ABC):
         target_bytes: int | None = None,
         target_bpp: float | None = None,
         alpha: bool = False,
-        **options: object,
+        **options: Any,
     ) -> bytes | list[bytes]:
         """Compress.
 
@@ -183,7 +183,7 @@ class Codec(ABC):
         quality: float | None,
         target_bytes: int | None,
         target_bpp: float | None,
-        options: Mapping[str, object],
+        options: Mapping[str, Any],
     ) -> bytes:
         if target_bytes is None and target_bpp is None:
             write = self.encoder(picture.image, alpha=picture.alpha, **options)
@@ -194,7 +194,7 @@ class Codec(ABC):
         return self.encode_within(picture.image, limit, alpha=picture.alpha, **options).data
 
     def encode_within(
-        self, image: Image, limit: int, *, alpha: np.ndarray | None = None, **options: object
+        self, image: Image, limit: int, *, alpha: np.ndarray | None = None, **options: Any
     ) -> rate_control.Found:
         """The best file of at most ``limit`` bytes, and its quality; see `encode`.
 
@@ -215,7 +215,7 @@ class Codec(ABC):
         return found._replace(data=data)
 
     def encoder(
-        self, image: Image, *, alpha: np.ndarray | None = None, **options: object
+        self, image: Image, *, alpha: np.ndarray | None = None, **options: Any
     ) -> Callable[[float], bytes]:
         """Quality to file, for several files of one picture: what they share is done once.
 
@@ -268,7 +268,7 @@ class Codec(ABC):
             settings,
         )
 
-    def decode(self, data: bytes, *, alpha: bool = False, **options: object) -> Image:
+    def decode(self, data: bytes, *, alpha: bool = False, **options: Any) -> Image:
         """Decompress; the file and the weights it names suffice.
 
         Args:
@@ -328,18 +328,18 @@ class Codec(ABC):
         return {}
 
     @abstractmethod
-    def _encode(self, image: Image, quality: float, **options: object) -> dict[str, bytes]:
+    def _encode(self, image: Image, quality: float, **options: Any) -> dict[str, bytes]:
         """Sections by name (see `container.SECTIONS`)."""
 
     def _option_sources(self) -> Sequence[Any]:
         """Functions and dataclasses whose keywords and fields are `options`; later ones go before earlier ones."""
         return (self._encode,)
 
-    def _encoder(self, image: Image, **options: object) -> Callable[[float], dict[str, bytes]]:
+    def _encoder(self, image: Image, **options: Any) -> Callable[[float], dict[str, bytes]]:
         """Quality to sections. A codec whose analysis does not depend on the quality does it here, before."""
         return lambda quality: self._encode(image, quality, **options)
 
-    def _encode_within(self, image: Image, limit: int, **options: object) -> rate_control.Found:
+    def _encode_within(self, image: Image, limit: int, **options: Any) -> rate_control.Found:
         """The best file within ``limit`` bytes, or the least one. A codec that aims at a size by itself replaces the
         search."""
         write = self.encoder(image, **options)

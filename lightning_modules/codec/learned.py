@@ -91,6 +91,7 @@ class LearnedCodec(Codec):
         for part in ("config", "coding"):
             if hasattr(codec, part):
                 setattr(codec, part, copy.deepcopy(getattr(codec, part)))
+        assert isinstance(codec, cls)
         return codec
 
     @property
@@ -150,7 +151,7 @@ class LevelCodec(LearnedCodec):
         return z_hat, z_h_hat, level
 
     @torch.inference_mode()
-    def synthesise(self, z_hat: Tensor, level: float, height: int, width: int, **options: object) -> Image:
+    def synthesise(self, z_hat: Tensor, level: float, height: int, width: int, **options: Any) -> Image:
         """The picture of ẑ [latents, ⌈H/stride⌉, ⌈W/stride⌉]; ``options`` are those of `_picture`."""
         at = torch.tensor([level], device=self.device)
         z_hat = z_hat[None].to(self.device).contiguous(memory_format=torch.channels_last)
@@ -175,7 +176,7 @@ class LevelCodec(LearnedCodec):
     def _encode(self, image: Image, quality: float) -> dict[str, bytes]:
         return self.coder.encode(*self.analyse(image, quality))
 
-    def _decode(self, container: Container, **options: object) -> Image:
+    def _decode(self, container: Container, **options: Any) -> Image:
         height, width, stride = container.height, container.width, self.stride
         z_hat, level = self.coder.decode(container, -(-height // stride), -(-width // stride))
         return self.synthesise(z_hat, level, height, width, **options)
@@ -191,17 +192,17 @@ class RateCodec(LearnedCodec):
     quality_meaning = "the most bits per pixel of the file"
 
     @abstractmethod
-    def _sections_within(self, image: Image, limit: int, bpp: float, **options: object) -> dict[str, bytes]:
+    def _sections_within(self, image: Image, limit: int, bpp: float, **options: Any) -> dict[str, bytes]:
         """Sections of the best file of ``limit`` bytes at most, or of the least one; ``bpp`` is what is aimed at."""
 
     def _option_sources(self) -> Sequence[Any]:
         return (self._sections_within, *super()._option_sources())
 
-    def _encode(self, image: Image, quality: float, **options: object) -> dict[str, bytes]:
+    def _encode(self, image: Image, quality: float, **options: Any) -> dict[str, bytes]:
         height, width = image.shape[:2]
         return self._sections_within(image, budget(height, width, None, quality), quality, **options)
 
-    def _encode_within(self, image: Image, limit: int, **options: object) -> Found:
+    def _encode_within(self, image: Image, limit: int, **options: Any) -> Found:
         bpp = 8 * limit / (image.shape[0] * image.shape[1])
         sections = self._sections_within(image, limit, bpp, **options)
         return Found(self._container(sections, *image.shape[:2]).to_bytes(), bpp)

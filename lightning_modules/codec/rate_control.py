@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from numbers import Real
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from genic.lightning_modules.codec.errors import ConfigError, TargetError
 
@@ -50,14 +50,14 @@ def geometric(first: float, last: float, step: float = 0.01) -> tuple[float, ...
 
 def check_number(name: str, value: object, positive: bool = False) -> None:
     """`ConfigError` unless ``value`` is a finite number, and above 0 if it must be; text and truth values are none."""
-    known = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
-    if not known or (positive and not value > 0):
+    number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+    if not math.isfinite(number) or (positive and not number > 0):
         raise ConfigError(f"{name}={value!r}: a {'positive ' if positive else ''}number is needed")
 
 
 def budget(height: int, width: int, target_bytes: int | None, target_bpp: float | None) -> int:
     """The most bytes of a file of that picture; `ConfigError` unless the target is positive."""
-    target = target_bpp if target_bytes is None else target_bytes
+    target: Any = target_bpp if target_bytes is None else target_bytes
     name = "target_bpp" if target_bytes is None else "target_bytes"
     check_number(name, target, positive=True)
     # A rate that was computed from a number of bytes gives that number again.
@@ -90,7 +90,7 @@ def largest_within(
 
 
 def reaching(
-    codec: Codec, image: Image, target: float, measure: Callable[[Image], float], **options: object
+    codec: Codec, image: Image, target: float, measure: Callable[[Image], float], **options: Any
 ) -> Found:
     """The least file whose picture, decoded, measures ``target`` decibels or more.
 
