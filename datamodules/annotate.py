@@ -68,7 +68,7 @@ def detail(image: np.ndarray, task: Task) -> np.ndarray:
     height, width = image.shape[:2]
     faces = task.faces
     if faces is None:
-        boxes = find_faces(image)
+        boxes = [face.box for face in find_faces(image)]
     else:
         scaled = np.clip(faces, 0, 1) * (width, height, width, height)
         boxes = [(*np.floor(b[:2]).astype(int), *np.ceil(b[2:]).astype(int)) for b in scaled]

@@ -8,6 +8,22 @@ from typing import NamedTuple
 NETWORKS = ("lpips_alex", "lpips_squeeze", "lpips_vgg", "dists")
 """Measures made by networks: asked for one by one, since they cost time and need weights."""
 
+RECOGNITION = {
+    "regions": (
+        "psnr_inside",
+        "psnr_outside",
+        "ms_ssim_inside",
+        "ms_ssim_outside",
+        "lpips_inside",
+        "lpips_outside",
+    ),
+    "faces": ("face_confidence", "face_error"),
+    "text": ("text_distance",),
+    "semantics": ("agreement",),
+}
+"""Measures of places and of what machines recognise, see `eval.regions`, and the figures of each. A picture may have
+nothing that they could be of: means are over those that have."""
+
 DISTANCES = ("frechet", "kernel", "fid", "kid")
 """Measures of all decoded pictures of a point against all originals, see `eval.distances`."""
 
@@ -45,6 +61,16 @@ MEASURES = (
     Measure("lpips_squeeze", "LPIPS (Squeeze)", "", 4, falls=True),
     Measure("lpips_vgg", "LPIPS (VGG)", "", 4, falls=True),
     Measure("dists", "DISTS", "", 4, falls=True),
+    Measure("psnr_inside", "PSNR inside", "dB", 2),
+    Measure("psnr_outside", "PSNR outside", "dB", 2),
+    Measure("ms_ssim_inside", "MS-SSIM inside", "", 4),
+    Measure("ms_ssim_outside", "MS-SSIM outside", "", 4),
+    Measure("lpips_inside", "LPIPS inside", "", 4, falls=True),
+    Measure("lpips_outside", "LPIPS outside", "", 4, falls=True),
+    Measure("face_confidence", "Faces: detector's score", "", 3),
+    Measure("face_error", "Faces: landmarks' error", "eye distances", 3, falls=True),
+    Measure("text_distance", "Text: distance as read", "", 3, falls=True),
+    Measure("agreement", "Classifier's agreement", "", 3),
     Measure("frechet", "Fréchet distance", "", 3, falls=True),
     Measure("kernel", "Kernel distance", "", 5, falls=True),
     Measure("fid", "FID/256", "", 2, falls=True),
@@ -67,6 +93,7 @@ class Metrics(NamedTuple):
             where it was not asked for, or a side is below 31, 17, 16.
         dists: Ding et al. 2020 as torchmetrics has it, at full size; None where it was not asked for, or a side is
             below 16.
+        psnr_inside to agreement: of `RECOGNITION`; None where it was not asked for, or the picture has no such thing.
     """
 
     psnr_rgb: float
@@ -77,6 +104,16 @@ class Metrics(NamedTuple):
     lpips_squeeze: float | None = None
     lpips_vgg: float | None = None
     dists: float | None = None
+    psnr_inside: float | None = None
+    psnr_outside: float | None = None
+    ms_ssim_inside: float | None = None
+    ms_ssim_outside: float | None = None
+    lpips_inside: float | None = None
+    lpips_outside: float | None = None
+    face_confidence: float | None = None
+    face_error: float | None = None
+    text_distance: float | None = None
+    agreement: float | None = None
 
 
 def ms_ssim_db(ms_ssim: float) -> float:

@@ -38,7 +38,7 @@ def measure(original: Image, decoded: Image, networks: Sequence[str] = ()) -> Me
     structure = 1.0 if side >= similarity.WINDOW else None
     multiscale = 1.0 if side >= similarity.MIN_SIDE else None
     if db < math.inf:  # Equal pictures have 1 exactly, however a machine rounds.
-        x, y = _planes(original), _planes(decoded)
+        x, y = planes(original), planes(decoded)
         with torch.no_grad():
             if structure is not None:
                 structure = similarity.ssim(x, y, data_range=255).item()
@@ -87,13 +87,13 @@ def _distance(name: str, original: Image, decoded: Image) -> float | None:
     network, least = _network(name)
     if min(original.shape[:2]) < least:
         return None
-    x, y = (_planes(image).float() / 255 for image in (original, decoded))
+    x, y = (planes(image).float() / 255 for image in (original, decoded))
     with torch.inference_mode():
         return max(0.0, network(x, y).item())  # DISTS of equal pictures is off by a rounding
 
 
 @lru_cache(maxsize=len(NETWORKS))
-def _network(name: str) -> tuple[Callable[[Tensor, Tensor], Tensor], int]:
+def _network(name: str) -> tuple[Callable[..., Tensor], int]:
     """Distance of two pictures [1, 3, H, W] in [0, 1], and the shortest side it is defined for."""
     if name.startswith("lpips_"):
         lpips = Lpips(cast("Any", name.removeprefix("lpips_")))  # which checks it
@@ -106,5 +106,12 @@ def _network(name: str) -> tuple[Callable[[Tensor, Tensor], Tensor], int]:
     raise ConfigError(f"no measure {name!r}: there are {', '.join(NETWORKS)}")
 
 
-def _planes(image: Image) -> Tensor:
+def lpips_alex(x: Tensor, y: Tensor, weight: Tensor) -> float | None:
+    """LPIPS of [1, 3, H, W] in 0 to 255 weighted by a map [1, 1, H, W] (see `Lpips.forward`); None where too small."""
+    network, least = _network("lpips_alex")
+    return None if min(x.shape[2:]) < least else network(x.float() / 255, y.float() / 255, weight).item()
+
+
+def planes(image: Image) -> Tensor:
+    """uint8 H×W×3 to float64 [1, 3, H, W], 0 to 255."""
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1), dtype=np.float64))[None]

@@ -41,7 +41,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, overload
 
 import numpy as np
@@ -52,7 +52,7 @@ from genic.eval.provenance import code_digest, gpus, machine, versions
 from genic.eval.schema import SCHEMA, CodecResult, ImageResult, Means, Point, Provenance, from_plain, to_plain
 from genic.lightning_modules.codec.container import NO_WEIGHTS
 from genic.lightning_modules.codec.contract import Codec, Image
-from genic.lightning_modules.codec.errors import ConfigError, GenicError, ToolError
+from genic.lightning_modules.codec.errors import ConfigError, DataError, GenicError, ToolError
 from genic.lightning_modules.codec.files import write_atomic
 from genic.lightning_modules.registry import open_codec
 
@@ -201,6 +201,7 @@ def measure_files(
     workers: WorkerPairs | None = None,
     *,
     networks: Sequence[str] = (),
+    regions: Path | None = None,
     store: Path | None = None,
     save_decoded: Path | None = None,
     on_error: None = None,
@@ -214,6 +215,7 @@ def measure_files(
     workers: WorkerPairs | None = None,
     *,
     networks: Sequence[str] = (),
+    regions: Path | None = None,
     store: Path | None = None,
     save_decoded: Path | None = None,
     on_error: Callable[[Task, GenicError], None] | None,
@@ -226,6 +228,7 @@ def measure_files(
     workers: WorkerPairs | None = None,
     *,
     networks: Sequence[str] = (),
+    regions: Path | None = None,
     store: Path | None = None,
     save_decoded: Path | None = None,
     on_error: Callable[[Task, GenicError], None] | None = None,
@@ -236,7 +239,8 @@ def measure_files(
     Args:
         tasks: of any codecs; those of one picture are best together, since it is read once then.
         workers: processes to use; by default one pair for this call.
-        networks: of `eval.measures.NETWORKS` those wanted, each available (see `eval.metrics.unavailable`).
+        networks: of `eval.measures.NETWORKS` and `RECOGNITION` those wanted, each available.
+        regions: folder of regions' maps, see `label_file`; by default the annotator's are used.
         store: folder of measurements, read and written; None to measure anew and keep nothing.
         save_decoded: folder for files and decoded pictures, see `Task.saved`.
         on_error: takes what a codec or a picture raised (`TargetError` where a budget cannot be met); the others are
@@ -255,17 +259,19 @@ def measure_files(
     todo = []
     for k, task in enumerate(tasks):
         path = None if store is None else _record(store, task, 1 if workers is None else workers.threads)
-        found = None if path is None else _stored(path, task, networks)
+        label = None if regions is None else label_file(regions, task.item.name)
+        asked = {name: _of_label(label) if name == "regions" else "" for name in networks}
+        found = None if path is None else _stored(path, task, asked)
         if found is None or not (save_decoded is None or task.saved(save_decoded).is_file()):
-            todo.append((k, task, path))
+            todo.append((k, task, path, label, asked))
         else:
             results[k] = found
             advance()
 
-    def do(call: _Call, entry: tuple[int, Task, Path | None]) -> None:
-        k, task, path = entry
+    def do(call: _Call, entry: tuple[int, Task, Path | None, Path | None, dict[str, str]]) -> None:
+        k, task, path, label, asked = entry
         try:
-            results[k] = result = _measure_one(call, task, networks, save_decoded)
+            results[k] = result = _measure_one(call, task, networks, label, save_decoded)
         except ToolError:
             raise
         except GenicError as error:
@@ -274,7 +280,7 @@ def measure_files(
             on_error(task, error)
         else:
             if path is not None:
-                content = {"networks": list(networks), "result": to_plain(result)}
+                content = {"networks": asked, "result": to_plain(result)}
                 write_atomic(path, json.dumps(content).encode())
         advance()
 
@@ -286,6 +292,14 @@ def measure_files(
     return [results.get(k) for k in range(len(tasks))]
 
 
+def label_file(folder: Path, picture: str) -> Path:
+    """The map of a picture by its name in the data set, ``FOLDER/NAME.png``; `DataError` where there is none."""
+    path = folder / PurePosixPath(picture).with_suffix(".png")
+    if not path.is_file():
+        raise DataError(f"no map {path} of {picture}: put one there, not 0 inside the region")
+    return path
+
+
 def evaluate(
     codec: str,
     items: Sequence[Picture | str | os.PathLike[str]],
@@ -294,6 +308,7 @@ def evaluate(
     *,
     rates: Sequence[float] = (),
     networks: Sequence[str] = (),
+    regions: Path | None = None,
     store: Path | None = None,
     save_decoded: Path | None = None,
     on_error: Callable[[Task, GenicError], None] | None = None,
@@ -306,7 +321,7 @@ def evaluate(
         items: pictures or their paths, at least one.
         qualities: by default, and without rates, the codec's own.
         rates: bits per pixel that files may take, beside the qualities or in their place.
-        workers, networks, store, save_decoded, on_error, advance: see `measure_files`.
+        workers, networks, regions, store, save_decoded, on_error, advance: see `measure_files`.
 
     Returns:
         One point a quality, then one a rate, in the order given, its pictures in the order of ``items``; none where
@@ -325,7 +340,12 @@ def evaluate(
     if not items or not sweep:
         raise ConfigError("at least one picture and one quality are needed")
     tasks = [Task(item, codec, quality, target_bpp=rate) for item in items for quality, rate in sweep]
-    how: dict[str, Any] = {"networks": networks, "store": store, "save_decoded": save_decoded}
+    how: dict[str, Any] = {
+        "networks": networks,
+        "regions": regions,
+        "store": store,
+        "save_decoded": save_decoded,
+    }
     results = measure_files(tasks, workers, **how, on_error=on_error, advance=advance)
     points = []
     for k, (quality, rate) in enumerate(sweep):
@@ -387,10 +407,12 @@ def codec_result(
     )
 
 
-def _measure_one(call: _Call, task: Task, networks: Sequence[str], folder: Path | None) -> ImageResult:
+def _measure_one(
+    call: _Call, task: Task, networks: Sequence[str], label: Path | None, folder: Path | None
+) -> ImageResult:
     data, info, encode_seconds = call(0, worker.encode, task.item, task.codec, task.wanted, task.options)
     decoded, decode_seconds = call(1, worker.decode, data, task.codec)
-    metrics = call(0, worker.measure, task.item, decoded, networks)
+    metrics = call(0, worker.measure, task.item, decoded, networks, label)
     if folder is not None:
         path = task.saved(folder)
         write_atomic(path.with_suffix(".gnc"), data)
@@ -412,15 +434,19 @@ def _record(store: Path, task: Task, threads: int) -> Path:
     return store / key[:2] / f"{key}.json"
 
 
-def _stored(path: Path, task: Task, networks: Sequence[str]) -> ImageResult | None:
+def _stored(path: Path, task: Task, asked: Mapping[str, str]) -> ImageResult | None:
     """The measurement, under this task's name for the picture; None where there is none, or without the networks."""
     try:
         content = json.loads(path.read_text())
-        if not set(networks) <= set(content["networks"]):
+        if not asked.items() <= content["networks"].items():
             return None
         return dataclasses.replace(from_plain(ImageResult, content["result"]), name=task.item.name)
-    except (OSError, ValueError, KeyError, TypeError):  # whatever it is, it is measured again
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # whatever it is, it is measured again
         return None
+
+
+def _of_label(label: Path | None) -> str:
+    return "annotator" if label is None else hashlib.sha256(label.read_bytes()).hexdigest()
 
 
 def _of_codec(name: str) -> tuple:

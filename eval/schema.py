@@ -21,11 +21,12 @@ import typing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from genic.eval.measures import ms_ssim_db
+from genic.eval.measures import RECOGNITION, ms_ssim_db
 from genic.lightning_modules.codec.errors import DataError
 from genic.lightning_modules.codec.files import write_atomic
 
 SCHEMA = 2
+PARTIAL = frozenset(name for names in RECOGNITION.values() for name in names)
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class ImageResult:
         name: of the picture, unique in its data set.
         bytes: of the file.
         ledger: bytes by section; they sum to ``bytes``.
-        psnr_rgb to dists: see `eval.measures.Metrics`.
+        psnr_rgb to dists, psnr_inside to agreement: see `eval.measures.Metrics`.
         encode_seconds, decode_seconds: wall clock, without reading the picture or starting up; None where files were
             made elsewhere.
     """
@@ -55,11 +56,22 @@ class ImageResult:
     lpips_squeeze: float | None = None
     lpips_vgg: float | None = None
     dists: float | None = None
+    psnr_inside: float | None = None
+    psnr_outside: float | None = None
+    ms_ssim_inside: float | None = None
+    ms_ssim_outside: float | None = None
+    lpips_inside: float | None = None
+    lpips_outside: float | None = None
+    face_confidence: float | None = None
+    face_error: float | None = None
+    text_distance: float | None = None
+    agreement: float | None = None
 
 
 @dataclass(frozen=True)
 class Means:
-    """Over the pictures of one quality; None where a picture lacks the figure.
+    """Over the pictures of one quality; None where a picture lacks the figure, but for those of `RECOGNITION`, whose
+    means are over the pictures that have one.
 
     ``frechet`` to ``kid`` are no means but distances of all pictures at once, see `eval.distances`.
     """
@@ -79,6 +91,16 @@ class Means:
     kernel: float | None = None
     fid: float | None = None
     kid: float | None = None
+    psnr_inside: float | None = None
+    psnr_outside: float | None = None
+    ms_ssim_inside: float | None = None
+    ms_ssim_outside: float | None = None
+    lpips_inside: float | None = None
+    lpips_outside: float | None = None
+    face_confidence: float | None = None
+    face_error: float | None = None
+    text_distance: float | None = None
+    agreement: float | None = None
 
     @classmethod
     def of(cls, images: list[ImageResult]) -> Means:
@@ -86,6 +108,8 @@ class Means:
 
         def mean(name: str) -> float | None:
             values = [getattr(image, name) for image in images]
+            if name in PARTIAL:
+                values = [value for value in values if value is not None] or [None]
             return None if None in values else math.fsum(values) / len(values)
 
         ms_ssim = mean("ms_ssim")

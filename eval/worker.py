@@ -18,6 +18,8 @@ from genic.lightning_modules.codec.contract import Codec, FileInfo, Image
 from genic.lightning_modules.registry import open_codec
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from genic.eval.measures import Metrics
     from genic.eval.runner import Picture
 
@@ -64,12 +66,20 @@ def decode(data: bytes, codec: str) -> tuple[Image, float | None]:
     return image, None if opened.looks_up else time.perf_counter() - begin
 
 
-def measure(picture: Picture, decoded: Image, networks: Sequence[str]) -> Metrics:
-    """Figures of a decoded picture."""
+def measure(picture: Picture, decoded: Image, names: Sequence[str], label: Path | None) -> Metrics:
+    """Figures of a decoded picture: of `NETWORKS` and `RECOGNITION` those asked for; ``label`` is a region's map."""
     from genic.eval import metrics
+    from genic.eval.measures import NETWORKS
 
     _limit_threads()
-    return metrics.measure(_original(picture), decoded, networks)
+    original = _original(picture)
+    found = metrics.measure(original, decoded, [name for name in names if name in NETWORKS])
+    for name in names:
+        if name not in NETWORKS:
+            from genic.eval.regions import recognised
+
+            found = found._replace(**recognised(name, original, decoded, label))
+    return found
 
 
 def embed(picture: Picture, backbone: str) -> np.ndarray:

@@ -36,15 +36,24 @@ from genic.datamodules.images import ImageItem, manifest_hash
 from genic.eval.curves import load_results
 from genic.eval.distances import PATCH, patches
 from genic.eval.distances import unavailable as distances_unavailable
-from genic.eval.measures import DISTANCES, MEASURES, NETWORKS
+from genic.eval.measures import DISTANCES, MEASURES, NETWORKS, RECOGNITION
 from genic.eval.metrics import unavailable
 from genic.eval.provenance import provenance
 from genic.eval.runner import Task, WorkerPairs, codec_result, evaluate, with_distances
 from genic.eval.schema import CodecResult
 from genic.eval.tables import number
 from genic.experiments.command import add_data, add_processes, command, make_parser, print_error, progress
-from genic.lightning_modules.codec.errors import ConfigError, DataError, GenicError, ImageError, TargetError
+from genic.lightning_modules.codec.errors import (
+    ConfigError,
+    DataError,
+    GenicError,
+    ImageError,
+    TargetError,
+    ToolError,
+)
 from genic.lightning_modules.registry import open_codec
+
+KNOWN = (*NETWORKS, *RECOGNITION, *DISTANCES)
 
 
 def result_path(folder: Path, codec: str) -> Path:
@@ -137,7 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name, codec in codecs.items():
             sweep = [] if rates else qualities or list(codec.qualities)
             too_large: list[Task] = []
-            how = {"networks": networks, "store": store, "save_decoded": keep}
+            how = {"networks": networks, "regions": options.regions, "store": store, "save_decoded": keep}
             with progress(f"{name} on {data}", len(items) * (len(sweep) + len(rates))) as advance:
                 failed = partial(_note_target, too_large)
                 points = evaluate(
@@ -176,8 +185,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--measures",
         metavar="A,B,…",
-        help=f"beside PSNR, SSIM and MS-SSIM: of {', '.join((*NETWORKS, *DISTANCES))}, or none (default: "
+        help=f"beside PSNR, SSIM and MS-SSIM: of {', '.join(KNOWN)}, or none (default: "
         "lpips_alex where its weights are at hand); distances of sets keep the decoded pictures",
+    )
+    parser.add_argument(
+        "--regions",
+        type=Path,
+        metavar="DIR",
+        help="maps of the measure regions, PNG by the pictures' names, not 0 inside (default: faces and text)",
     )
     parser.add_argument(
         "--backbone",
@@ -212,12 +227,27 @@ def _available(wanted: str | None, backbone: str) -> tuple[list[str], list[str],
     names = {None: ["lpips_alex"], "none": []}.get(wanted, (wanted or "").split(","))
     reasons = {}
     for name in names:
-        if name not in (*NETWORKS, *DISTANCES):
-            raise ConfigError(f"no measure {name!r}: there are {', '.join((*NETWORKS, *DISTANCES))}")
-        reasons[name] = unavailable(name) if name in NETWORKS else distances_unavailable(name, backbone)
+        if name not in KNOWN:
+            raise ConfigError(f"no measure {name!r}: there are {', '.join(KNOWN)}")
+        if name in DISTANCES:
+            reasons[name] = distances_unavailable(name, backbone)
+        else:
+            reasons[name] = unavailable(name) if name in NETWORKS else _unrecognised(name)
     had = [name for name in names if reasons[name] is None]
     why_not = {name: reason for name, reason in reasons.items() if reason is not None}
-    return [name for name in had if name in NETWORKS], [name for name in had if name in DISTANCES], why_not
+    return (
+        [name for name in had if name not in DISTANCES],
+        [name for name in had if name in DISTANCES],
+        why_not,
+    )
+
+
+def _unrecognised(name: str) -> str | None:
+    try:
+        from genic.eval.regions import unavailable
+    except ToolError as error:
+        return str(error)
+    return unavailable(name)
 
 
 def _patches(items: Sequence[ImageItem]) -> int:

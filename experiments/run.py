@@ -141,7 +141,7 @@ def train(
     # Missing pictures are better missed now than at the end of the run.
     measured = pictures(config.train.evaluate, config.data.root, None)[1] if config.train.evaluate else []
     _announce(config, folder, start_batch, placement)
-    if start_batch >= config.train.batches:
+    if checkpoint_path is not None and start_batch >= config.train.batches:
         checkpoint = read_checkpoint(checkpoint_path)
         module.load_state_dict(checkpoint["state_dict"])
         module.on_load_checkpoint(checkpoint)

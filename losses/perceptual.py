@@ -147,12 +147,21 @@ class Lpips(nn.Module):
         """Stay in eval mode, whatever the module around does."""
         return super().train(False)
 
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """[B] distances, 0 for equal, of ``x`` and ``y`` [B, 3, H, W] in [0, 1]."""
+    def forward(self, x: Tensor, y: Tensor, weight: Tensor | None = None) -> Tensor:
+        """[B] distances, 0 for equal, of ``x`` and ``y`` [B, 3, H, W] in [0, 1].
+
+        With ``weight`` [B, 1, H, W], not negative and not all 0, each mean over positions is one weighted by the map's
+        mean over a position's share of the picture; ours, and with a constant map the same.
+        """
         total = torch.zeros(len(x), device=x.device)
         for w, a, b in zip(self.w, self._features(x), self._features(y), strict=True):
             with torch.autocast(x.device.type, enabled=False):
-                total = total + F.conv2d((_unit(a) - _unit(b)).square(), w).mean((1, 2, 3))
+                d = F.conv2d((_unit(a) - _unit(b)).square(), w)
+                if weight is None:
+                    total = total + d.mean((1, 2, 3))
+                else:
+                    at = F.adaptive_avg_pool2d(weight, (d.shape[2], d.shape[3]))
+                    total = total + (at * d).sum((1, 2, 3)) / at.sum((1, 2, 3))
         return total
 
     def _features(self, x: Tensor) -> list[Tensor]:

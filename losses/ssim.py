@@ -85,7 +85,12 @@ def ms_ssim(x: Tensor, y: Tensor, data_range: float = 1.0, floor: float = FLOOR)
 
 
 def weighted_ms_ssim(
-    x: Tensor, y: Tensor, weight: Tensor, background: float = BACKGROUND, data_range: float = 1.0
+    x: Tensor,
+    y: Tensor,
+    weight: Tensor,
+    background: float = BACKGROUND,
+    data_range: float = 1.0,
+    floor: float = FLOOR,
 ) -> Tensor:
     """MS-SSIM that looks at the annotated places first: the wMSSSIM of selective detail's equation 3.
 
@@ -98,9 +103,11 @@ def weighted_ms_ssim(
     Args:
         x, y: [B, C, H, W], sides of at least 161.
         weight: t_a, [B, 1, H, W], 0 to 1 (bool allowed); no gradient flows to it.
-        background: weight where t_a = 0, in (0, 1]; 1 ignores the map. The publication gives none. 0.1
-            leaves the rest of a picture enough say that the detail decoder is defined there too.
+        background: weight where t_a = 0, 0 to 1; 1 ignores the map. The publication gives none. 0.1
+            leaves the rest of a picture enough say that the detail decoder is defined there too; with 0 a picture
+            of which no whole window sees t_a has NaN.
         data_range: largest minus smallest possible value.
+        floor: see the module; 0 for measurements.
 
     Returns:
         [B], 0 to 1.
@@ -108,7 +115,7 @@ def weighted_ms_ssim(
     Raises:
         ImageError: shapes do not match, or a side is below 161.
     """
-    return _ms_ssim(x, y, [_weight(x, weight, background)], data_range, FLOOR)[0]
+    return _ms_ssim(x, y, [_weight(x, weight, background)], data_range, floor)[0]
 
 
 def ms_ssim_pair(
@@ -152,8 +159,8 @@ def _floored_log(term: Tensor, floor: float) -> Tensor:
 
 
 def _weight(x: Tensor, weight: Tensor, background: float) -> Tensor:
-    if not 0 < background <= 1:
-        raise ValueError(f"background is a weight in (0, 1], not {background}")
+    if not 0 <= background <= 1:
+        raise ValueError(f"background is a weight in [0, 1], not {background}")
     if weight.shape != (x.shape[0], 1, *x.shape[2:]):
         raise ImageError(
             f"the weight of pictures {tuple(x.shape)} has shape {(x.shape[0], 1, *x.shape[2:])}, not "

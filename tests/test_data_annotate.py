@@ -79,7 +79,7 @@ def _kodak(number: int) -> np.ndarray:
 )
 def test_the_one_face_is_found(name: str, face: tuple[int, int, int, int]) -> None:
     image = _bundled(name)
-    found = detail_map(image.shape[:2], find_faces(image))
+    found = detail_map(image.shape[:2], [face.box for face in find_faces(image)])
     assert _overlap(found, detail_map(image.shape[:2], [face])) > 0.55
 
 
@@ -125,7 +125,7 @@ def test_boxes_scale_with_large_pictures() -> None:
 @pytest.mark.parametrize("shape", [(1, 1), (8, 300), (300, 8), (20, 20)])
 def test_any_size_goes_through_the_detectors(shape: tuple[int, int]) -> None:
     image = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
-    for left, top, right, bottom in find_faces(image) + find_text(image):
+    for left, top, right, bottom in [face.box for face in find_faces(image)] + find_text(image):
         assert 0 <= left < right <= shape[1] and 0 <= top < bottom <= shape[0]
 
 

@@ -269,7 +269,7 @@ def test_errors_name_the_remedy() -> None:
     with pytest.raises(ImageError, match="one map a picture"):
         weighted_ms_ssim(x, y, torch.ones(1, 1, 85, 85))
     with pytest.raises(ValueError, match="background"):
-        weighted_ms_ssim(x, y, torch.ones(1, 1, 170, 170), background=0)
+        weighted_ms_ssim(x, y, torch.ones(1, 1, 170, 170), background=-0.1)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -149,7 +149,8 @@ class Meters(pl.Callback):
         self, trainer: pl.Trainer, pl_module: CompressionModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
         self._images += len(batch.image) * trainer.world_size
-        if not due(pl_module.batches_seen, trainer.log_every_n_steps):
+        every = trainer.log_every_n_steps  # pyright: ignore[reportAttributeAccessIssue]  # undeclared
+        if self._since is None or not due(pl_module.batches_seen, every):
             return
         self.images_per_second = self._images / max(time.monotonic() - self._since, 1e-9)
         self._since, self._images = time.monotonic(), 0

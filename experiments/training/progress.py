@@ -43,7 +43,8 @@ class ProgressDisplay(pl.Callback):
         if not trainer.is_global_zero:
             return
         seen = pl_module.batches_seen
-        logging = due(seen, trainer.log_every_n_steps)
+        every = trainer.log_every_n_steps  # pyright: ignore[reportAttributeAccessIssue]  # undeclared
+        logging = due(seen, every)
         if self._bar is not None:
             self._bar.update(self._task, completed=seen)
             if logging:
