@@ -168,7 +168,7 @@ def train(
             meters,
             Checkpoints(folder, config.train, to_yaml(config), notes),
             Panels(folder, config.train.panels_every),
-            ProgressDisplay(config.train.batches, meters),
+            ProgressDisplay(config.train.batches, meters, max_time),
         ],
         plugins=[SafeCheckpointIO(), *cluster_plugins()],
         enable_checkpointing=False,
