@@ -26,7 +26,9 @@ from rich.table import Table
 
 from genic.datamodules.images import write_png
 from genic.eval.provenance import provenance
-from genic.experiments.command import make_parser
+from genic.experiments.command import command, make_parser
+from genic.lightning_modules.codec.container import MAX_SIDE
+from genic.lightning_modules.codec.errors import ConfigError, ToolError
 
 
 class Use(NamedTuple):
@@ -49,13 +51,13 @@ def run(module: str, *arguments: str) -> Use:
     """Run ``python -m module``; its standard error is ours.
 
     Raises:
-        RuntimeError: it failed.
+        ToolError: it failed; what it said stands on its standard error.
     """
     start = time.perf_counter()
     process = subprocess.Popen([sys.executable, "-m", module, *arguments], stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     if status:
-        raise RuntimeError(f"{module} ended with status {os.waitstatus_to_exitcode(status)}")
+        raise ToolError(f"{module} ended with status {os.waitstatus_to_exitcode(status)}")
     return Use(usage.ru_maxrss / 2**20, time.perf_counter() - start)  # Linux counts KiB
 
 
@@ -70,11 +72,15 @@ def measure(codec: str, width: int, height: int) -> tuple[Use, Use, int]:
         return encoding, decoding, file.stat().st_size
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status."""
     parser = make_parser("memory", __doc__, "eval")
     parser.add_argument("codec", nargs="*", default=["selective_detail"], help="default: selective_detail")
     parser.add_argument("--size", type=int, nargs=2, default=(4096, 4096), metavar=("W", "H"))
     args = parser.parse_args(arguments)
+    if not all(1 <= side <= MAX_SIDE for side in args.size):
+        raise ConfigError(f"--size {' '.join(map(str, args.size))}: sides are 1 to {MAX_SIDE} pixels")
     table = Table("codec", title=f"{args.size[0]}×{args.size[1]}, fresh processes")
     for column in ("bytes", "encode, GiB", "s", "decode, GiB", "s"):
         table.add_column(column, justify="right")

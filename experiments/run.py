@@ -182,7 +182,7 @@ def train(
             Checkpoints(folder, config.train, to_yaml(config), notes),
             Overview(),
             Panels(folder, config.train.panels_every),
-            ProgressDisplay(config.train.batches, meters),
+            ProgressDisplay(config.train.batches, meters, max_time),
         ],
         plugins=[SafeCheckpointIO(), *cluster_plugins()],
         enable_checkpointing=False,

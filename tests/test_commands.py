@@ -4,17 +4,21 @@ import errno
 import os
 import subprocess
 import sys
+import time
 import warnings
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from genic.datamodules.images import read_image, write_png
-from genic.experiments import codecs, compress, decompress
+from genic.datamodules.images import list_images, read_image, write_png
+from genic.experiments import codecs, compress, decompress, demo
 from genic.experiments.command import command
 from genic.experiments.convert import settings
+from genic.experiments.training.callbacks import Meters
+from genic.experiments.training.progress import ProgressDisplay
 from genic.lightning_modules.codec.errors import ConfigError, DataError
 from genic.lightning_modules.codec.files import write_atomic
 from genic.lightning_modules.codec.options import HeatMap, options_of, parsed
@@ -255,3 +259,32 @@ def test_an_ascii_terminal(tree, tmp_path):
     assert compress.main(["jpeg", str(tree / "b"), "-o", str(tmp_path / "out")]) == 0
     done = run("experiments.decompress", str(tmp_path / "out"), "-o", str(tmp_path / "back"))
     assert done.returncode == 0 and b"56?40" in done.stdout
+
+
+class TestDemo:
+    def test_its_parts_from_training_to_the_page(self, tmp_path, capsys, monkeypatch):
+        """On two small pictures and with two codecs; what it says is what it does."""
+        for name, top in {"a": 0, "b": 120}.items():
+            write_png(tmp_path / "pictures" / f"{name}.png", photograph(176, 200, top))
+        items = list_images(tmp_path / "pictures")
+        monkeypatch.setattr(demo.evaluate, "pictures", lambda *_: ("own", items))
+        monkeypatch.setattr(demo, "SWEEPS", {"jpeg": [5.0, 10.0, 30.0], "hevc": [45.0, 41.0, 37.0]})
+        monkeypatch.setattr(demo, "_train", lambda out, minutes: print("trained") or None)
+        monkeypatch.setattr(demo, "_losses", lambda run: "its losses")
+        assert demo.main(["--out", str(tmp_path / "out")]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0] == "about 3.5 minutes on two cores, 1 of them training"
+        assert [line.strip()[:4] for line in lines[1:]] == [
+            *("1/3 ", "trai", "its ", "2/3 ", "jpeg", "hevc", "3/3 ", "comp", "repo"),
+        ]
+        assert lines[-1] == f"report: {tmp_path / 'out' / 'report.html'}"
+        assert Path(lines[-1].removeprefix("report: ")).stat().st_size > 1e6
+        assert read_image(tmp_path / "out" / "comparison.png").shape[1] >= 3 * demo.CROP
+
+
+def test_a_run_that_time_ends_shows_the_time():
+    display = ProgressDisplay(100, Meters(), timedelta(minutes=1))
+    display._started = time.monotonic() - 30
+    part, words = display._done(10)
+    assert part == pytest.approx(0.5, abs=0.05) and words == "10/100, 0:00:30 of 0:01:00 at most"
+    assert ProgressDisplay(100, Meters())._done(10) == (0.1, "10/100")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from genic.eval import memory
+from genic.lightning_modules.codec.errors import ToolError
 
 
 def test_the_mosaic_has_the_size_asked_for() -> None:
@@ -21,5 +22,10 @@ def test_a_picture_is_encoded_and_decoded(capsys: pytest.CaptureFixture) -> None
 
 
 def test_a_failing_command_is_not_a_figure() -> None:
-    with pytest.raises(RuntimeError, match=r"experiments\.compress ended with status"):
+    with pytest.raises(ToolError, match=r"experiments\.compress ended with status"):
         memory.measure("jpeg:nothing", 8, 8)
+
+
+def test_a_picture_too_large_is_one_line(capsys: pytest.CaptureFixture) -> None:
+    assert memory.main(["jpeg", "--size", "9000", "20"]) == 2
+    assert capsys.readouterr().err == "error: --size 9000 20: sides are 1 to 8192 pixels\n"
