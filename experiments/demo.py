@@ -18,6 +18,7 @@ import sys
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from genic.datamodules.images import ImageItem, manifest_hash, read_image
 from genic.eval.provenance import provenance
@@ -82,7 +83,7 @@ def _measure(data: str, items: list[ImageItem], folder: Path) -> list[CodecResul
     """A result a codec, saved in the folder, files and pictures below it."""
     results, processes = [], os.cpu_count() or 1
     manifest, where = manifest_hash(items), provenance(1, processes)
-    kept = {"store": folder.parent / "measured", "save_decoded": folder / "decoded"}
+    kept: dict[str, Any] = {"store": folder.parent / "measured", "save_decoded": folder / "decoded"}
     with WorkerPairs(processes) as workers:
         for name, sweep in SWEEPS.items():
             with progress(name, len(items) * len(sweep)) as advance:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from genic.lightning_modules.codec.container import SECTIONS, Container
-from genic.lightning_modules.registry import learned
+from genic.lightning_modules.registry import learned, open_codec
 from tests.coded import decoded, latent_calls
 from tests.conformance.arithmetic import Arithmetic
 from tests.golden.every import FOLDER, OPTIONS, golden_codec, golden_files, paper_of, procedural
@@ -69,5 +69,13 @@ def test_every_part_of_the_format_is_in_a_golden_file() -> None:
         for data, *_ in golden_files(name, bytes(4)).values()
         for section in Container.from_bytes(data).sections
     }
-    # Of classical codecs; and `tests/golden/escapes.gnc` has escapes.
-    assert set(SECTIONS) - found <= {"payload", "palette", "escapes"}
+    # Of classical codecs; and `tests/golden/escapes.gnc` has escapes, `alpha.gnc` transparency.
+    assert set(SECTIONS) - found <= {"payload", "palette", "escapes", "alpha"}
+
+
+def test_transparency_decodes_for_ever() -> None:
+    """Beside a codec's own sections, here JPEG's; the plane is `procedural` red."""
+    data = (FOLDER / "alpha.gnc").read_bytes()
+    decoded_picture = open_codec("jpeg").decode(data, alpha=True)
+    assert np.array_equal(decoded_picture[..., 3], procedural(17, 33)[..., 0])
+    assert set(Container.from_bytes(data).sections) == {"payload", "alpha"}
