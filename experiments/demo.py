@@ -1,4 +1,4 @@
-"""The main job, end to end, in about four minutes on two cores.
+"""The main job, end to end, in about three minutes on two cores.
 
 ::
 
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=1.0, metavar="M", help="of training (default: 1)")
     options = parser.parse_args(arguments)
     quieten()
-    print(f"about {options.minutes + 2.5:g} minutes on two cores, {options.minutes:g} of them training")
+    print(f"about {options.minutes + 1.5:g} minutes on two cores, {options.minutes:g} of them training")
     print(f"1/3  training {PAPER} on the bundled photographs; its shipped weights took two hours", flush=True)
     print(f"     {_losses(_train(options.out, options.minutes))}")
     data, items = evaluate.pictures(_data(), None, PICTURES)
