@@ -463,7 +463,9 @@ class TestTraining:
         x_hat = torch.ones_like(x)
         x_hat[..., 16:] = 3.0
         heat = torch.tensor([[[True, False], [True, False]]])
-        assert float(masked_mse(x, Output(x_hat, torch.zeros(1), heat), 16)) == pytest.approx(1.0)
+        assert float(masked_mse(x, Output(x_hat, torch.zeros(1), heat, torch.zeros(1)), 16)) == pytest.approx(
+            1.0
+        )
         assert float(masked_mse(x, Output(x_hat, torch.zeros(1), ~heat), 16)) == pytest.approx(9.0)
         assert float(masked_mse(x, Output(x_hat, torch.zeros(1), heat & ~heat), 16)) == 0
 

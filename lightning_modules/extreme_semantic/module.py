@@ -120,14 +120,18 @@ class ExtremeSemantic(CompressionModule):
 
     def check_data(self, data: Any) -> None:
         """Where a network sees labels: that the data has them."""
-        if self.sees_labels and "semantic" not in data.config.labels:
+        self._require_labels("semantic" in data.config.labels)
+
+    def semantic(self, batch: Batch) -> Tensor | None:
+        """t_s, or None where the configuration needs none; ConfigError where it is needed and not there."""
+        self._require_labels(batch.semantic is not None)
+        return batch.semantic if self.sees_labels else None
+
+    def _require_labels(self, there: bool) -> None:
+        if self.sees_labels and not there:
             raise ConfigError(
                 "label maps are needed: data.labels=[semantic], or train.conditional=false for GC"
             )
-
-    def semantic(self, batch: Batch) -> Tensor | None:
-        """t_s, or None where the configuration needs none."""
-        return batch.semantic if self.sees_labels else None
 
     def random_maps(self, t_s: Tensor | None) -> Tensor | None:
         """Maps of cells with random heat maps (SC), everything preserved in the other crops (GC); None without F."""
