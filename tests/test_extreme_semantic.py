@@ -466,8 +466,10 @@ class TestTraining:
         assert float(masked_mse(x, Output(x_hat, torch.zeros(1), heat, torch.zeros(1)), 16)) == pytest.approx(
             1.0
         )
-        assert float(masked_mse(x, Output(x_hat, torch.zeros(1), ~heat), 16)) == pytest.approx(9.0)
-        assert float(masked_mse(x, Output(x_hat, torch.zeros(1), heat & ~heat), 16)) == 0
+        assert float(
+            masked_mse(x, Output(x_hat, torch.zeros(1), ~heat, torch.zeros(1)), 16)
+        ) == pytest.approx(9.0)
+        assert float(masked_mse(x, Output(x_hat, torch.zeros(1), heat & ~heat, torch.zeros(1)), 16)) == 0
 
     def test_labels_are_asked_for(self):
         module = nano()
