@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import urllib.error
-import urllib.request
+import json
 from pathlib import Path
 
 from genic.datamodules.files import EvaluationOnly
 from genic.datamodules.images import ImageItem, list_images
-from genic.lightning_modules.codec.errors import DataError
-from genic.lightning_modules.codec.files import write_atomic
+from genic.lightning_modules.codec.errors import DataError, needs
 
 NAMES = tuple(f"kodim{k:02d}.png" for k in range(1, 25))
 URL = "https://r0k.us/graphics/kodak/kodak/"
-SHA1 = "076e2a5fd4515b5fda677f15fe63dd112d266bc5"  # over the 24 files in order
+HASHES = Path(__file__).with_name("kodak.json")  # SHA-256 of each file
 
 
 class Kodak(EvaluationOnly):
@@ -41,33 +37,25 @@ class Kodak(EvaluationOnly):
         return None
 
 
-def cache_folder() -> Path:
-    """``$XDG_CACHE_HOME/genic/kodak``, by default below ``~/.cache``."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "genic" / "kodak"
-
-
 def fetched() -> Path:
-    """The folder of the fetched set; fetches and checks it where it is not there yet.
+    """The folder of the set in the user's cache (``$XDG_CACHE_HOME/genic/kodak``, by default below ``~/.cache``);
+    fetches what is missing, and checks every file.
 
     Raises:
         DataError: the network does not allow it, or what came is not the set.
     """
-    folder = cache_folder()
-    if all((folder / name).is_file() for name in NAMES):
-        return folder
-    remedy = "put kodim01.png to kodim24.png into DIR/kodak/ and set data.root or GENIC_DATA to DIR"
-    digest, files = hashlib.sha1(usedforsecurity=False), {}
-    for name in NAMES:
-        try:
-            with urllib.request.urlopen(URL + name, timeout=20) as response:
-                files[name] = response.read()
-        except (urllib.error.URLError, OSError) as error:
-            raise DataError(
-                f"Kodak is not at hand and {URL}{name} cannot be fetched ({error}): {remedy}"
-            ) from error
-        digest.update(files[name])
-    if digest.hexdigest() != SHA1:
-        raise DataError(f"the files fetched from {URL} are not the Kodak set (SHA-1 differs): {remedy}")
-    for name, data in files.items():
-        write_atomic(folder / name, data)
+    with needs("eval"):
+        import pooch
+
+    pooch.get_logger().setLevel("WARNING")
+    folder = Path(pooch.os_cache("genic")) / "kodak"
+    shelf = pooch.create(folder, URL, registry=json.loads(HASHES.read_text()))
+    try:
+        for name in NAMES:
+            shelf.fetch(name)
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"Kodak is not at hand and cannot be fetched from {URL} ({error}): "
+            "put kodim01.png to kodim24.png into DIR/kodak/ and set data.root or GENIC_DATA to DIR"
+        ) from error
     return folder

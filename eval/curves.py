@@ -127,6 +127,15 @@ def shipped_reference(data: str) -> list[Curve]:
     return load_reference(path) if path.is_file() else []
 
 
+def published_curves(data: str, reference: Path | None) -> list[Curve]:
+    """Those that come with `eval`, and those of a file that have other names."""
+    published = shipped_reference(data)
+    known = {curve.name for curve in published}
+    if reference is not None:
+        published += [curve for curve in load_reference(reference) if curve.name not in known]
+    return published
+
+
 def find_reference() -> Path | None:
     """The published Kodak curves beside the data (``$GENIC_DATA``, or ``../shared``), where there are any."""
     roots = [Path(root) for root in (os.environ.get("GENIC_DATA"), "../shared") if root]

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from PIL import Image as Pillow
+from pydantic_core import to_jsonable_python
 
 from genic.datamodules.images import ImageItem, read_image
 from genic.eval.bjontegaard_delta import CONFIDENCE, RESAMPLES, bd_quality, bd_rate
@@ -25,7 +26,7 @@ from genic.eval.measures import MEASURES, Measure
 from genic.eval.metrics import psnr_rgb
 from genic.eval.plots import line_styles
 from genic.eval.runner import Task
-from genic.eval.schema import CodecResult, ImageResult, Point, to_plain
+from genic.eval.schema import CodecResult, ImageResult, Point
 from genic.lightning_modules.codec.contract import Image
 from genic.lightning_modules.codec.errors import GenicError, needs
 
@@ -165,7 +166,9 @@ def html(data: dict[str, Any]) -> str:
     parts = {name: _text(f"report.{name}") for name in ("css", "js")}
     parts["plotly"] = get_plotlyjs()
     # "<" in a string must not end the script element that holds the data.
-    parts["data"] = json.dumps(to_plain(data), allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    parts["data"] = json.dumps(to_jsonable_python(data), allow_nan=False, separators=(",", ":")).replace(
+        "<", "\\u003c"
+    )
     return re.sub(r"/\*(css|plotly|data|js)\*/", lambda found: parts[found[1]], _text("report.html"))
 
 
@@ -182,15 +185,12 @@ def _style(style: dict[str, Any], k: int) -> dict[str, str]:
 def _codec(result: CodecResult) -> dict[str, Any]:
     points = sorted(result.points, key=lambda point: point.mean.bpp)
     return {
-        "points": [
-            {"label": point.label, "mean": point.mean, "images": [to_plain(image) for image in point.images]}
-            for point in points
-        ],
+        "points": [{"label": point.label, "mean": point.mean, "images": point.images} for point in points],
         "manifest": result.manifest,
         "weights": result.weights,
         "unavailable": result.unavailable,
         "distances": result.distances,
-        "provenance": to_plain(result.provenance),
+        "provenance": result.provenance,
     }
 
 
@@ -226,7 +226,7 @@ def _original(name: str, whole: Image, side: int) -> dict[str, Any]:
 
 
 def _file(codec: str, point: Point, figures: ImageResult, source: str) -> dict[str, Any]:
-    return {"codec": codec, "label": point.label, "figures": to_plain(figures), "source": source}
+    return {"codec": codec, "label": point.label, "figures": to_jsonable_python(figures), "source": source}
 
 
 def _nearest(result: CodecResult, name: str, rate: float) -> tuple[Point, ImageResult] | None:

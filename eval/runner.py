@@ -45,11 +45,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any, overload
 
 import numpy as np
+from pydantic import TypeAdapter
+from pydantic.dataclasses import dataclass as checked
 
 from genic.datamodules.images import ImageItem, write_png
 from genic.eval import worker
 from genic.eval.provenance import code_digest, gpus, machine, versions
-from genic.eval.schema import SCHEMA, CodecResult, ImageResult, Means, Point, Provenance, from_plain, to_plain
+from genic.eval.schema import SCHEMA, STRICT, CodecResult, ImageResult, Means, Point, Provenance
 from genic.lightning_modules.codec.container import NO_WEIGHTS
 from genic.lightning_modules.codec.contract import Codec, Image
 from genic.lightning_modules.codec.errors import ConfigError, DataError, GenicError, ToolError
@@ -109,6 +111,17 @@ class Task:
             for text in (self.codec, "-".join(words) or "default", self.item.name)
         )
         return folder / codec / label / f"{name.rpartition('.')[0] or name}.png"
+
+
+@checked(config=STRICT)
+class _Stored:
+    """A measurement as the store has it: with which networks, and what was found."""
+
+    networks: dict[str, str]
+    result: ImageResult
+
+
+_STORED = TypeAdapter(_Stored)
 
 
 class WorkerPairs:
@@ -280,8 +293,7 @@ def measure_files(
             on_error(task, error)
         else:
             if path is not None:
-                content = {"networks": asked, "result": to_plain(result)}
-                write_atomic(path, json.dumps(content).encode())
+                write_atomic(path, _STORED.dump_json(_Stored(dict(asked), result)))
         advance()
 
     if workers is None:
@@ -437,11 +449,11 @@ def _record(store: Path, task: Task, threads: int) -> Path:
 def _stored(path: Path, task: Task, asked: Mapping[str, str]) -> ImageResult | None:
     """The measurement, under this task's name for the picture; None where there is none, or without the networks."""
     try:
-        content = json.loads(path.read_text())
-        if not asked.items() <= content["networks"].items():
+        stored = _STORED.validate_json(path.read_bytes())
+        if not asked.items() <= stored.networks.items():
             return None
-        return dataclasses.replace(from_plain(ImageResult, content["result"]), name=task.item.name)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # whatever it is, it is measured again
+        return dataclasses.replace(stored.result, name=task.item.name)
+    except (OSError, ValueError):  # whatever it is, it is measured again
         return None
 
 

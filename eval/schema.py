@@ -12,24 +12,32 @@ weights and coding options, and names the versions of the libraries.
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 import json
 import math
-import types
-import typing
-from dataclasses import dataclass, field
+from dataclasses import field, fields
 from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, ConfigDict, PlainSerializer, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+from pydantic_core import to_jsonable_python
 
 from genic.eval.measures import RECOGNITION, ms_ssim_db
 from genic.lightning_modules.codec.errors import DataError
 from genic.lightning_modules.codec.files import write_atomic
 
 SCHEMA = 2
+STRICT = ConfigDict(strict=True, extra="forbid")
+Figure = Annotated[
+    float,
+    BeforeValidator(lambda value: math.inf if value == "inf" else value),
+    PlainSerializer(lambda value: "inf" if value == math.inf else value, when_used="json"),
+]
+"""A number; infinity is the string ``"inf"`` in JSON."""
 PARTIAL = frozenset(name for names in RECOGNITION.values() for name in names)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class ImageResult:
     """One picture at one quality.
 
@@ -44,31 +52,31 @@ class ImageResult:
 
     name: str
     bytes: int
-    bpp: float
+    bpp: Figure
     ledger: dict[str, int]
-    psnr_rgb: float
-    ssim: float | None
-    ms_ssim: float | None
-    ms_ssim_db: float | None
-    encode_seconds: float | None
-    decode_seconds: float | None
-    lpips_alex: float | None = None
-    lpips_squeeze: float | None = None
-    lpips_vgg: float | None = None
-    dists: float | None = None
-    psnr_inside: float | None = None
-    psnr_outside: float | None = None
-    ms_ssim_inside: float | None = None
-    ms_ssim_outside: float | None = None
-    lpips_inside: float | None = None
-    lpips_outside: float | None = None
-    face_confidence: float | None = None
-    face_error: float | None = None
-    text_distance: float | None = None
-    agreement: float | None = None
+    psnr_rgb: Figure
+    ssim: Figure | None
+    ms_ssim: Figure | None
+    ms_ssim_db: Figure | None
+    encode_seconds: Figure | None
+    decode_seconds: Figure | None
+    lpips_alex: Figure | None = None
+    lpips_squeeze: Figure | None = None
+    lpips_vgg: Figure | None = None
+    dists: Figure | None = None
+    psnr_inside: Figure | None = None
+    psnr_outside: Figure | None = None
+    ms_ssim_inside: Figure | None = None
+    ms_ssim_outside: Figure | None = None
+    lpips_inside: Figure | None = None
+    lpips_outside: Figure | None = None
+    face_confidence: Figure | None = None
+    face_error: Figure | None = None
+    text_distance: Figure | None = None
+    agreement: Figure | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Means:
     """Over the pictures of one quality; None where a picture lacks the figure, but for those of `RECOGNITION`, whose
     means are over the pictures that have one.
@@ -76,31 +84,31 @@ class Means:
     ``frechet`` to ``kid`` are no means but distances of all pictures at once, see `eval.distances`.
     """
 
-    bpp: float
-    psnr_rgb: float | None
-    ssim: float | None
-    ms_ssim: float | None
-    ms_ssim_db: float | None
-    encode_seconds: float | None
-    decode_seconds: float | None
-    lpips_alex: float | None = None
-    lpips_squeeze: float | None = None
-    lpips_vgg: float | None = None
-    dists: float | None = None
-    frechet: float | None = None
-    kernel: float | None = None
-    fid: float | None = None
-    kid: float | None = None
-    psnr_inside: float | None = None
-    psnr_outside: float | None = None
-    ms_ssim_inside: float | None = None
-    ms_ssim_outside: float | None = None
-    lpips_inside: float | None = None
-    lpips_outside: float | None = None
-    face_confidence: float | None = None
-    face_error: float | None = None
-    text_distance: float | None = None
-    agreement: float | None = None
+    bpp: Figure
+    psnr_rgb: Figure | None
+    ssim: Figure | None
+    ms_ssim: Figure | None
+    ms_ssim_db: Figure | None
+    encode_seconds: Figure | None
+    decode_seconds: Figure | None
+    lpips_alex: Figure | None = None
+    lpips_squeeze: Figure | None = None
+    lpips_vgg: Figure | None = None
+    dists: Figure | None = None
+    frechet: Figure | None = None
+    kernel: Figure | None = None
+    fid: Figure | None = None
+    kid: Figure | None = None
+    psnr_inside: Figure | None = None
+    psnr_outside: Figure | None = None
+    ms_ssim_inside: Figure | None = None
+    ms_ssim_outside: Figure | None = None
+    lpips_inside: Figure | None = None
+    lpips_outside: Figure | None = None
+    face_confidence: Figure | None = None
+    face_error: Figure | None = None
+    text_distance: Figure | None = None
+    agreement: Figure | None = None
 
     @classmethod
     def of(cls, images: list[ImageResult]) -> Means:
@@ -113,20 +121,21 @@ class Means:
             return None if None in values else math.fsum(values) / len(values)
 
         ms_ssim = mean("ms_ssim")
-        own = {field.name for field in dataclasses.fields(ImageResult)}
-        means = {field.name: mean(field.name) for field in dataclasses.fields(cls) if field.name in own}
-        return cls(**means | {"ms_ssim_db": None if ms_ssim is None else ms_ssim_db(ms_ssim)})
+        own = {field.name for field in fields(ImageResult)}
+        means: dict[str, Any] = {field.name: mean(field.name) for field in fields(cls) if field.name in own}
+        means["ms_ssim_db"] = None if ms_ssim is None else ms_ssim_db(ms_ssim)
+        return cls(**means)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Point:
     """A codec at one of its qualities or, with ``target_bpp``, each picture at the best one within that rate;
     ``images`` is empty where only means are known."""
 
-    quality: float | None
+    quality: Figure | None
     mean: Means
     images: list[ImageResult] = field(default_factory=list)
-    target_bpp: float | None = None
+    target_bpp: Figure | None = None
 
     @property
     def label(self) -> str:
@@ -136,7 +145,7 @@ class Point:
         return "–" if self.quality is None else f"{self.quality:g}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Provenance:
     """Where figures come from; see `eval.provenance`."""
 
@@ -148,7 +157,7 @@ class Provenance:
     versions: dict[str, str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class CodecResult:
     """All points of a codec on a data set, in ascending order of rate.
 
@@ -173,7 +182,7 @@ class CodecResult:
     options: dict[str, str | float] = field(default_factory=dict)
     unavailable: dict[str, str] = field(default_factory=dict)
     distances: str | None = None
-    schema: int = SCHEMA
+    schema: Literal[2] = SCHEMA
 
     def has(self, measure: str) -> bool:
         """Whether some point has the figure."""
@@ -181,57 +190,23 @@ class CodecResult:
 
     def to_json(self) -> str:
         """Strict JSON, indented."""
-        return json.dumps(to_plain(self), indent=1, allow_nan=False) + "\n"
+        return json.dumps(to_jsonable_python(self), indent=1, allow_nan=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> CodecResult:
         """The inverse of `to_json`; `DataError` where the text is something else."""
         try:
-            content = json.loads(text)
-            if content["schema"] != SCHEMA:
-                raise DataError(
-                    f"results of schema {content['schema']}, this genic reads {SCHEMA}: evaluate again"
-                )
-            return from_plain(cls, content)
-        except (ValueError, TypeError, KeyError) as error:
-            raise DataError(f"not a result of experiments.evaluate: {error}; evaluate again") from error
+            return _RESULT.validate_json(text)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "file"
+            raise DataError(
+                f"not a result of experiments.evaluate, schema {SCHEMA} ({where}: {first['msg']}); evaluate again"
+            ) from error
 
     def save(self, path: Path) -> None:
         """Write atomically; folders are made."""
         write_atomic(path, self.to_json().encode())
 
 
-def to_plain(value: object) -> object:
-    """Of a result or a part of it what JSON can hold."""
-    if dataclasses.is_dataclass(value):
-        value = dataclasses.asdict(value)
-    if isinstance(value, dict):
-        return {key: to_plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [to_plain(item) for item in value]
-    return "inf" if value == math.inf else value
-
-
-def from_plain(kind: object, value: object) -> object:
-    """The inverse of `to_plain`: ``value`` as type ``kind``; raises TypeError or KeyError where it does not fit."""
-    if dataclasses.is_dataclass(kind):
-        hints = typing.get_type_hints(kind)
-        unknown = set(value) - set(hints)
-        if unknown:
-            raise TypeError(f"unknown keys {', '.join(sorted(unknown))}")
-        return kind(**{name: from_plain(hints[name], item) for name, item in value.items()})
-    origin, inner = typing.get_origin(kind), typing.get_args(kind)
-    if origin is types.UnionType:
-        for one in inner:
-            with contextlib.suppress(TypeError):
-                return from_plain(one, value)
-        raise TypeError(f"{value!r} is not {kind}")
-    if origin is list:
-        return [from_plain(inner[0], item) for item in value]
-    if origin is dict:
-        return {key: from_plain(inner[1], item) for key, item in value.items()}
-    if kind is float and (value == "inf" or type(value) in (int, float)):
-        return float(value)
-    if type(value) is not kind:
-        raise TypeError(f"{value!r} is not {kind.__name__}")
-    return value
+_RESULT = TypeAdapter(CodecResult)

@@ -112,6 +112,11 @@ def add_processes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, default=1, metavar="T", help="of each process (default: 1)")
 
 
+def add_wandb(parser: argparse.ArgumentParser) -> None:
+    """``--wandb``, see `experiments.dashboard`."""
+    parser.add_argument("--wandb", action="store_true", help="show the results in Weights & Biases, too")
+
+
 def listed(kind: Callable[[str], Any]) -> Callable[[str], list[Any]]:
     """For the ``type`` of an option: values with commas between."""
 

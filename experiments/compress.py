@@ -67,8 +67,10 @@ def _foretell(codec: Codec, options: argparse.Namespace, sources: Sequence[Path]
             bpp = 8 * options.bytes / (height * width) if options.bytes else options.bpp or options.quality
             seconds += codec.seconds(height, width, bpp, **settings(codec, options.set, source)) or 0.0
     if seconds / options.jobs >= TELL:
-        time = timedelta(seconds=round(seconds / options.jobs))
-        print(f"{options.codec} takes about {time} for {len(sources)} pictures", file=sys.stderr)
+        time, count = timedelta(seconds=round(seconds / options.jobs)), len(sources)
+        pictures = f"{count} picture{'s' * (count > 1)}"
+        faster = f"{program('compress')} {options.codec} --help tells options, of which some are faster"
+        print(f"{options.codec} takes about {time} for {pictures}; {faster}", file=sys.stderr)
 
 
 def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -79,6 +80,8 @@ def compress_file(options: argparse.Namespace, source: Path, target: Path) -> st
         raise ImageError(f"{source} would lose {picture.losses}: convert it yourself, or leave out --strict")
     picture.warn()
     image, kept = picture.image, {} if picture.alpha is None else {"alpha": picture.alpha}
+    # What it logs is that a picture takes long, which was told for all of them together.
+    logging.getLogger(type(codec).__module__).setLevel(logging.ERROR)
     data, quality = _encoded(codec, image, options, settings(codec, options.set, source) | kept)
     write_atomic(target, data)
     at = "" if quality is None else f"  quality {quality:.6g}"
@@ -111,7 +114,7 @@ def settings(codec: Codec, pairs: Sequence[str], source: Path) -> dict[str, Any]
             raise ConfigError(f"--set {pair}: give NAME=VALUE")
         if name not in known:
             hint = did_you_mean(name, known) if known else "it has none"
-            raise ConfigError(f"{codec.id} has no option {name!r}; {hint}")
+            raise ConfigError(f"the codec has no option {name!r}; {hint}")
         if known[name].is_map and Path(text).is_dir():
             text = str(Path(text) / f"{source.stem}.png")
         found[name] = parsed(name, text, known[name].kind)

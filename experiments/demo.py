@@ -1,4 +1,4 @@
-"""The main job, end to end, in about four minutes on two cores.
+"""The main job, end to end, in about three minutes on two cores.
 
 ::
 
@@ -18,6 +18,7 @@ import sys
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from genic.datamodules.images import ImageItem, manifest_hash, read_image
 from genic.eval.provenance import provenance
@@ -55,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=1.0, metavar="M", help="of training (default: 1)")
     options = parser.parse_args(arguments)
     quieten()
-    print(f"about {options.minutes + 2.5:g} minutes on two cores, {options.minutes:g} of them training")
+    print(f"about {options.minutes + 1.5:g} minutes on two cores, {options.minutes:g} of them training")
     print(f"1/3  training {PAPER} on the bundled photographs; its shipped weights took two hours", flush=True)
     print(f"     {_losses(_train(options.out, options.minutes))}")
     data, items = evaluate.pictures(_data(), None, PICTURES)
@@ -82,7 +83,7 @@ def _measure(data: str, items: list[ImageItem], folder: Path) -> list[CodecResul
     """A result a codec, saved in the folder, files and pictures below it."""
     results, processes = [], os.cpu_count() or 1
     manifest, where = manifest_hash(items), provenance(1, processes)
-    kept = {"store": folder.parent / "measured", "save_decoded": folder / "decoded"}
+    kept: dict[str, Any] = {"store": folder.parent / "measured", "save_decoded": folder / "decoded"}
     with WorkerPairs(processes) as workers:
         for name, sweep in SWEEPS.items():
             with progress(name, len(items) * len(sweep)) as advance:

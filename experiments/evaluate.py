@@ -33,7 +33,7 @@ from rich.table import Table
 
 from genic.datamodules import DataConfig, make_datamodule
 from genic.datamodules.images import ImageItem, manifest_hash
-from genic.eval.curves import load_results
+from genic.eval.curves import curve_of, find_reference, load_results, published_curves
 from genic.eval.distances import PATCH, patches
 from genic.eval.distances import unavailable as distances_unavailable
 from genic.eval.measures import DISTANCES, MEASURES, NETWORKS, RECOGNITION
@@ -42,7 +42,16 @@ from genic.eval.provenance import provenance
 from genic.eval.runner import Task, WorkerPairs, codec_result, evaluate, with_distances
 from genic.eval.schema import CodecResult
 from genic.eval.tables import number
-from genic.experiments.command import add_data, add_processes, command, make_parser, print_error, progress
+from genic.experiments.command import (
+    add_data,
+    add_processes,
+    add_wandb,
+    command,
+    make_parser,
+    print_error,
+    progress,
+)
+from genic.experiments.training.folder import WEIGHTS
 from genic.lightning_modules.codec.errors import (
     ConfigError,
     DataError,
@@ -51,7 +60,8 @@ from genic.lightning_modules.codec.errors import (
     TargetError,
     ToolError,
 )
-from genic.lightning_modules.registry import open_codec
+from genic.lightning_modules.codec.weights import find_weights
+from genic.lightning_modules.registry import learned, open_codec
 
 KNOWN = (*NETWORKS, *RECOGNITION, *DISTANCES)
 
@@ -135,7 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         manifest = manifest_hash(items)
         folder = results_folder(options.out / "budgets" if rates else options.out, data, manifest)
         saved = folder / "decoded"
-        keep = saved if options.save_decoded or distances else None
+        keep = saved if options.save_decoded or options.wandb or distances else None
         # Names are checked before hours are spent on the first one.
         codecs = {name: open_codec(name) for name in options.codecs}
         for name, codec in codecs.items():
@@ -165,6 +175,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             of = f"{options.backbone}, {_patches(items)} patches of {PATCH}×{PATCH}" if distances else None
             result = codec_result(name, codec, data, manifest, points, where, why_not | refused, of)
             result.save(result_path(folder, name))
+            if options.wandb:
+                _show(options.out, result, items, saved)
             console.print(_table(result))
             console.print(f"{result_path(folder, name)}", soft_wrap=True, highlight=False)
     for problem in problems:
@@ -207,8 +219,27 @@ def _parser() -> argparse.ArgumentParser:
         "--save-decoded", action="store_true", help="keep files and decoded pictures beside the results"
     )
     add_processes(parser)
+    add_wandb(parser)
     parser.add_argument("--out", type=Path, default=Path("results"), metavar="DIR", help="default: results")
     return parser
+
+
+def _show(out: Path, result: CodecResult, items: list[ImageItem], saved: Path) -> None:
+    """The result as a W&B run, beside those measured before it on the same pictures, and the published ones."""
+    from genic.experiments import dashboard
+
+    data, about = result.data, {"codec": result.codec, "data": result.data, "options": result.options}
+    others = [curve_of(other) for other in load_results(saved.parent.parent, saved.parent.name)]
+    paper, _, which = result.codec.partition(":")
+    with dashboard.opened("evaluate", out, f"{result.codec} on {data}", about) as run:
+        dashboard.log_data(run, data, {"manifest": result.manifest}, items)
+        if paper in learned():
+            path = find_weights(paper, which or "small")
+            # By the names that training gave them.
+            name = f"{paper}/{path.parent.name if path.name == WEIGHTS else path.stem}"
+            dashboard.log_weights(run, name, path, {"weights": result.weights}, made=False)
+        anchors = [*others, *published_curves(data, find_reference() if data == "kodak" else None)]
+        dashboard.log_result(run, result, anchors, curve_of(result), items, saved)
 
 
 def _note_target(too_large: list[Task], task: Task, error: GenicError) -> None:

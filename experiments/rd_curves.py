@@ -14,11 +14,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from genic.eval.curves import Curve, curve_of, find_reference, load_reference, load_results, shipped_reference
+from genic.eval.curves import Curve, curve_of, find_reference, load_results, published_curves
 from genic.eval.plots import plot
 from genic.eval.schema import CodecResult
 from genic.eval.tables import report
-from genic.experiments.command import command, make_parser
+from genic.experiments.command import add_wandb, command, make_parser
 from genic.lightning_modules.codec.errors import ConfigError, did_you_mean
 
 # Of the published curves these are drawn (at first, in a page); the tables have them all.
@@ -86,6 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--anchor", metavar="CODEC", help="curve that BD-rates are against (default: hevc)")
     parser.add_argument("--reference", type=Path, metavar="FILE", help="published curves, JSON")
     parser.add_argument("--max-bpp", type=float, default=1.0, metavar="R", help="right end of the plots")
+    add_wandb(parser)
     options = parser.parse_args(arguments)
     reference = options.reference
     if reference is None and options.data == "kodak":
@@ -94,16 +95,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise ConfigError(f"--max-bpp {options.max_bpp:g}: more than 0")
     for path in draw(options.results, options.data, options.anchor, reference, options.max_bpp):
         print(path)
+    if options.wandb:
+        from genic.experiments import dashboard
+
+        _, curves, published, _ = gather(options.results, options.data, options.anchor, reference)
+        about = {"data": options.data, "curves": [curve.name for curve in curves]}
+        with dashboard.opened("curves", options.results, f"curves of {options.data}", about) as run:
+            dashboard.log_curves(run, options.data, [*curves, *published])
     return 0
-
-
-def published_curves(data: str, reference: Path | None) -> list[Curve]:
-    """Those that come with `eval`, and those of a file that have other names."""
-    published = shipped_reference(data)
-    known = {curve.name for curve in published}
-    if reference is not None:
-        published += [curve for curve in load_reference(reference) if curve.name not in known]
-    return published
 
 
 def choose_anchor(anchor: str | None, curves: Sequence[Curve]) -> Curve:

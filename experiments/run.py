@@ -16,17 +16,20 @@ rate-distortion result of the final weights.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import logging
 import re
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -34,9 +37,12 @@ from pytorch_lightning.utilities import rank_zero_only, rank_zero_warn
 
 from genic.datamodules import make_datamodule
 from genic.datamodules.files import EvaluationOnly
-from genic.datamodules.images import manifest_hash
+from genic.datamodules.images import ImageItem, manifest_hash
+from genic.eval.curves import curve_of, find_reference, published_curves
 from genic.eval.provenance import provenance
-from genic.eval.runner import codec_result, evaluate
+from genic.eval.runner import WorkerPairs, codec_result, evaluate
+from genic.eval.schema import CodecResult
+from genic.experiments import dashboard
 from genic.experiments.codecs import option_lines
 from genic.experiments.command import command, make_parser
 from genic.experiments.config import (
@@ -49,7 +55,7 @@ from genic.experiments.config import (
     to_yaml,
 )
 from genic.experiments.evaluate import pictures
-from genic.experiments.training.callbacks import FINISHED, Checkpoints, Clock, Meters, Panels
+from genic.experiments.training.callbacks import FINISHED, Checkpoints, Clock, Meters, Overview, Panels
 from genic.experiments.training.checkpoint import (
     PROCESSES_KEY,
     SafeCheckpointIO,
@@ -59,12 +65,12 @@ from genic.experiments.training.checkpoint import (
 )
 from genic.experiments.training.devices import Placement, choose_devices, cluster_plugins
 from genic.experiments.training.folder import WEIGHTS, choose_folder
-from genic.experiments.training.loggers import JsonlLogger, finish_wandb, log_table, make_wandb_logger
+from genic.experiments.training.loggers import BatchLogger, JsonlLogger
 from genic.experiments.training.precision import lightning_precision
 from genic.experiments.training.progress import ProgressDisplay
 from genic.lightning_modules.base import CompressionModule
 from genic.lightning_modules.codec.errors import ConfigError, ToolError
-from genic.lightning_modules.codec.weights import find_weights, load_weights
+from genic.lightning_modules.codec.weights import find_weights, load_weights, weights_identity
 from genic.lightning_modules.config import PRECISIONS
 from genic.lightning_modules.registry import find_paper, open_codec, papers
 
@@ -117,8 +123,13 @@ def train(
     pl.seed_everything(config.seed, verbose=False)
     module = find_paper(config.experiment).module_class()(config.paper(), config.seed)
     datamodule = make_datamodule(config.data)
+    # What is wrong with the data is better said now, before there is a folder or a logger.
     if isinstance(datamodule, EvaluationOnly):
         datamodule.train_dataloader()
+    datamodule.train_dataloader()
+    if config.train.validate_every:
+        datamodule.val_dataloader()
+    module.check_data(datamodule)
     start_batch = 0
     if checkpoint_path is not None:
         checkpoint = read_checkpoint(checkpoint_path)
@@ -141,6 +152,8 @@ def train(
     # Missing pictures are better missed now than at the end of the run.
     measured = pictures(config.train.evaluate, config.data.root, None)[1] if config.train.evaluate else []
     _announce(config, folder, start_batch, placement)
+    if config.train.validate_every and module.validation_lpips is None:
+        _say("validation without LPIPS: alexnet's weights are not at hand (docs/training.md)")
     if checkpoint_path is not None and start_batch >= config.train.batches:
         checkpoint = read_checkpoint(checkpoint_path)
         module.load_state_dict(checkpoint["state_dict"])
@@ -149,7 +162,7 @@ def train(
 
     loggers: list = [JsonlLogger(folder, start_batch, as_csv=logger == "csv")]
     if logger == "wandb":
-        loggers.append(make_wandb_logger(folder, asdict(config)))
+        loggers.append(BatchLogger(folder, asdict(config)))
     clock, meters = Clock(config.train.batches, max_time), Meters()
     notes = {"preset": config.preset, "data": config.data.name, "seed": str(config.seed)}
     trainer = pl.Trainer(
@@ -167,6 +180,7 @@ def train(
             clock,
             meters,
             Checkpoints(folder, config.train, to_yaml(config), notes),
+            Overview(),
             Panels(folder, config.train.panels_every),
             ProgressDisplay(config.train.batches, meters, max_time),
         ],
@@ -179,18 +193,55 @@ def train(
         benchmark=placement.accelerator == "gpu",
     )
     trainer.fit(module, datamodule=datamodule, ckpt_path=checkpoint_path)
-    if measured and clock.reason == FINISHED and trainer.is_global_zero:
-        codec, data = f"{config.experiment}:{folder / WEIGHTS}", config.train.evaluate
-        print(f"measuring {codec} on {data}: {len(measured)} pictures", flush=True)
-        opened = open_codec(codec)
-        points = evaluate(codec, measured, list(opened.qualities))
-        result = codec_result(codec, opened, data, manifest_hash(measured), points, provenance(1, 1), {})
-        result.save(folder / "rd" / f"{data}.json")
-        if logger == "wandb":
-            log_table(loggers[1], result)
-    if logger == "wandb":
-        finish_wandb(loggers[1])
+    if trainer.is_global_zero:
+        run = loggers[1].experiment if logger == "wandb" else None
+        if run is not None and clock.reason == FINISHED:
+            _log_weights(run, config, folder, datamodule)
+        if measured and clock.reason == FINISHED:
+            networks = ["lpips_alex"] if module.validation_lpips is not None else []
+            _measure(config, folder, measured, networks, run)
+        if run is not None:
+            dashboard.finish(run, folder)
     return Run(folder, module.batches_seen, clock.reason or FINISHED, module)
+
+
+def _measure(
+    config: RunConfig, folder: Path, items: list[ImageItem], networks: list[str], run: Any | None
+) -> None:
+    """The final weights as a codec: its result in the run's folder and, where there is a W&B run, in it, against HEVC
+    as published on these pictures, else as measured now."""
+    codec, data = f"{config.experiment}:{folder / WEIGHTS}", config.train.evaluate
+    manifest = manifest_hash(items)
+    print(f"measuring {codec} on {data}: {len(items)} pictures", flush=True)
+    with tempfile.TemporaryDirectory() as saved, WorkerPairs() as workers:
+        how = {"networks": networks, "save_decoded": Path(saved) if run is not None else None}
+
+        def measured(name: str, every: int = 1) -> CodecResult:
+            opened = open_codec(name)
+            points = evaluate(name, items, opened.qualities[::every], workers, **how)
+            return codec_result(name, opened, data, manifest, points, provenance(1, 1), {})
+
+        result = measured(codec)
+        result.save(folder / "rd" / f"{data}.json")
+        if run is None:
+            return
+        anchors = published_curves(data, find_reference() if data == "kodak" else None)
+        if not any(curve.name in dashboard.HEVC for curve in anchors):
+            anchors.append(curve_of(measured("hevc", every=2)))
+        own = replace(curve_of(result), name=f"{config.experiment}/{folder.name}")
+        dashboard.log_data(run, data, {"manifest": manifest}, items)
+        dashboard.log_result(run, result, anchors, own, items, Path(saved))
+
+
+def _log_weights(run: Any, config: RunConfig, folder: Path, datamodule: Any) -> None:
+    """The weights, and what they were trained on, in Weights & Biases."""
+    about: dict[str, Any] = {"shards": config.data.shards}
+    if config.data.shards is None:
+        names = [item.name for item in datamodule.items("train")]
+        about = {"pictures": len(names), "names": hashlib.sha256("\n".join(names).encode()).hexdigest()}
+    dashboard.log_data(run, f"{config.data.name}-training", about, [])
+    about = {"weights": weights_identity(*load_weights(folder / WEIGHTS)).hex(), "preset": config.preset}
+    dashboard.log_weights(run, f"{config.experiment}/{folder.name}", folder / WEIGHTS, about, made=True)
 
 
 @command

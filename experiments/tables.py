@@ -33,7 +33,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if arguments and arguments[0] in ("-h", "--help"):
-        print(__doc__, *(f"    {paper} [{'|'.join(parts)}]" for paper, parts in PARTS.items()), sep="\n")
+        from genic.experiments.config import presets
+
+        for line in (__doc__, "papers, parts and presets:"):
+            print(line)
+        for paper, parts in PARTS.items():
+            print(f"    {paper} [{'|'.join(parts)}]  {', '.join(presets(paper))}")
         return 0
     run, rest = _find(arguments)
     return run(rest)

@@ -6,6 +6,7 @@ import dataclasses
 import json
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytorch_lightning as pl
@@ -18,6 +19,12 @@ from genic.lightning_modules.codec.contract import Codec
 from genic.lightning_modules.codec.errors import WeightsError
 from genic.lightning_modules.codec.weights import as_stored
 from genic.lightning_modules.entropy.gaussian import build_tables
+from genic.losses.perceptual import Lpips
+from genic.losses.pretrained import has_trunk
+from genic.losses.ssim import MIN_SIDE, ms_ssim
+
+Shown = Tensor | tuple[Tensor, Tensor]
+"""Pictures [B, 3, H, W] in [0, 1]; decoded ones with the estimated bits of each, [B]."""
 
 if TYPE_CHECKING:
     from genic.lightning_modules.codec.learned import LearnedCodec
@@ -55,8 +62,11 @@ class CompressionModule(pl.LightningModule):
         """Train on one batch."""
 
     @abstractmethod
-    def panels(self, batch: Batch) -> dict[str, Tensor]:
-        """Pictures to look at, [B, 3, H, W] in [0, 1], by title."""
+    def panels(self, batch: Batch) -> dict[str, Shown]:
+        """Pictures to look at by title, the originals as ``x``; they are clamped where they are shown."""
+
+    def check_data(self, data: Any) -> None:
+        """Raise `ConfigError` where the data set (a datamodule) has not what the configuration needs of it."""
 
     def optimiser_groups(self) -> dict[str, tuple[Iterable[nn.Parameter], float]]:
         """Parameters and base learning rate of each Adam optimiser, by name; disjoint."""
@@ -91,15 +101,28 @@ class CompressionModule(pl.LightningModule):
         return torch.full((len(x),), float(at), device=x.device)
 
     def log_validation(self, x: Tensor, x_hat: Tensor, bits: Tensor, at: object, **more: Tensor) -> None:
-        """Log ``validation/…_<at>``: bits per pixel, PSNR and ``more``, means over the batch.
+        """Log ``validation/…_<at>``, the same names for all papers: ``bpp`` as the entropy model estimates it,
+        ``psnr``, ``ms_ssim_db`` from sides of 161 on, ``lpips`` (Alex) where its weights are at hand; and ``more``.
+        Means over the batch, of MS-SSIM before it is put in decibels.
 
         Args:
-            x, x_hat: [B, 3, H, W] in [0, 1]. bits: [B], estimated. at: the level.
+            x, x_hat: [B, 3, H, W] in [0, 1]. bits: [B], estimated. at: the level, or what else a picture's rate is of.
         """
+        x, x_hat, side = x.float(), x_hat.float(), min(x.shape[2:])
         mse = (x_hat - x).square().mean((1, 2, 3))
-        values = {"bpp_estimated": bits / x[0, 0].numel(), "psnr": -10 * mse.clamp_min(1e-10).log10(), **more}
+        values = {"bpp": bits / x[0, 0].numel(), "psnr": -10 * mse.clamp_min(1e-10).log10(), **more}
+        if side >= MIN_SIDE:
+            values["ms_ssim_db"] = -10 * (1 - ms_ssim(x, x_hat, floor=0).mean()).clamp_min(1e-10).log10()
+        if self.validation_lpips is not None and side >= self.validation_lpips.min_side:
+            with torch.autocast(x.device.type, enabled=False):
+                values["lpips"] = self.validation_lpips.to(x.device)(x, x_hat)
         for name, value in values.items():
             self.log(f"validation/{name}_{at}", value.mean(), batch_size=len(x), sync_dist=True)
+
+    @cached_property  # so, and not as an attribute, it is no part of checkpoints
+    def validation_lpips(self) -> Lpips | None:
+        """None where its trunk's weights are not at hand; nothing is fetched for a validation."""
+        return Lpips("alex") if has_trunk("alexnet") else None
 
     def initialise_from(self, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> tuple[int, int]:
         """Start from exported weights, of an earlier stage of training perhaps: ``system`` takes over the tensors that
@@ -172,11 +195,10 @@ class CompressionModule(pl.LightningModule):
         self.loss_step(batch)
         self.batches_seen += 1
 
-    def update(self, name: str, loss: Tensor, clip: float | None = None) -> Tensor:
+    def update(self, name: str, loss: Tensor, clip: float | None = None) -> None:
         """One step of optimiser ``name`` on ``loss``; what ``loss`` reaches of other optimisers is left alone.
 
-        Returns:
-            The norm of the gradients before clipping to ``clip``.
+        Logs ``gradient/<name>``, the norm of the gradients before clipping to ``clip``.
         """
         optimiser = self._optimisers()[self.optimiser_names.index(name)]
         parameters = [p for group in optimiser.param_groups for p in group["params"]]
@@ -184,7 +206,7 @@ class CompressionModule(pl.LightningModule):
         self.manual_backward(loss, inputs=parameters)
         norm = nn.utils.clip_grad_norm_(parameters, float("inf") if clip is None else clip)
         optimiser.step()
-        return norm
+        self.log(f"gradient/{name}", norm)
 
     def _optimisers(self) -> list[Any]:
         optimisers = self.optimizers()

@@ -22,6 +22,7 @@ SHARED_INPUT = {"mean": (0.5,) * 3, "std": (0.5,) * 3, "pad_type": "same"}
 """What these weights want of `losses.perceptual.FrozenFeatures`: inputs in [−1, 1], and TensorFlow's padding."""
 
 _TRUNKS = {"alexnet": "AlexNet_Weights", "squeezenet1_1": "SqueezeNet1_1_Weights", "vgg16": "VGG16_Weights"}
+_SHARED_TRUNK = "weights/{}_features_float16.safetensors"
 
 
 def shared_file(name: str) -> Path | None:
@@ -65,7 +66,7 @@ def trunk_features(name: str) -> dict[str, Tensor]:
         ConfigError: another name.
         WeightsError: the weights are not at hand and cannot be fetched, or are damaged.
     """
-    path = shared_file(f"weights/{name}_features_float16.safetensors") or torchvision_file(name)
+    path = shared_file(_SHARED_TRUNK.format(name)) or torchvision_file(name)
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file
 
@@ -76,14 +77,14 @@ def trunk_features(name: str) -> dict[str, Tensor]:
     return {key.removeprefix(prefix): t.float() for key, t in state.items() if key.startswith(prefix)}
 
 
+def has_trunk(name: str) -> bool:
+    """Whether `trunk_features` needs no network."""
+    return shared_file(_SHARED_TRUNK.format(name)) is not None or _hub_file(name)[1].is_file()
+
+
 def torchvision_file(name: str) -> Path:
     """torchvision's own file of a trunk, in torch's hub folder; fetched if need be; raises as `trunk_features`."""
-    from torchvision import models
-
-    if name not in _TRUNKS:
-        raise ConfigError(f"there are the trunks {', '.join(_TRUNKS)}, not {name!r}")
-    url = getattr(models, _TRUNKS[name]).IMAGENET1K_V1.url
-    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+    url, path = _hub_file(name)
     digest = path.stem.rpartition("-")[2]
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -123,6 +124,16 @@ def load_taef(encoder: nn.Module, decoder: nn.Module) -> None:
         theirs, own = load_file(path), network.state_dict()
         fitting = {k: t.float() for k, t in theirs.items() if k in own and own[k].shape == t.shape}
         network.load_state_dict(own | fitting)
+
+
+def _hub_file(name: str) -> tuple[str, Path]:
+    """Where torchvision has a trunk's weights, and where torch keeps them."""
+    from torchvision import models
+
+    if name not in _TRUNKS:
+        raise ConfigError(f"there are the trunks {', '.join(_TRUNKS)}, not {name!r}")
+    url = getattr(models, _TRUNKS[name]).IMAGENET1K_V1.url
+    return url, Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
 
 
 def _sha256(path: Path) -> str:

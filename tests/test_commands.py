@@ -190,7 +190,7 @@ class TestFiles:
         assert compress.main(["jpeg", str(tree / "b"), str(tree / "a" / "x.png"), "-o", str(tmp_path)]) == 2
         assert "several inputs" in capsys.readouterr().err
         assert compress.main(["jpeg", str(tree / "b"), "-o", str(tmp_path)]) == 0
-        assert "jpeg takes about 0:00:45 for 1 pictures" in capsys.readouterr().err
+        assert "jpeg takes about 0:00:45 for 1 picture; " in capsys.readouterr().err
 
     def test_options_are_checked_before_anything_is_done(self, tree, tmp_path, capsys):
         for option in ("strength=x", "strenght=1", "strength=99"):
@@ -273,7 +273,7 @@ class TestDemo:
         monkeypatch.setattr(demo, "_losses", lambda run: "its losses")
         assert demo.main(["--out", str(tmp_path / "out")]) == 0
         lines = capsys.readouterr().out.splitlines()
-        assert lines[0] == "about 3.5 minutes on two cores, 1 of them training"
+        assert lines[0] == "about 2.5 minutes on two cores, 1 of them training"
         assert [line.strip()[:4] for line in lines[1:]] == [
             *("1/3 ", "trai", "its ", "2/3 ", "jpeg", "hevc", "3/3 ", "comp", "repo"),
         ]

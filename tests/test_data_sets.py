@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import logging
-import urllib.error
 from pathlib import Path
 
 import numpy as np
 import pytest
+import requests
 import torch
 from PIL import Image
 
@@ -214,33 +215,38 @@ def test_half_a_kodak_is_refused(tmp_path: Path) -> None:
         make_datamodule(DataConfig("kodak", str(tmp_path))).evaluation_images()
 
 
-def test_kodak_is_fetched_checked_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kodak_is_fetched_checked_and_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     buffer = io.BytesIO()
     Image.new("RGB", (8, 8), "red").save(buffer, "PNG")
     asked = []
 
-    def fake(url: str, timeout: float) -> io.BytesIO:
+    def fake(self: object, url: str, output_file: str, pooch: object) -> None:
         asked.append(url)
-        return io.BytesIO(buffer.getvalue())
+        Path(output_file).write_bytes(buffer.getvalue())
 
-    monkeypatch.setattr("urllib.request.urlopen", fake)
+    monkeypatch.setattr("pooch.HTTPDownloader.__call__", fake)
     datamodule = make_datamodule(DataConfig("kodak"))
-    with pytest.raises(DataError, match="SHA-1"):
+    with pytest.raises(DataError, match=r"kodim01\.png.* does not match"):
         datamodule.evaluation_images()
-    assert not kodak.cache_folder().exists()
-    monkeypatch.setattr(kodak, "SHA1", hashlib.sha1(buffer.getvalue() * 24).hexdigest())
+    hashes = dict.fromkeys(kodak.NAMES, hashlib.sha256(buffer.getvalue()).hexdigest())
+    monkeypatch.setattr(kodak, "HASHES", tmp_path / "hashes.json")
+    kodak.HASHES.write_text(json.dumps(hashes))
     asked.clear()
     assert [i.name for i in datamodule.evaluation_images()] == list(kodak.NAMES)
     assert asked == [kodak.URL + name for name in kodak.NAMES]
     asked.clear()
-    assert len(datamodule.evaluation_images()) == 24 and not asked
+    items = datamodule.evaluation_images()
+    assert len(items) == 24 and not asked
+    Path(items[4].path).write_bytes(b"damaged")
+    datamodule.evaluation_images()
+    assert asked == [kodak.URL + "kodim05.png"]
 
 
 def test_kodak_without_network_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(url: str, timeout: float) -> None:
-        raise urllib.error.URLError("no route")
+    def refuse(*_: object, **__: object) -> None:
+        raise requests.ConnectionError("no route")
 
-    monkeypatch.setattr("urllib.request.urlopen", refuse)
+    monkeypatch.setattr("requests.get", refuse)
     with pytest.raises(DataError, match=r"no route.*kodak/"):
         make_datamodule(DataConfig("kodak")).evaluation_images()
 
@@ -248,10 +254,8 @@ def test_kodak_without_network_says_what_to_do(monkeypatch: pytest.MonkeyPatch) 
 @needs_shared
 def test_shared_kodak_is_the_published_set() -> None:
     items = make_datamodule(DataConfig("kodak", str(SHARED))).evaluation_images()
-    digest = hashlib.sha1()
-    for item in items:
-        digest.update(Path(item.path).read_bytes())
-    assert digest.hexdigest() == kodak.SHA1
+    hashes = {item.name: hashlib.sha256(Path(item.path).read_bytes()).hexdigest() for item in items}
+    assert hashes == json.loads(kodak.HASHES.read_text())
     assert items[3].read().shape == (768, 512, 3)
 
 

@@ -1,5 +1,6 @@
 """Every experiment, at its ``nano`` preset: trains, resumes, and is a codec."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,10 @@ from genic.experiments.training.loggers import read_metrics
 from genic.lightning_modules.codec.container import Container
 from genic.lightning_modules.codec.weights import load_weights, weights_identity
 from genic.lightning_modules.registry import PAPERS, learned, open_codec
-from tests.helpers import photograph
+from genic.losses.ssim import MIN_SIDE
+from tests.helpers import OfflineRun, photograph
 
+IN_WANDB = ("hyperprior", "gdae_sprc")
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -45,7 +48,19 @@ def test_it_trains(alone):
     lines = read_metrics(alone.folder / "metrics.jsonl")
     losses = [line["loss/total"] for line in lines if "loss/total" in line]
     assert len(losses) == alone.batches and np.isfinite(losses).all()
-    assert any(name.startswith("validation/") for line in lines for name in line)
+    keys = {key for line in lines for key in line}
+    # The names that all papers share; by level, or by what else a picture's rate is of.
+    levels = {
+        key.removeprefix("validation/bpp_") for key in keys if re.match(r"validation/bpp_(?!hyper)", key)
+    }
+    assert levels and keys >= {f"validation/psnr_{level}" for level in levels}
+    side = load_config(alone.module.paper, ["preset=nano"]).data.crop
+    assert all((f"validation/ms_ssim_db_{level}" in keys) == (side >= MIN_SIDE) for level in levels)
+    lpips = alone.module.validation_lpips is not None
+    assert all((f"validation/lpips_{level}" in keys) == lpips for level in levels)
+    assert keys >= {"rate/bpp_estimated", "loss/total", "speed/images_per_second", "memory/peak_gib"}
+    assert keys >= {f"gradient/{name}" for name in alone.module.optimiser_names}
+    assert ("balance/discriminator_to_generator" in keys) == ("loss/adversarial" in keys)
     assert list((alone.folder / "panels").glob("*.png"))
 
 
@@ -99,13 +114,54 @@ def test_its_weights_are_a_codec(alone, experiment):
         assert np.array_equal(decoded, codec.decode(data))
 
 
-def test_a_run_ends_with_its_rate_distortion_result(experiment, tmp_path):
+def test_a_run_ends_with_its_rate_distortion_result(experiment, tmp_path, monkeypatch):
     for name, top in {"a": 20, "b": 120}.items():
         write_png(tmp_path / "pictures" / f"{name}.png", photograph(72, 88, top))
-    settings = ["train.evaluate=folder", f"data.root={tmp_path / 'pictures'}", "train.validate_every=0"]
-    run = run_nano(experiment, tmp_path, "train.batches=1", *settings)
+    shown = experiment in IN_WANDB
+    settings = [
+        "train.evaluate=folder",
+        f"data.root={tmp_path / 'pictures'}",
+        f"train.validate_every={int(shown)}",
+    ]
+    if shown:
+        monkeypatch.setenv("WANDB_MODE", "offline")
+        monkeypatch.setenv("WANDB_SILENT", "true")
+        settings.append("train.panels_every=1")
+    logger = "wandb" if shown else "csv"
+    run = run_nano(experiment, tmp_path, "train.batches=1", *settings, logger=logger)
     result = CodecResult.from_json((run.folder / "rd" / "folder.json").read_text())
     assert result.codec == f"{experiment}:{run.folder / 'last.safetensors'}" and result.data == "folder"
     assert len(result.points) == len(open_codec(result.codec).qualities)
     assert all(len(point.images) == 2 and point.mean.bpp > 0 for point in result.points)
     assert "evaluate: folder" in (run.folder / "config.yaml").read_text()
+    if shown:
+        _check_offline_run(OfflineRun(next((run.folder / "wandb").glob("offline-run-*"))), run, result)
+
+
+def _check_offline_run(found: OfflineRun, run: Run, result: CodecResult) -> None:
+    """Everything that the documentation promises of a run in Weights & Biases, by names without the paper's."""
+    assert found.keys >= {"loss/total", "rate/bpp_estimated", "validation/bpp_0", "validation/psnr_0"}
+    captions = [row["panels/captions"] for _, row in found.rows if "panels/captions" in row]
+    assert len(captions) == 1 and all(
+        re.search(r"x_hat \d\.\d{4} bpp, \d+\.\d\d dB", line) for line in captions[0]
+    )
+    measures = ["psnr_rgb", *(["lpips_alex"] if run.module.validation_lpips is not None else [])]
+    for measure in measures:
+        chart = found.config[f"_wandb/visualize/rd/folder/{measure}"]["panel_config"]
+        assert chart["panelDefId"] == "wandb/lineseries/v0"
+        curves = {row[1] for row in found.table(f"rd/folder/{measure}_table")}
+        assert curves == {f"{run.module.paper}/nano", "hevc"}
+        assert (f"bd_rate/{measure}" in found.summary) != (f"bd_rate_refused/{measure}" in found.summary)
+    assert found.summary["bd_rate/against"] == "hevc"
+    assert [row[1] for row in found.table("rd/folder/table")] == [point.mean.bpp for point in result.points]
+    pictures = found.table("pictures/folder")
+    assert [row[0] for row in pictures] == ["a.png", "b.png"] * len(result.points)
+    assert [row[4] for row in pictures] == [i.bytes for point in result.points for i in point.images]
+    tables = [files for (kind, _), files in found.artifacts.items() if kind == "run_table"]
+    thumbnails = next(files for files in tables if "pictures/folder.table.json" in files)
+    assert sum(name.endswith(".jpg") for name in thumbnails) == 2 + 2 * len(result.points)
+    assert found.summary["parameters/system"] > 0 and found.summary["macs_per_pixel/system"] > 0
+    name = f"{run.module.paper}-nano"
+    assert found.artifacts[("model", f"weights-{name}")] == ["weights.safetensors"]
+    assert found.artifacts[("results", f"results-{name}-folder")] == ["result.json"]
+    assert {("dataset", "data-sample-training"), ("dataset", "data-folder")} <= set(found.artifacts)

@@ -374,7 +374,7 @@ class TestTraining:
         perceptual = sum(w * (a - b).abs().mean() for w, a, b in zip((0.5, 1.0), phi_x, phi, strict=True))
         bpp = output.rate.mean() / 64**2
         expected = {
-            "loss/mse": mse,
+            "loss/masked_mse": mse,
             "loss/discriminator": lsgan_d,
             "loss/adversarial": lsgan_g,
             "loss/features": matching,
@@ -445,7 +445,7 @@ class TestTraining:
         module.system.forward = perfect
         module.loss_step(batch())
         assert (module.D.scales[0].layers[-1].weight != before).any()
-        assert recorder.logged["loss/mse"] == 0
+        assert recorder.logged["loss/masked_mse"] == 0
         assert recorder.logged["loss/features"] == pytest.approx(0, abs=1e-6)
 
     def test_beta_0_is_selectable(self):

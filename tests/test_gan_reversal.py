@@ -379,6 +379,7 @@ class TestStep:
         assert set(recorder.logged) == {
             "loss/discriminator",
             "loss/adversarial",
+            "gradient/discriminator",
             "gradient/generator",
             "loss/total",
         }

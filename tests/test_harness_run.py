@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
 import subprocess
@@ -20,9 +21,11 @@ from genic.eval.runner import Loaded, Task, WorkerPairs, evaluate, measure_files
 from genic.eval.schema import CodecResult, Point
 from genic.experiments import compress, decompress, rd_curves
 from genic.experiments import evaluate as evaluate_command
+from genic.experiments.paper_tables.common import save
 from genic.lightning_modules.codec.container import Container
 from genic.lightning_modules.codec.errors import ConfigError, WeightsError
 from genic.lightning_modules.registry import open_codec
+from tests.helpers import OfflineRun
 
 SIZES = {"a": (170, 161), "b": (48, 64), "c": (33, 180), "d": (90, 71), "e": (1, 5)}
 
@@ -90,7 +93,9 @@ class TestEvaluate:
         with pytest.raises(ConfigError):
             evaluate("jpeg", list_images(folder), [])
 
-    def test_the_command(self, folder, tmp_path, capsys):
+    def test_the_command(self, folder, tmp_path, capsys, monkeypatch):
+        monkeypatch.setenv("WANDB_MODE", "offline")
+        monkeypatch.setenv("WANDB_SILENT", "true")
         arguments = [
             "jpeg",
             "--data",
@@ -101,6 +106,7 @@ class TestEvaluate:
             "2",
             "--qualities",
             "60,20",
+            "--wandb",
         ]
         assert evaluate_command.main([*arguments, "--name", "five", "--out", str(tmp_path)]) == 0
         path = tmp_path / "five-first2" / "jpeg.json"
@@ -110,6 +116,42 @@ class TestEvaluate:
         assert [image.name for image in result.points[0].images] == ["a.png", "b.png"]
         assert result.data == "five-first2" and len(result.manifest) == 64
         assert result.provenance.processes == 1 and result.provenance.versions["pillow"]
+
+        shown = OfflineRun(next((tmp_path / "wandb").glob("offline-run-*")))
+        assert shown.run.display_name == "jpeg on five-first2" and shown.run.job_type == "evaluate"
+        bpp = [point.mean.bpp for point in result.points]
+        assert [row[0] for row in shown.table("rd/five-first2/psnr_rgb_table")] == pytest.approx(bpp)
+        assert [row[0] for row in shown.table("pictures/five-first2")] == ["a.png", "b.png"] * 2
+        assert shown.summary["bd_rate/against"] == "no curve of HEVC on these pictures"
+        assert {("dataset", "data-five-first2"), ("results", "results-jpeg-five-first2")} <= set(
+            shown.artifacts
+        )
+
+    def test_curves_and_tables_in_weights_and_biases(self, tmp_path, monkeypatch, capsys):
+        monkeypatch.setenv("WANDB_MODE", "offline")
+        monkeypatch.setenv("WANDB_SILENT", "true")
+        rates = [0.1, 0.2, 0.4]
+        for name, gain in {"jpeg": 0.0, "hevc": 2.0}.items():
+            curve = {"bpp": rates, "psnr": [28 + gain, 31 + gain, 34 + gain]}
+            (tmp_path / "set").mkdir(exist_ok=True)
+            (tmp_path / "set" / f"{name}.json").write_text(json.dumps({"name": name, "results": curve}))
+        assert rd_curves.main(["--data", "set", "--results", str(tmp_path), "--wandb"]) == 0
+        curves = OfflineRun(next((tmp_path / "wandb").glob("offline-run-*")))
+        drawn = curves.table("rd/set/psnr_rgb_table")
+        assert [row[0] for row in drawn if row[1] == "hevc"] == rates and {row[1] for row in drawn} == {
+            "jpeg",
+            "hevc",
+        }
+        options = argparse.Namespace(threads=1, out=tmp_path / "paper", wandb=True)
+        save(
+            options,
+            "table",
+            "a page",
+            {"rows": [{"scheme": "one", "bpp": 0.5}, {"scheme": "two", "more": [1]}]},
+        )
+        table = OfflineRun(next((tmp_path / "paper" / "wandb").glob("offline-run-*")))
+        assert table.table("tables/paper-table/rows") == [["one", 0.5, None], ["two", None, "[1]"]]
+        assert table.artifacts[("table", "table-paper-table")] == ["table.md"]
 
     @pytest.mark.parametrize(
         ("arguments", "message"),

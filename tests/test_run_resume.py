@@ -57,7 +57,7 @@ def assert_same(one, other, where=""):
 def steady(path: Path) -> list[dict]:
     """Logged lines without what depends on the machine's speed."""
     return [
-        {k: v for k, v in line.items() if k not in ("seconds", "speed/images_per_second")}
+        {k: v for k, v in line.items() if not k.startswith(("seconds", "speed/", "memory/"))}
         for line in read_metrics(path)
     ]
 

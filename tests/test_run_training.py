@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,9 @@ from genic.experiments.run import main
 from genic.experiments.training.checkpoint import PROCESSES_KEY, read_checkpoint
 from genic.experiments.training.loggers import read_metrics
 from genic.experiments.training.precision import lightning_precision
-from genic.lightning_modules.codec.errors import WeightsError
+from genic.lightning_modules.codec.errors import ConfigError, DataError, WeightsError
 from genic.lightning_modules.codec.weights import load_weights, save_weights
+from tests.helpers import OfflineRun
 from tests.toy_fixtures import run_toy
 
 pytestmark = pytest.mark.usefixtures("toy")
@@ -175,17 +177,54 @@ def test_command_line(tmp_path, capsys):
         assert expected in capsys.readouterr().err
 
 
-def test_weights_and_biases_offline(tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def offline(tmp_path, monkeypatch):
+    """A machine without an account, and nothing in W&B's environment."""
     pytest.importorskip("wandb")
-    monkeypatch.delenv("WANDB_API_KEY", raising=False)
-    monkeypatch.delenv("WANDB_MODE", raising=False)
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     monkeypatch.setenv("WANDB_SILENT", "true")
-    run = run_toy(tmp_path, "train.batches=4", logger="wandb")
-    directory = next((run.folder / "wandb").glob("offline-run-*"))
-    assert f"wandb sync {directory}" in capsys.readouterr().out
-    assert next(directory.glob("*.wandb")).stat().st_size > 0
-    assert list(directory.rglob("panels_*.png"))
+
+
+def test_a_resumed_run_goes_on_in_weights_and_biases(tmp_path, monkeypatch, capsys, offline):
+    run_toy(tmp_path, "train.batches=2", logger="wandb")
+    monkeypatch.setenv("WANDB_PROJECT", "theirs")
+    monkeypatch.setenv("WANDB_NAME", "named")
+    run = run_toy(tmp_path, "train.batches=4", logger="wandb", resume="auto")
+    directories = sorted((run.folder / "wandb").glob("offline-run-*"))
+    assert f"wandb sync {directories[0]} {directories[1]}" in capsys.readouterr().out
+    first, second = map(OfflineRun, directories)
     identity = (run.folder / "wandb.id").read_text()
-    assert directory.name.endswith(identity)
-    assert len(read_metrics(run.folder / "metrics.jsonl")) == 5
+    assert (first.run.run_id, first.run.project, first.run.display_name) == (identity, "genic", "toy/nano")
+    assert (second.run.run_id, second.run.project, second.run.display_name) == (identity, "theirs", "named")
+    steps = [step for part in (first, second) for step, row in part.rows if "loss/total" in row]
+    assert steps == [1, 2, 3, 4]
+    assert first.config["train"]["batches"] == 2 and second.config["train"]["batches"] == 4
+    captions = [row["panels/captions"] for _, row in second.rows if "panels/captions" in row]
+    assert captions == [["x | x_hat"] * 2] and len(list(directories[1].rglob("panels_*.png"))) == 2
+    assert second.summary["parameters/system"] == 4 * 3 * 9 + 4 + 4 * 3 * 16 + 3
+    # A stride of two each way: a quarter of the positions in, and as many times 16 taps out.
+    assert second.summary["macs_per_pixel/system"] == (3 * 4 * 9 + 4 * 3 * 16) / 4
+    weights = [key for key in second.artifacts if key[0] == "model"]
+    assert weights == [("model", "weights-toy-nano")]
+    lines = read_metrics(run.folder / "metrics.jsonl")
+    assert [line["batch"] for line in lines] == [1, 2, 2, 3, 4, 4]  # validated where each of the two ended
+
+
+def test_weights_and_biases_turned_off(tmp_path, monkeypatch, offline, capsys):
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    run = run_toy(tmp_path, "train.batches=1", logger="wandb")
+    assert run.batches == 1 and "wandb sync" not in capsys.readouterr().out
+    assert not list(run.folder.rglob("*.wandb"))
+
+
+def test_wrong_data_leaves_nothing_behind(tmp_path, monkeypatch):
+    for settings in (
+        ["data=folder", f"data.root={tmp_path / 'absent'}"],
+        ["data=kodak"],
+        ["train.evaluate=nowhere"],
+    ):
+        with pytest.raises((DataError, ConfigError)):
+            run_toy(tmp_path / "runs", *settings, logger="wandb")
+    assert not (tmp_path / "runs").exists()

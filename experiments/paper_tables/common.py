@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from genic.eval.provenance import provenance
 from genic.eval.runner import Task, WorkerPairs, measure_files
-from genic.experiments.command import add_data, add_processes, make_parser
+from genic.experiments.command import add_data, add_processes, add_wandb, make_parser
 from genic.lightning_modules.codec.errors import ConfigError, GenicError, TargetError
 from genic.lightning_modules.codec.files import atomic_file, write_atomic
 
@@ -34,6 +34,7 @@ def parser(
     data = data or {"default": "kodak", "help": "data set to measure on (default: kodak)"}
     add_data(found, limit, **data)
     add_processes(found)
+    add_wandb(found)
     found.add_argument("--out", type=Path, default=TABLES / paper, metavar="DIR", help="default: %(default)s")
     return found
 
@@ -69,22 +70,34 @@ def within_or_smallest(tasks: Sequence[Task], workers: WorkerPairs, **how: Any) 
     return [dataclasses.replace(task, target_bytes=sizes[id(task)]) for task in tasks]
 
 
-def save(folder: Path, name: str, text: str, record: Mapping[str, object], threads: int = 1) -> None:
+def save(
+    options: argparse.Namespace,
+    name: str,
+    text: str,
+    record: Mapping[str, object],
+    folder: Path | None = None,
+) -> None:
     """Write ``name``.md and ``name``.json, which has the provenance beside ``record``; print the page.
 
     Args:
-        folder: below ``results/tables``; made if need be.
+        options: of the part's command line.
         text: Markdown, which ends with where the figures come from.
         record: as JSON takes it; dataclasses are written as mappings.
-        threads: that the figures were measured with.
+        folder: made if need be; by default ``--out``.
     """
-    where = provenance(threads, 1)
+    where, folder = provenance(options.threads, 1), Path(folder or options.out)
     text += f"\n\n{where.date}, commit {(where.commit or 'unknown')[:12]}, {where.machine}\n"
     record = {**record, "provenance": where}
     content = json.dumps(record, indent=1, default=dataclasses.asdict)
     write_atomic(folder / f"{name}.md", text.encode())
     write_atomic(folder / f"{name}.json", content.encode() + b"\n")
     print(f"{text}\n{folder / name}.md")
+    if options.wandb:
+        from genic.experiments import dashboard
+
+        title = f"{options.out.name}-{name}"
+        with dashboard.opened("tables", folder, title, {"provenance": dataclasses.asdict(where)}) as run:
+            dashboard.log_record(run, title, text, record)
 
 
 def show(axes: Axes, title: str, picture: Any, **how: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import resource
 import signal
 import threading
 import time
@@ -18,7 +19,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from genic.datamodules.batch import Batch
 from genic.experiments.training.checkpoint import CONFIG_KEY, PROCESSES_KEY
 from genic.experiments.training.folder import CHECKPOINT, CONFIG, WEIGHTS
-from genic.experiments.training.panels import picture_grid
+from genic.experiments.training.panels import draw, fixed_pictures, picture_grid
 from genic.lightning_modules.base import CompressionModule
 from genic.lightning_modules.codec.files import atomic_file
 from genic.lightning_modules.codec.weights import save_weights
@@ -32,7 +33,8 @@ class Clock(pl.Callback):
     """Ends the run after ``batches`` batches, when its time is up, or on SIGTERM, SIGINT or SIGUSR1.
 
     A second signal acts as it would without this callback. Lightning's own handler of SIGTERM is replaced,
-    since it ends the run without a checkpoint; its `Timer` knows no signals, and validates before it stops.
+    since it ends the run without a checkpoint; its `Timer` knows no signals, validates before it stops, and
+    counts the time of earlier sessions, too.
 
     Attributes:
         reason: why the run ended: `FINISHED`, `OUT_OF_TIME`, or the signal's name.
@@ -130,10 +132,12 @@ class Checkpoints(pl.Callback):
 
 
 class Meters(pl.Callback):
-    """Logs learning rates and the rate of training, in pictures a second over all processes.
+    """Logs learning rates, the rate of training in pictures a second over all processes, the memory's peak, and how the
+    discriminator's loss compares with the generator's.
 
-    Lightning's `LearningRateMonitor` names rates by the optimisers' class, one for all networks here; it and
-    `ThroughputMonitor` write lines of their own, at Lightning's count, and not beside the losses of the batch.
+    Lightning's `LearningRateMonitor` names rates by the optimisers' class, one for all networks here, and reads them
+    before the batch has set them; its `ThroughputMonitor` waits for the GPU after every batch. Both write lines of
+    their own, and not beside the losses of the batch.
     """
 
     def __init__(self) -> None:
@@ -155,6 +159,11 @@ class Meters(pl.Callback):
         self.images_per_second = self._images / max(time.monotonic() - self._since, 1e-9)
         self._since, self._images = time.monotonic(), 0
         pl_module.log("speed/images_per_second", self.images_per_second)
+        pl_module.log("memory/peak_gib", _peak_memory(pl_module.device) / 2**30)
+        logged = trainer.callback_metrics
+        if "loss/discriminator" in logged and logged.get("loss/adversarial", 0) > 0:
+            ratio = logged["loss/discriminator"] / logged["loss/adversarial"]
+            pl_module.log("balance/discriminator_to_generator", ratio)
         for name, optimiser in zip(pl_module.optimiser_names, trainer.optimizers, strict=True):
             pl_module.log(f"learning_rate/{name}", optimiser.param_groups[0]["lr"])
 
@@ -163,33 +172,51 @@ class Meters(pl.Callback):
         self._since = None
 
 
+class Overview(pl.Callback):
+    """Puts into W&B's summary how large the networks are, and what a pass through the system costs."""
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: CompressionModule) -> None:
+        for logger in trainer.loggers if trainer.is_global_zero else ():
+            if isinstance(logger, WandbLogger):
+                drawn = draw(trainer, pl_module, fixed_pictures(trainer, pl_module, 1))
+                summary = {"macs_per_pixel/system": round(drawn.macs)}
+                for name, network in pl_module.named_children():
+                    if count := sum(parameter.numel() for parameter in network.parameters()):
+                        summary[f"parameters/{name}"] = count
+                logger.experiment.summary.update(summary)
+
+
 class Panels(pl.Callback):
-    """Draws the module's pictures of the first crops of a batch, as PNG and in Weights & Biases."""
+    """Draws the module's pictures of the same few validation crops, as PNG and in Weights & Biases."""
 
     def __init__(self, folder: Path, every: int, pictures: int = 4) -> None:
         self.folder, self.every, self.pictures = folder, every, pictures
+        self._batch: Batch | None = None
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: CompressionModule, outputs: Any, batch: Batch, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: CompressionModule, *_: Any) -> None:
         seen = pl_module.batches_seen
         if not trainer.is_global_zero or not due(seen, self.every):
             return
-        first = Batch(*(None if part is None else part[: self.pictures] for part in batch))
-        was_training = {module: module.training for module in pl_module.modules()}
-        pl_module.eval()
-        with torch.no_grad(), trainer.precision_plugin.forward_context():
-            panels = pl_module.panels(first)
-        for module, training in was_training.items():
-            module.training = training
-        grid = picture_grid({title: pictures.float().cpu() for title, pictures in panels.items()})
+        self._batch = self._batch or fixed_pictures(trainer, pl_module, self.pictures)
+        drawn = draw(trainer, pl_module, self._batch)
         with atomic_file(self.folder / "panels" / f"{seen:07d}.png") as file:
-            grid.save(file, format="PNG")
+            picture_grid(drawn.pictures).save(file, format="PNG")
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
-                logger.log_image("panels", [grid], step=seen, caption=[" | ".join(panels)])
+                rows = [
+                    picture_grid({title: shown[k : k + 1] for title, shown in drawn.pictures.items()})
+                    for k in range(len(drawn.captions))
+                ]
+                logger.log_image("panels", rows, step=seen, caption=drawn.captions)
 
 
 def due(batch: int, every: int) -> bool:
     """Whether something that happens each ``every`` batches (0: never) happens after ``batch`` of them."""
     return every > 0 and batch % every == 0
+
+
+def _peak_memory(device: torch.device) -> int:
+    """Bytes: of the GPU's tensors, else of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts KiB

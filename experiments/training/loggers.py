@@ -5,31 +5,25 @@ from __future__ import annotations
 import csv
 import json
 import math
-import os
-import secrets
 import time
 from argparse import Namespace
 from collections.abc import Mapping
-from dataclasses import astuple, fields
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning.loggers import Logger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
-from genic.eval.schema import CodecResult, Means
+from genic.experiments import dashboard
 from genic.experiments.training.folder import METRICS
-from genic.lightning_modules.codec.errors import ToolError
 from genic.lightning_modules.codec.files import atomic_file
-
-PROJECT = "genic"
 
 
 class JsonlLogger(Logger):
     """One JSON object a logging event: ``batch``, ``seconds`` of training so far, and the values.
 
-    Lightning's `CSVLogger` rewrites its whole file for each new column, and neither goes back to the checkpoint that a
-    run is resumed from nor counts the seconds before it.
+    Lightning's `CSVLogger` rewrites its whole file for each new column, deletes the file of before when a run is
+    resumed, and counts no seconds.
 
     Args:
         folder: of the run.
@@ -98,52 +92,27 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
 
 
-def make_wandb_logger(folder: Path, config: dict[str, Any]) -> WandbLogger:
-    """Weights & Biases: online with an account, else offline below ``folder``.
+class BatchLogger(WandbLogger):
+    """Weights & Biases by batch: its own step, too, so that what a resumed run repeats takes the place it had.
 
-    A run that is resumed keeps its identity, stored in ``wandb.id``.
+    Args:
+        folder: of the run; ``wandb.id`` in it is the W&B run's identity, which a resumed run keeps.
+        config: of the whole run.
 
     Raises:
         ToolError: wandb is not installed.
     """
-    try:
-        import wandb
-    except ImportError:
-        raise ToolError("wandb is not installed: pip install wandb, or give --logger csv") from None
-    # Of the environment's modes, wandb takes care itself.
-    offline = "WANDB_MODE" not in os.environ and not wandb.login(prompt=False, verify=False)
-    stored = folder / "wandb.id"
-    identity = stored.read_text().strip() if stored.is_file() else secrets.token_hex(4)
-    if rank_zero_only.rank == 0:
-        with atomic_file(stored) as file:
-            file.write(identity.encode())
-    logger = WandbLogger(
-        project=PROJECT,
-        name=f"{folder.parent.name}/{folder.name}",
-        save_dir=str(folder),
-        id=identity,
-        mode="offline" if offline else None,
-        config=config,
-        settings=wandb.Settings(quiet=True),
-    )
-    logger._wandb_init.pop(
-        "anonymous", None
-    )  # Lightning passes it on, and wandb warns that it means nothing now
-    return logger
 
+    def __init__(self, folder: Path, config: dict[str, Any]) -> None:
+        settings = dashboard.settings(folder, f"{folder.parent.name}/{folder.name}")
+        found = dashboard.identity(folder, rank_zero_only.rank == 0)
+        super().__init__(save_dir=settings.pop("dir"), **settings, id=found, job_type="train", config=config)
+        self._wandb_init.pop(
+            "anonymous", None
+        )  # Lightning passes it on, and wandb warns that it means nothing now
 
-@rank_zero_only
-def finish_wandb(logger: WandbLogger) -> None:
-    """Flush, and say how an offline run gets online."""
-    directory = Path(logger.experiment.dir).parent
-    offline = bool(logger.experiment.settings._offline)
-    logger.experiment.finish()
-    if offline:
-        print(f"Weights & Biases has no account here: the run is in {directory}\n    wandb sync {directory}")
-
-
-def log_table(logger: WandbLogger, result: CodecResult) -> None:
-    """The means of each quality as a table in Weights & Biases."""
-    columns = ["quality", *(field.name for field in fields(Means))]
-    rows = [[point.quality, *astuple(point.mean)] for point in result.points]
-    logger.log_table(f"rd/{result.data}", columns=columns, data=rows)
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """One row a batch; ``trainer/global_step``, Lightning's name of the axis, is the batch, too."""
+        where = {} if step is None else {"trainer/global_step": step}
+        self.experiment.log({**metrics, **where}, step=step)

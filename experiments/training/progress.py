@@ -45,7 +45,8 @@ class ProgressDisplay(pl.Callback):
         more = (TimeRemainingColumn(), TextColumn("{task.fields[values]}"))
         self._bar = Progress(*columns, *more, console=self.console)
         part, done = self._done(pl_module.batches_seen)
-        self._task = self._bar.add_task(pl_module.paper, total=1.0, completed=part, done=done, values="")
+        start: Any = part  # typed as whole numbers
+        self._task = self._bar.add_task(pl_module.paper, total=1.0, completed=start, done=done, values="")
         self._bar.start()
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: CompressionModule, *_: Any) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from genic.datamodules.batch import Batch
-from genic.lightning_modules.base import CompressionModule
+from genic.lightning_modules.base import CompressionModule, Shown
 from genic.lightning_modules.codec.errors import ConfigError
 from genic.lightning_modules.entropy.folded import build_folded_tables
 from genic.lightning_modules.extreme_semantic.codec import TABLES, ExtremeSemanticCodec
@@ -59,7 +62,14 @@ class ExtremeSemantic(CompressionModule):
         # the entropy model learns at its full weight: what is minimised counts them once.
         mse = masked_mse(x, output, self.config.model.latent_stride)
         bpp = output.rate.mean() / x[0, 0].numel()
-        logged = {"loss/mse": mse, "rate/bpp_estimated": bpp, "heat/mean": output.heat.float().mean()}
+        share = output.used / output.used.sum().clamp_min(1)
+        logged = {
+            "loss/masked_mse": mse,
+            "rate/bpp_estimated": bpp,
+            "heat/mean": output.heat.float().mean(),
+            "centres/used": (share > 0).float().mean(),
+            "centres/entropy_bits": torch.special.entr(share).sum() / math.log(2),
+        }
         loss = c.mse_weight * mse + bpp
         if self.features is not None and clock >= c.perceptual_from:
             perceptual = self.perceptual(x, output.picture)
@@ -73,27 +83,28 @@ class ExtremeSemantic(CompressionModule):
             matching = feature_matching(inner(real), inner(fake))
             loss = loss + c.adversarial_weight * loss_g + c.feature_weight * matching
             logged |= {"loss/adversarial": loss_g, "loss/features": matching}
-        norm = self.update("generator", loss, c.clip)
-        self.log_dict({"loss/total": loss, **logged, "gradient/generator": norm})
+        self.update("generator", loss, c.clip)
+        self.log_dict({"loss/total": loss, **logged})
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Everything preserved, at every C."""
         x = self.pictures(batch)
         for k in range(self.config.model.levels):
-            x_hat, bits, _ = self.system(x, self.same_level(x, k).long(), None, self.noise(x))
+            x_hat, bits, *_ = self.system(x, self.same_level(x, k).long(), None, self.noise(x))
             x_hat = x_hat.clamp(-1, 1)
             more = {} if self.features is None else {"perceptual": self.perceptual(x, x_hat)}
             self.log_validation((x + 1) / 2, (x_hat + 1) / 2, bits, k, **more)
 
-    def panels(self, batch: Batch) -> dict[str, Tensor]:
+    def panels(self, batch: Batch) -> dict[str, Shown]:
         x = self.pictures(batch)
         level = self.same_level(x, self.config.model.levels - 1).long()
-        shown = {"x": x, "GC": self.system(x, level, None, self.noise(x)).picture}
+        output = self.system(x, level, None, self.noise(x))
+        shown: dict[str, Shown] = {"x": batch.image, "GC": (output.picture / 2 + 0.5, output.rate)}
         if self.system.F is not None:
             output = self.system(x, level, self.random_maps(self.semantic(batch)), self.noise(x))
             heat = enlarge(output.heat, self.config.model.latent_stride).expand_as(x)
-            shown |= {"heat": 2 * heat - 1, "SC": output.picture}
-        return {name: (picture.float() / 2 + 0.5).clamp(0, 1) for name, picture in shown.items()}
+            shown |= {"heat": heat, "SC": (output.picture / 2 + 0.5, output.rate)}
+        return shown
 
     def export_weights(self) -> dict[str, Tensor]:
         return dict(self.system.state_dict()) | {TABLES: build_folded_tables()}
@@ -102,15 +113,21 @@ class ExtremeSemantic(CompressionModule):
         """x in [−1, 1]."""
         return (2 * batch.image - 1).contiguous(memory_format=torch.channels_last)
 
-    def semantic(self, batch: Batch) -> Tensor | None:
-        """t_s, or None where the configuration needs none; ConfigError where it is needed and not there."""
-        if not (self.config.train.conditional and self.D is not None) and self.system.F is None:
-            return None
-        if batch.semantic is None:
+    @property
+    def sees_labels(self) -> bool:
+        """Whether a network is given t_s."""
+        return (self.config.train.conditional and self.D is not None) or self.system.F is not None
+
+    def check_data(self, data: Any) -> None:
+        """Where a network sees labels: that the data has them."""
+        if self.sees_labels and "semantic" not in data.config.labels:
             raise ConfigError(
                 "label maps are needed: data.labels=[semantic], or train.conditional=false for GC"
             )
-        return batch.semantic
+
+    def semantic(self, batch: Batch) -> Tensor | None:
+        """t_s, or None where the configuration needs none."""
+        return batch.semantic if self.sees_labels else None
 
     def random_maps(self, t_s: Tensor | None) -> Tensor | None:
         """Maps of cells with random heat maps (SC), everything preserved in the other crops (GC); None without F."""

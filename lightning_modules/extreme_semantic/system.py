@@ -31,11 +31,13 @@ from genic.lightning_modules.layers.soft_quantiser import SoftToHardQuantiser
 
 
 class Output(NamedTuple):
-    """x̂ [B, 3, H, W] about [−1, 1], not clamped; the estimated bits of ŵ, [B]; the heat map, bool [B, h, w]."""
+    """x̂ [B, 3, H, W] about [−1, 1], not clamped; the estimated bits of ŵ, [B]; the heat map, bool [B, h, w]; how often
+    each of the L centres was coded, float32 [L]."""
 
     picture: Tensor
     rate: Tensor
     heat: Tensor
+    used: Tensor
 
 
 class System(nn.Module):
@@ -149,7 +151,10 @@ class System(nn.Module):
             centre = scale_gradient(quantised.one_hot(), rate_weight)
             bits = (folded_bits(mu, s) * centre.permute(0, 2, 3, 1, 4)).sum(-1)
             bits = (bits * wanted.permute(0, 2, 3, 1)).sum((1, 2, 3))
-        return Output(x_hat, bits, heat)
+        index = (quantised.index + self.Q.middle).long().flatten()
+        used = torch.zeros(len(self.Q.centres), device=x.device)
+        used = used.index_add(0, index, wanted.expand_as(w).flatten().float())
+        return Output(x_hat, bits, heat, used)
 
     def hard(self, w: Tensor, level: Tensor, heat: Tensor) -> Tensor:
         """ŵ as a file carries it: centres where coded, zeros elsewhere."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from genic.datamodules.batch import Batch
-from genic.lightning_modules.base import CompressionModule
+from genic.lightning_modules.base import CompressionModule, Shown
 from genic.lightning_modules.entropy.gaussian import build_tables
 from genic.lightning_modules.gan_reversal.augment import augment
 from genic.lightning_modules.gan_reversal.codec import GanReversalCodec
@@ -82,7 +82,7 @@ class GanReversal(CompressionModule):
         if self.system.E is not None:
             loss = loss + self._encoder_loss(x)
         if loss.requires_grad:
-            self.log("gradient/generator", self.update("generator", loss, c.clip))
+            self.update("generator", loss, c.clip)
         self.log("loss/total", loss)
         if self.average is not None:
             self.average.update_parameters(self.system)
@@ -99,12 +99,12 @@ class GanReversal(CompressionModule):
             score = self.D(self._drawn(x, system)).float().mean()
             self.log("validation/score_drawn", score, batch_size=len(x), sync_dist=True)
 
-    def panels(self, batch: Batch) -> dict[str, Tensor]:
+    def panels(self, batch: Batch) -> dict[str, Shown]:
         system, x = self._exported(), batch.image
-        shown = {"x": x, "drawn": self._drawn(x, system)}
+        shown: dict[str, Shown] = {"x": x, "drawn": self._drawn(x, system)}
         if system.E is not None:
-            shown["x_hat"] = system(x, x.new_zeros(len(x))).picture
-        return {name: picture.float().clamp(0, 1) for name, picture in shown.items()}
+            shown["x_hat"] = tuple(system(x, x.new_zeros(len(x))))
+        return shown
 
     def export_weights(self) -> dict[str, Tensor]:
         return self._exported().exported() | build_tables().state()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from genic.datamodules.batch import Batch
-from genic.lightning_modules.base import CompressionModule
+from genic.lightning_modules.base import CompressionModule, Shown
 from genic.lightning_modules.gdae_sprc.codec import GdaeSprcCodec
 from genic.lightning_modules.gdae_sprc.config import GdaeSprcConfig
 from genic.lightning_modules.gdae_sprc.networks import Discriminator
@@ -63,7 +63,7 @@ class GdaeSprc(CompressionModule):
             loss_g = self.gan_loss.generator(D(x_hat).float())
             loss = loss + c.adversarial_weight * loss_g
             self.log("loss/adversarial", loss_g)
-        norm = self.update("generator", loss, c.clip)
+        self.update("generator", loss, c.clip)
 
         self.log_dict(
             {
@@ -71,7 +71,6 @@ class GdaeSprc(CompressionModule):
                 "loss/mse": mse.mean(),
                 "loss/ssim": dissimilarity.mean(),
                 "rate/bpp_estimated": bpp.mean(),
-                "gradient/generator": norm,
             }
         )
 
@@ -81,7 +80,7 @@ class GdaeSprc(CompressionModule):
             x_hat, rate = self.system(x, self.same_level(x, k), self.sigma, 0.0)
             self.log_validation(x, x_hat.clamp(0, 1), rate.total, k)
 
-    def panels(self, batch: Batch) -> dict[str, Tensor]:
+    def panels(self, batch: Batch) -> dict[str, Shown]:
         x = batch.image.contiguous(memory_format=torch.channels_last)
-        x_hat = self.system(x, self.same_level(x), self.sigma, 0.0).picture.float().clamp(0, 1)
-        return {"x": x, "x_hat": x_hat, "residual": (x - x_hat + 0.5).clamp(0, 1)}
+        x_hat, rate = self.system(x, self.same_level(x), self.sigma, 0.0)
+        return {"x": x, "x_hat": (x_hat, rate.total), "residual": x - x_hat.clamp(0, 1) + 0.5}

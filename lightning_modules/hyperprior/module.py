@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from genic.datamodules.batch import Batch
-from genic.lightning_modules.base import CompressionModule
+from genic.lightning_modules.base import CompressionModule, Shown
 from genic.lightning_modules.hyperprior.codec import HyperpriorCodec
 from genic.lightning_modules.hyperprior.config import HyperpriorConfig
 from genic.lightning_modules.hyperprior.system import Output, System
@@ -44,8 +44,8 @@ class Hyperprior(CompressionModule):
         if c.ms_ssim_weight > 0:
             loss = loss + c.ms_ssim_weight * (1 - measures["ms_ssim"])
         loss = (loss / rate_weight.sqrt()).mean()
-        norm = self.update("system", loss, c.clip)
-        self.log_dict({"loss/total": loss, "loss/mse": measures["mse"].mean(), "gradient/system": norm})
+        self.update("system", loss, c.clip)
+        self.log_dict({"loss/total": loss, "loss/mse": measures["mse"].mean()})
         self.log_dict({f"rate/{k}": v.mean() for k, v in measures.items() if k.startswith("bpp")})
         if c.ms_ssim_weight > 0:
             self.log("loss/ms_ssim", (1 - measures["ms_ssim"]).mean())
@@ -54,14 +54,13 @@ class Hyperprior(CompressionModule):
         x = batch.image.contiguous(memory_format=torch.channels_last)
         for k in range(self.config.model.levels):
             output = self.system(x, self.same_level(x, k))
-            output = Output(output.picture.clamp(0, 1), output.rate)
-            measures = self._measures(x, output)
-            more = {name: measures[name] for name in ("bpp_hyper_estimated", "ms_ssim") if name in measures}
-            self.log_validation(x, output.picture, output.rate.total, k, **more)
+            hyper = output.rate.hyper_latents / x[0, 0].numel()
+            self.log_validation(x, output.picture.clamp(0, 1), output.rate.total, k, bpp_hyper=hyper)
 
-    def panels(self, batch: Batch) -> dict[str, Tensor]:
+    def panels(self, batch: Batch) -> dict[str, Shown]:
         x = batch.image.contiguous(memory_format=torch.channels_last)
-        return {"x": x, "x_hat": self.system(x, self.same_level(x)).picture.clamp(0, 1)}
+        output = self.system(x, self.same_level(x))
+        return {"x": x, "x_hat": (output.picture, output.rate.total)}
 
     def _measures(self, x: Tensor, output: Output) -> dict[str, Tensor]:
         """[B] each."""
@@ -72,5 +71,5 @@ class Hyperprior(CompressionModule):
             "mse": (output.picture - x).square().mean((1, 2, 3)),
         }
         if self.config.train.ms_ssim_weight > 0:
-            found["ms_ssim"] = ms_ssim(x, output.picture, floor=FLOOR if self.training else 0)
+            found["ms_ssim"] = ms_ssim(x, output.picture, floor=FLOOR)
         return found

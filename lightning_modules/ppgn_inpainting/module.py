@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from genic.datamodules.batch import Batch
-from genic.lightning_modules.base import CompressionModule
+from genic.lightning_modules.base import CompressionModule, Shown
 from genic.lightning_modules.layers.patch_discriminator import PatchDiscriminator
 from genic.lightning_modules.ppgn_inpainting.assistants import boundary_loss, edge_loss
 from genic.lightning_modules.ppgn_inpainting.codec import PpgnInpaintingCodec
@@ -118,9 +118,8 @@ class PpgnInpainting(CompressionModule):
                 scores = D_f(_beside(output)).float()
                 terms["adversarial"] = c.fill_adversarial_weight, self.gan_loss.generator(scores)
             loss = sum((weight * term for weight, term in terms.values()), x.new_zeros(()))
-            norm = self.update(name, loss, c.clip)
+            self.update(name, loss, c.clip)
             self.log_dict({f"loss/{name}_{key}": term for key, (_, term) in terms.items()})
-            self.log(f"gradient/{name}", norm)
             self.log(f"rate/bpp_{name}", output.rate.mean() / x[0, 0].numel())
             total = total + loss.detach()
         bits = torch.cat([output.rate for _, output in passes.values()])
@@ -168,23 +167,22 @@ class PpgnInpainting(CompressionModule):
         return loss.detach() if ratio <= c.gate_high else torch.zeros_like(loss)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """SSIM and bits of both feed-forward networks and PSNR of G, on the same ablation each time."""
-        x, values = batch.image, {}
-        for name, output in self._examples(x, np.random.default_rng(batch_idx)).items():
-            values[f"ssim_{name}"] = ssim(x, output.picture.x_hat.clamp(0, 1)).mean()
-            values[f"bpp_estimated_{name}"] = output.rate.mean() / x[0, 0].numel()
-        x_hat = self.system.generator_for(*x.shape[2:])(self.E(x).h).float()
-        values["psnr_G"] = -10 * torch.log10((x_hat.clamp(0, 1) - x).square().mean())
-        for name, value in values.items():
-            self.log(f"validation/{name}", value, batch_size=len(x), sync_dist=True)
-
-    def panels(self, batch: Batch) -> dict[str, Tensor]:
+        """Both feed-forward networks, by scheme, and PSNR of G, on the same ablation each time."""
         x = batch.image
-        shown = {"x": x}
+        for name, output in self._examples(x, np.random.default_rng(batch_idx)).items():
+            x_hat = output.picture.x_hat.clamp(0, 1)
+            self.log_validation(x, x_hat, output.rate, name, ssim=ssim(x, x_hat))
+        x_hat = self.system.generator_for(*x.shape[2:])(self.E(x).h).float()
+        psnr = -10 * torch.log10((x_hat.clamp(0, 1) - x).square().mean())
+        self.log("validation/psnr_G", psnr, batch_size=len(x), sync_dist=True)
+
+    def panels(self, batch: Batch) -> dict[str, Shown]:
+        x = batch.image
+        shown: dict[str, Shown] = {"x": x}
         for name, output in self._examples(x, np.random.default_rng(0)).items():
-            shown |= {f"{name}_guess": output.ablated.guess, f"{name}_x_hat": output.picture.x_hat}
-        shown["G"] = self.system.generator_for(*x.shape[2:])(self.E(x).h)
-        return {name: picture.float().clamp(0, 1) for name, picture in shown.items()}
+            shown[f"{name}_guess"] = output.ablated.guess
+            shown[f"{name}_x_hat"] = output.picture.x_hat, output.rate
+        return shown | {"G": self.system.generator_for(*x.shape[2:])(self.E(x).h)}
 
     def export_weights(self) -> dict[str, Tensor]:
         tensors = super().export_weights()

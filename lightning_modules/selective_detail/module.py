@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from genic.datamodules.batch import Batch
-from genic.lightning_modules.base import CompressionModule
+from genic.lightning_modules.base import CompressionModule, Shown
 from genic.lightning_modules.config import require
 from genic.lightning_modules.layers.gain_units import between_levels
 from genic.lightning_modules.layers.taef import TAIL
@@ -66,11 +66,10 @@ class SelectiveDetail(CompressionModule):
         scaled = [{"params": ours}, {"params": theirs, "scale": self.config.train.pretrained_rate}]
         return groups | {"generator": ([g for g in scaled if g["params"]], self.config.train.learning_rate)}
 
-    def on_fit_start(self) -> None:
-        """Raise `ConfigError` where D is to see labels that the data has not, or more classes than it has."""
-        t, data = self.config.train, self._datamodule
-        # Batches that a caller made itself come without a datamodule.
-        if self.D is None or t.condition != "labels" or data is None:
+    def check_data(self, data: Any) -> None:
+        """Where D is to see labels: that the data has them, and no more classes than D knows."""
+        t = self.config.train
+        if self.D is None or t.condition != "labels":
             return
         needed = "semantic among them, or train.adversarial_weight=0,"
         require("semantic" in data.config.labels, "data.labels", data.config.labels, needed)
@@ -131,12 +130,12 @@ class SelectiveDetail(CompressionModule):
         if self.lpips is not None:
             perceptual = self.lpips(x, picture.x_hat_m).mean()
             loss = loss + c.perceptual_weight * perceptual
-            self.log("loss/perceptual", perceptual)
+            self.log("loss/lpips", perceptual)
         if D is not None:
             loss_g = softplus_generator(D(picture.x_hat_m, told).float())  # equation 4
             loss = loss + c.adversarial_weight * loss_g
             self.log("loss/adversarial", loss_g)
-        norm = self.update("generator", loss, c.clip)
+        self.update("generator", loss, c.clip)
 
         self.log_dict(
             {
@@ -146,7 +145,6 @@ class SelectiveDetail(CompressionModule):
                 "rate/bpp_estimated": bpp.mean(),
                 "rate/bpp_hyper_estimated": output.rate.hyper_latents.mean() / pixels,
                 "mask/mean": picture.m.mean(),
-                "gradient/generator": norm,
             }
         )
 
@@ -155,18 +153,14 @@ class SelectiveDetail(CompressionModule):
         for level in range(self.config.model.levels):
             output = self.system(x, self.same_level(x, level), self.detail)
             x_hat = output.picture.x_hat.clamp(0, 1)
-            more = {"ms_ssim": ms_ssim(x, x_hat, floor=0)}
-            if self.lpips is not None:
-                more["lpips_squeeze"] = self.lpips(x, x_hat)
+            more = {} if self.lpips is None else {"lpips_squeeze": self.lpips(x, x_hat)}
             self.log_validation(x, x_hat, output.rate.total, level, **more)
 
-    def panels(self, batch: Batch) -> dict[str, Tensor]:
+    def panels(self, batch: Batch) -> dict[str, Shown]:
         x = batch.image.contiguous(memory_format=torch.channels_last)
-        picture = self.system(x, self.same_level(x), self.detail).picture
-        shown = {"x": x, "x_hat_m": picture.x_hat_m, "x_hat_s": picture.x_hat_s, "x_hat": picture.x_hat}
-        return {k: v.float().clamp(0, 1) for k, v in shown.items()} | {
-            "m": picture.m.float().expand(-1, 3, -1, -1)
-        }
+        p, rate = self.system(x, self.same_level(x), self.detail)
+        shown: dict[str, Shown] = {"x": x, "x_hat_m": p.x_hat_m, "x_hat_s": p.x_hat_s}
+        return shown | {"x_hat": (p.x_hat, rate.total), "m": p.m.expand(-1, 3, -1, -1)}
 
     def export_weights(self) -> dict[str, Tensor]:
         """Before its start the detail decoder is exported as the main one's copy, so that x̂ = x̂_m."""

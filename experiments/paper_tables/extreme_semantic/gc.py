@@ -133,7 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 results |= {"hevc": {"curve": sweep, "same": found}, "selective": selective}
                 draw(codec, pictures, options.picture, best, options.out)
                 lines += [_rates_text(found, sweep), *selective_text(selective), "![](figure.png)"]
-    save(options.out, "table", "\n\n".join(lines), results, options.threads)
+    save(options, "table", "\n\n".join(lines), results)
     return 0
 
 

@@ -102,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "effort": [_plain(row) for row in effort],
         "speed": speed,
     }
-    save(options.out, "table", _page(options, rows, effort, speed), record, options.threads)
+    save(options, "table", _page(options, rows, effort, speed), record)
     return 0
 
 

@@ -75,4 +75,4 @@ def folder(options: argparse.Namespace, data: str) -> Path:
 
 def save(options: argparse.Namespace, data: str, part: str, text: str, record: Mapping[str, object]) -> None:
     """``part``.md and ``part``.json in the `folder`; the text is printed."""
-    common.save(folder(options, data), part, text, {"data": data, **record}, options.threads)
+    common.save(options, part, text, {"data": data, **record}, folder(options, data))

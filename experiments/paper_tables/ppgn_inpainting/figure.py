@@ -48,6 +48,11 @@ def main(arguments: Sequence[str]) -> int:
     assert isinstance(codec, PpgnInpaintingCodec)
     draw(codec, image, Path(item.name).stem, options.steps, path)
     print(path)
+    if options.wandb:
+        from genic.experiments import dashboard
+
+        with dashboard.opened("tables", options.out, "ppgn_inpainting-figure", {"picture": item.name}) as run:
+            dashboard.log_figure(run, "ppgn_inpainting-figure", path)
     return 0
 
 

@@ -40,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
     lines = [[name, *(number(v, d) for v, d in zip(row, digits, strict=True))] for name, row in rows.items()]
     title = f"# A user's map: the central third of both sides, {len(items)} whole pictures of {options.data}"
     record = {"bpp": options.bpp, "columns": header[1:], "rows": {name: list(r) for name, r in rows.items()}}
-    save(options.out, "regions", f"{title}\n\n{table(header, lines)}", record, options.threads)
+    save(options, "regions", f"{title}\n\n{table(header, lines)}", record)
     return 0
 
 

@@ -123,7 +123,7 @@ def main(arguments: Sequence[str]) -> int:
     name = "table" if options.crop is None else f"table_{options.crop}"
     setting = {"data": options.data, "crop": options.crop, "steps": options.steps}
     record = setting | {"rows": [row._asdict() for row in rows]}
-    save(options.out, name, "\n\n".join(lines), record, options.threads)
+    save(options, name, "\n\n".join(lines), record)
     return 0
 
 
