@@ -49,6 +49,7 @@ conformance: $(READY)
 lint: $(READY) docs
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+	$(RUN) -m basedpyright --pythonpath $(RUN)
 	$(RUN) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()' --no-cache
 
 # Into site/; a broken link or reference is an error.

@@ -123,7 +123,8 @@ class Means:
         ms_ssim = mean("ms_ssim")
         own = {field.name for field in fields(ImageResult)}
         means: dict[str, Any] = {field.name: mean(field.name) for field in fields(cls) if field.name in own}
-        return cls(**means | {"ms_ssim_db": None if ms_ssim is None else ms_ssim_db(ms_ssim)})
+        means["ms_ssim_db"] = None if ms_ssim is None else ms_ssim_db(ms_ssim)
+        return cls(**means)
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -114,7 +114,7 @@ def settings(codec: Codec, pairs: Sequence[str], source: Path) -> dict[str, Any]
             raise ConfigError(f"--set {pair}: give NAME=VALUE")
         if name not in known:
             hint = did_you_mean(name, known) if known else "it has none"
-            raise ConfigError(f"{codec.id} has no option {name!r}; {hint}")
+            raise ConfigError(f"the codec has no option {name!r}; {hint}")
         if known[name].is_map and Path(text).is_dir():
             text = str(Path(text) / f"{source.stem}.png")
         found[name] = parsed(name, text, known[name].kind)

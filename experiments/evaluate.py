@@ -187,7 +187,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = make_parser("evaluate", __doc__)
     parser.add_argument(
-        "codecs", nargs="+", metavar="CODEC", help="jpeg, hevc, …, or PAPER[:PRESET or checkpoint]"
+        "codecs",
+        nargs="+",
+        metavar="CODEC",
+        help="jpeg, hevc, …, PAPER[:PRESET or checkpoint], folder:PATH of files made elsewhere, or module:Class",
     )
     add_data(parser, "the first K pictures only", required=True, help="data set, e.g. kodak")
     sweep = parser.add_mutually_exclusive_group()
