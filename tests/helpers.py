@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from skimage import data
 
+from genic.datamodules.detectors import FACE, TEXT, detector_file
 from genic.experiments.config import load_config
+from genic.lightning_modules.codec.errors import ToolError
 from genic.lightning_modules.registry import find_paper
 
 SHARED = Path(os.environ.get("GENIC_DATA", Path(__file__).resolve().parents[2] / "shared"))
@@ -108,3 +111,15 @@ def _records(data: bytes) -> list:
 
 def _values(items) -> dict:
     return {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items}
+
+
+def _has_detectors() -> bool:
+    try:
+        return bool(detector_file(FACE) and detector_file(TEXT))
+    except ToolError:
+        return False
+
+
+needs_detectors = pytest.mark.skipif(
+    not _has_detectors(), reason="the detectors' files are not below GENIC_DATA"
+)

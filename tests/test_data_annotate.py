@@ -13,9 +13,10 @@ from torch import nn
 
 from genic.datamodules import DataConfig, make_datamodule, segmentation
 from genic.datamodules.annotate import annotate, main
-from genic.datamodules.detectors import FACE, TEXT, detail_map, detector_file, find_faces, find_text
+from genic.datamodules.detectors import FACE, detail_map, detector_file, find_faces, find_text
 from genic.datamodules.images import read_image, read_label, write_png
 from genic.lightning_modules.codec.errors import ConfigError, ToolError, WeightsError
+from tests.helpers import needs_detectors
 
 
 def _bundled(name: str) -> np.ndarray:
@@ -26,18 +27,6 @@ def _bundled(name: str) -> np.ndarray:
 
 def _overlap(a: np.ndarray, b: np.ndarray) -> float:
     return ((a > 0) & (b > 0)).sum() / ((a > 0) | (b > 0)).sum()
-
-
-def _has_detectors() -> bool:
-    try:
-        return bool(detector_file(FACE) and detector_file(TEXT))
-    except ToolError:
-        return False
-
-
-needs_detectors = pytest.mark.skipif(
-    not _has_detectors(), reason="the detectors' files are not below GENIC_DATA"
-)
 
 
 def test_missing_files_are_told_with_their_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

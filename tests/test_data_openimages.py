@@ -12,6 +12,7 @@ from genic.datamodules import DataConfig, make_datamodule, openimages
 from genic.datamodules.annotate import main
 from genic.datamodules.images import read_label, write_png
 from genic.lightning_modules.codec.errors import DataError
+from tests.helpers import needs_detectors
 
 FACE, CAR, WHEEL = "/m/0dzct", "/m/0k4j", "/m/083wq"
 BOX_COLUMNS = (
@@ -58,6 +59,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@needs_detectors
 def test_annotations_become_maps_and_maps_train(root: Path, capsys: pytest.CaptureFixture) -> None:
     before = make_datamodule(DataConfig("openimages", str(root)))
     assert before.semantic_classes == 21
