@@ -50,6 +50,8 @@ class ToyConfig(PaperConfig):
 class ToyPaper(Paper):
     """Of this file, and without a codec."""
 
+    folder = Path(__file__).parent
+
     def module_class(self) -> type:
         return Toy
 

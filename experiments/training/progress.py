@@ -79,7 +79,8 @@ class ProgressDisplay(pl.Callback):
         if self.max_time is None:
             return part, words
         elapsed = timedelta(seconds=round(time.monotonic() - self._started))
-        return max(part, elapsed / self.max_time), f"{words}, {elapsed} of {self.max_time} at most"
+        over = elapsed / self.max_time if self.max_time else 1.0
+        return max(part, over), f"{words}, {elapsed} of {self.max_time} at most"
 
     def _values(self, trainer: pl.Trainer) -> str:
         losses = "  ".join(filter(None, (_format(trainer, "loss/"), _format(trainer, "rate/"))))
