@@ -122,7 +122,7 @@ def test_the_viewer_chooses_how_much_of_the_detail_decoder_is_seen() -> None:
             codec.decode(file, detail=wrong)
     with pytest.raises(ConfigError, match="did you mean 'detail'"):
         codec.decode(file, detial=1)
-    with pytest.raises(ConfigError, match="one way"):
+    with pytest.raises(ConfigError, match="it has none"):
         open_codec("jpeg").decode(open_codec("jpeg").encode(image), detail=1)
 
 

@@ -26,6 +26,10 @@ class SelectiveDetailCodec(LevelCodec):
     system: System
 
     def _decode(self, container: Container, detail: float = 1.0) -> Image:
+        """See `Codec.decode`.
+
+        detail: factor on the mask, 0 (main decoder alone) to 2 (detail decoder alone).
+        """
         if not 0 <= detail <= 2:
             raise ConfigError(f"detail is 0 (main decoder) to 2 (detail decoder), not {detail:g}")
         return super()._decode(container, detail=detail)
