@@ -1,4 +1,4 @@
-"""Switches of training that leave the losses as they are, for every paper; averaged weights; steps of several batches."""
+"""Switches of training that leave losses as they are, for every paper; averaged weights; steps of several batches."""
 
 from __future__ import annotations
 

@@ -135,12 +135,10 @@ class AveragedWeights(WeightAveraging):
             self._swap_models(module)
 
     def _move(self, averages: list[Tensor], own: list[Tensor], updates: Any) -> None:
-        """Towards the module's own; all of one dtype."""
-        if averages[0].is_floating_point():
-            decay = min(self.decay, (1 + self._seen) / (10 + self._seen))
-            torch._foreach_lerp_(averages, own, 1 - decay)
-        else:
-            torch._foreach_copy_(averages, own)
+        """Towards the module's own."""
+        decay = min(self.decay, (1 + self._seen) / (10 + self._seen))
+        for average, new in zip(averages, own, strict=True):
+            average.lerp_(new, 1 - decay) if average.is_floating_point() else average.copy_(new)
 
 
 class Checkpoints(pl.Callback):
