@@ -11,6 +11,7 @@ pytest.importorskip("omegaconf")
 pytest.importorskip("pytorch_lightning")
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from genic.experiments.config import load_config
 from genic.experiments.run import Run, train
@@ -40,8 +41,10 @@ def losses(tmp_path_factory):
     def training_step(self, batch, batch_idx):
         turn, place = divmod(self.batches_seen, self.config.train.accumulate)
         torch.manual_seed(turn)
-        with SampleNoise(len(batch.image), place, self.config.train.accumulate):
-            return step(self, batch, batch_idx)
+        with HostReads() as waits, SampleNoise(len(batch.image), place, self.config.train.accumulate):
+            step(self, batch, batch_idx)
+
+        of.waits[self.paper] = [name for name in waits.found]
 
     found: dict[tuple[str, ...], list[float]] = {}
 
@@ -53,9 +56,30 @@ def losses(tmp_path_factory):
             found[paper, *settings] = [m["loss/total"] for m in metrics(run) if "loss/total" in m]
         return found[paper, *settings]
 
+    of.waits = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(CompressionModule, "training_step", training_step)
         yield of
+
+
+class HostReads(TorchFunctionMode):
+    """Notes what would wait for a GPU: reading a tensor on the host, and sizes that depend on values."""
+
+    NAMES = ("item", "tolist", "cpu", "numpy", "nonzero", "masked_select", "unique")
+    NAMES += ("__bool__", "__int__", "__float__", "__index__")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **kwargs or {})
+        if function is torch.randint and "device" not in (kwargs or {}):
+            result.of_the_host = True
+        name = getattr(function, "__name__", "")
+        if name in self.NAMES and not hasattr(args[0], "of_the_host"):
+            self.found.append(name)
+        return result
 
 
 def metrics(run: Run) -> list[dict]:
@@ -66,6 +90,34 @@ def metrics(run: Run) -> list[dict]:
 def test_less_memory_and_an_average_change_no_loss(paper, losses):
     switches = ["train.checkpoint_activations=true", "train.average_weights=0.9", "train.channels_last=true"]
     assert losses(paper, *switches) == pytest.approx(losses(paper), rel=1e-3)
+
+
+@pytest.mark.parametrize("paper", PAPERS)
+def test_a_step_waits_for_no_device(paper, losses):
+    """But that of `ppgn_inpainting`, which codes crops with AVIF and pauses one of two networks by their losses."""
+    losses(paper)
+    found = losses.waits[paper]
+    if paper == "ppgn_inpainting":
+        assert found.count("cpu") == 2 and found.count("__float__") == 1
+    else:
+        assert not found
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("paper", sorted({*PAPERS} - {"ppgn_inpainting"}))
+def test_a_step_on_a_gpu_does_not_wait_for_it(paper, tmp_path, monkeypatch):
+    step = CompressionModule.training_step
+
+    def training_step(self, batch, batch_idx):
+        torch.cuda.set_sync_debug_mode("error" if batch_idx else "default")  # the first allocates
+        try:
+            step(self, batch, batch_idx)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+    monkeypatch.setattr(CompressionModule, "training_step", training_step)
+    config = load_config(paper, [*COMMON, *HALVES.get(paper, []), "train.batches=2"])
+    assert train(config, out=tmp_path, placement=Placement("gpu", 1)).batches == 2
 
 
 @pytest.mark.parametrize("paper", sorted({*PAPERS} - NO_HALVES))
