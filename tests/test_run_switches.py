@@ -41,7 +41,7 @@ def losses(tmp_path_factory):
     def training_step(self, batch, batch_idx):
         turn, place = divmod(self.batches_seen, self.config.train.accumulate)
         torch.manual_seed(turn)
-        with HostReads() as waits, SampleNoise(len(batch.image), place, self.config.train.accumulate):
+        with SampleNoise(len(batch.image), place, self.config.train.accumulate), HostReads() as waits:
             step(self, batch, batch_idx)
 
         of.waits[self.paper] = [name for name in waits.found]
