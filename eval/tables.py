@@ -10,6 +10,10 @@ from genic.eval.measures import MEASURES, Measure
 from genic.eval.schema import CodecResult
 
 RATES = (0.1, 0.15, 0.25, 0.5, 0.75, 1.0)
+OVERVIEW = (0.1, 0.15, 0.25, 0.5)
+COMPARED = [
+    measure for key in ("lpips_alex", "ms_ssim_db", "psnr_rgb") for measure in MEASURES if measure.key == key
+]
 
 
 def report(results: Sequence[CodecResult], curves: Sequence[Curve], anchor: Curve, data: str) -> str:
@@ -42,9 +46,50 @@ def report(results: Sequence[CodecResult], curves: Sequence[Curve], anchor: Curv
     return "\n\n".join(parts) + "\n"
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table, the first column flush left, the others flush right."""
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+def overview(curves: Sequence[Curve], head: Sequence[str], names: Sequence[Sequence[str]]) -> str:
+    """A short table: a codec a row, at the rates `OVERVIEW` by the measures `COMPARED`.
+
+    Args:
+        curves: of a codec with none of the rates its last point stands instead.
+        head, names: of the columns on the left, and what stands in them.
+    """
+    rates = " / ".join(f"{rate:g}" for rate in OVERVIEW)
+    header = [*head, *(f"{measure.title} at {rates} bpp" for measure in COMPARED)]
+    return table(
+        header, [[*name, *_overview(curve)] for name, curve in zip(names, curves, strict=True)], len(head)
+    )
+
+
+def losses(curve: Curve, rivals: Sequence[Curve]) -> str:
+    """Where some rival is better at equal rate, by the measures `COMPARED`: the rates and the best rival there.
+
+    The rates are those of `OVERVIEW` that the curve has, else its own points'.
+    """
+    parts = []
+    for measure in COMPARED:
+        if measure.key not in curve.points:
+            continue
+        sign = -1 if measure.falls else 1
+        behind = []
+        for rate in _rates(curve, measure):
+            own = curve.at(measure.key, rate)
+            there = [
+                (value, rival.name) for rival in rivals if (value := rival.at(measure.key, rate)) is not None
+            ]
+            if own is None or not there:
+                continue
+            best, name = max(there, key=lambda pair: sign * pair[0])
+            if sign * best > sign * own:
+                values = f"{number(own, measure.digits)}, {name} {number(best, measure.digits)}"
+                behind.append(f"{rate:.3g} bpp ({values})")
+        if behind:
+            parts.append(f"{measure.label} at {', '.join(behind)}")
+    return "; ".join(parts) or "nowhere at these rates"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    """A Markdown table, the first ``left`` columns flush left, the others flush right."""
+    lines = [header, [*["---"] * left, *["---:"] * (len(header) - left)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -89,22 +134,49 @@ def _at(curve: Curve, measure: Measure) -> list[str]:
     return [number(curve.at(measure.key, bpp), measure.digits) for bpp in RATES]
 
 
+def _rates(curve: Curve, measure: Measure) -> list[float]:
+    """Of `OVERVIEW` those that the curve has, else its own points'."""
+    grid = [rate for rate in OVERVIEW if curve.at(measure.key, rate) is not None]
+    return grid or [float(rate) for rate in curve.points[measure.key][:, 0]]
+
+
+def _overview(curve: Curve) -> list[str]:
+    cells = []
+    for measure in COMPARED:
+        digits = 3 if measure.falls else 1
+        values = [curve.at(measure.key, rate) for rate in OVERVIEW]
+        if any(value is not None for value in values):
+            cells.append(" / ".join(number(value, digits) for value in values))
+        elif measure.key in curve.points:
+            rate, value = curve.points[measure.key][-1]
+            cells.append(f"{value:.{digits}f} at {rate:.3f}")
+        else:
+            cells.append("–")
+    return cells
+
+
 def _name(curve: Curve) -> str:
     return f"*{curve.name}*" if curve.published else curve.name
 
 
-def _points(result: CodecResult) -> str:
+def points_table(result: CodecResult) -> str:
+    """Every point of a result by every measure that it has."""
     columns = [("bpp", "bpp", 4)]
     columns += [
         (measure.label, measure.key, measure.digits + 1) for measure in MEASURES if result.has(measure.key)
     ]
-    columns += [("encode s", "encode_seconds", 3), ("decode s", "decode_seconds", 3)]
+    times = [("encode s", "encode_seconds", 3), ("decode s", "decode_seconds", 3)]
+    columns += [column for column in times if result.has(column[1])]
     rows = []
     for point in result.points:
         rows.append(
             [point.label, *(number(getattr(point.mean, name), digits) for _, name, digits in columns)]
         )
-    lines = [f"### {result.codec}", table(["quality", *(label for label, _, _ in columns)], rows)]
+    return table(["quality", *(label for label, _, _ in columns)], rows)
+
+
+def _points(result: CodecResult) -> str:
+    lines = [f"### {result.codec}", points_table(result)]
     if result.distances is not None:
         lines.append(f"Fréchet and kernel distance: {result.distances}")
     lines += [f"{name}: unavailable: {reason}" for name, reason in result.unavailable.items()]

@@ -1,0 +1,148 @@
+"""Write the figures of README.md and docs/ from the results that the project keeps.
+
+::
+
+    python -m experiments.publish results/kodak/*.json    # keep these results, in place of older ones, and write
+    python -m experiments.publish                         # write only
+    python -m experiments.publish --crops                 # README's pictures, too: a minute, needs Kodak
+
+For a checkout. Results lie in ``docs/results/kodak``, without times. ``docs/kodak.md`` is written whole, and in other
+pages what stands between ``<!-- written: NAME -->`` and ``<!-- end -->``.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from PIL.Image import Image
+
+from genic.eval.crops import at_equal_bytes
+from genic.eval.curves import Curve, curve_of, find_reference
+from genic.eval.plots import plot
+from genic.eval.runner import Task
+from genic.eval.schema import CodecResult
+from genic.eval.tables import losses, overview, points_table, report
+from genic.experiments.command import command, make_parser
+from genic.experiments.evaluate import dataset, result_path
+from genic.experiments.rd_curves import DRAWN, KEPT, gather
+from genic.lightning_modules.codec.errors import DataError
+from genic.lightning_modules.codec.files import write_atomic
+from genic.lightning_modules.registry import PAPERS
+
+DATA = "kodak"
+ROOT = KEPT.parents[1]
+FIGURES = {"rd_ms_ssim_db.png": "kodak_ms_ssim.png", "rd_lpips_alex.png": "kodak_lpips.png"}
+"""Of the plots those that pages show, and their names in docs/."""
+OURS = "selective_detail:realistic"
+RIVALS = {
+    "AVIF": "avif-default",
+    "AVIF, tuned for PSNR": "avif",
+    "HEVC": "hevc",
+    "JPEG": "jpeg",
+}
+CROP = ("kodim04", 1.0, (96, 200, 416, 520))
+"""Picture, quality of ours, and box of the crop."""
+_SECTION = re.compile(r"(<!-- written: ([\w: ]+) -->\n).*?(?=<!-- end -->)", re.DOTALL)
+
+
+def pages(results: Sequence[CodecResult]) -> dict[Path, str]:
+    """Every page that has written sections, as it should be."""
+    found = {}
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        text = path.read_text()
+        if _SECTION.search(text):
+            found[path] = _SECTION.sub(lambda match: f"{match[1]}{section(match[2], results)}\n", text)
+    return found
+
+
+def section(name: str, results: Sequence[CodecResult]) -> str:
+    """Markdown of a section: ``systems``, ``losses``, ``classical``, or ``codec NAME``.
+
+    Raises:
+        DataError: there is no such section, or no result of the codec.
+    """
+    curves = {result.codec: curve_of(result) for result in results}
+    learned = {result.codec: paper for result in results if (paper := _paper(result.codec))}
+    classical = [curve for name, curve in curves.items() if name not in learned]
+    if name == "classical":
+        return overview(classical, [""], [[f"`{curve.name}`"] for curve in classical])
+    if name == "systems":
+        names = [[_link(codec, paper), PAPERS[paper].publication] for codec, paper in learned.items()]
+        names += [[f"`{curve.name}`", ""] for curve in classical]
+        return overview([*(curves[codec] for codec in learned), *classical], ["", "publication"], names)
+    if name == "losses":
+        return "\n".join(f"- `{codec}`: {losses(curves[codec], classical)}." for codec in learned)
+    for result in results:
+        if name == f"codec {result.codec}":
+            behind = losses(curves[result.codec], classical)
+            return f"{points_table(result)}\n\nBehind the best classical codec: {behind}."
+    raise DataError(f"no section {name!r}: systems, losses, classical, or codec NAME of a result in {KEPT}")
+
+
+def _paper(codec: str) -> str | None:
+    base = codec.partition(":")[0]
+    return next((name for name, paper in PAPERS.items() if base in paper.codecs()), None)
+
+
+def _link(codec: str, paper: str) -> str:
+    return f"[`{codec}`](docs/{paper}.md)"
+
+
+def figures(curves: Sequence[Curve], results: Sequence[CodecResult]) -> list[Path]:
+    """Write `FIGURES`; the files."""
+    count = len(results[0].points[0].images)
+    written = []
+    with TemporaryDirectory() as folder:
+        plot(curves, Path(folder), f"{DATA}, mean of {count} pictures")
+        for drawn, name in FIGURES.items():
+            path = KEPT.parent / name
+            write_atomic(path, (Path(folder) / drawn).read_bytes())
+            written.append(path)
+    return written
+
+
+def crops() -> Image:
+    """A crop of the original, of ours, and of classical codecs at equal bytes."""
+    _, items = dataset(DATA, None)
+    name, quality, box = CROP
+    item = next((item for item in items if item.name.startswith(name)), None)
+    if item is None:
+        raise DataError(f"{DATA} has no picture {name}")
+    return at_equal_bytes(item, Task(item, OURS, quality), RIVALS, box, OURS)
+
+
+@command
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    parser = make_parser("publish", __doc__)
+    parser.add_argument(
+        "results", nargs="*", type=Path, metavar="RESULT", help="of experiments.evaluate, to be kept"
+    )
+    parser.add_argument("--crops", action="store_true", help="README's pictures at equal bytes, too")
+    options = parser.parse_args(arguments)
+    for path in options.results:
+        result = CodecResult.from_json(path.read_text()).lasting()
+        if result.data != DATA:
+            raise DataError(f"{path} is of {result.data}: results of {DATA} are kept")
+        result.save(result_path(KEPT / DATA, result.codec))
+    results, curves, published, anchor = gather(KEPT, DATA, None, find_reference())
+    text = report(results, [*curves, *published], anchor, DATA)
+    for path, content in (pages(results) | {KEPT.parent / "kodak.md": text}).items():
+        write_atomic(path, content.encode())
+        print(path)
+    drawn = [*curves, *(curve for curve in published if curve.name in DRAWN)]
+    for path in figures(drawn, results):
+        print(path)
+    if options.crops:
+        path = KEPT.parent / "kodak_crops.png"
+        crops().save(path, optimize=True)
+        print(path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
