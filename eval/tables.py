@@ -106,7 +106,7 @@ def _points(result: CodecResult) -> str:
         )
     lines = [f"### {result.codec}", table(["quality", *(label for label, _, _ in columns)], rows)]
     if result.distances is not None:
-        lines.append(f"Fréchet and kernel distance: {result.distances}")
+        lines.append(f"Distances of sets: {result.distances}")
     lines += [f"{name}: unavailable: {reason}" for name, reason in result.unavailable.items()]
     if result.provenance is not None:
         where, count = result.provenance, len(result.points[0].images)

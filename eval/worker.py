@@ -82,12 +82,12 @@ def measure(picture: Picture, decoded: Image, names: Sequence[str], label: Path 
     return found
 
 
-def embed(picture: Picture, backbone: str) -> np.ndarray:
+def embed(picture: Picture, backbone: str, side: int) -> np.ndarray:
     """Features [patches, d] of a picture, see `eval.distances`."""
     from genic.eval import distances
 
     _limit_threads()
-    return distances.embed(distances.extractor(backbone), [picture.read()])
+    return distances.embed(distances.extractor(backbone), [picture.read()], side)
 
 
 def _opened(name: str) -> Codec:
