@@ -352,13 +352,11 @@ def _to_srgb(picture: Image.Image, profile: bytes | None, lost: dict[str, str]) 
 @lru_cache(maxsize=8)
 def _transform(profile: bytes) -> tuple[str, str, ImageCms.ImageCmsTransform]:
     """Name, mode of Pillow's that it takes, and the way to sRGB."""
-    opened: Any = ImageCms.ImageCmsProfile(
-        BytesIO(profile)
-    )  # whose ``profile`` is a file's or its content's type
+    # Any, since its ``profile`` is typed as a file's name.
+    opened: Any = ImageCms.ImageCmsProfile(BytesIO(profile))
     mode = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}[opened.profile.xcolor_space.strip()]
-    flags = (
-        ImageCms.Flags.BLACKPOINTCOMPENSATION | ImageCms.Flags.NOCACHE
-    )  # its cache of one pixel is no threads'
+    # Without the cache of one pixel, which threads would share.
+    flags = ImageCms.Flags.BLACKPOINTCOMPENSATION | ImageCms.Flags.NOCACHE
     intent = ImageCms.getDefaultIntent(opened)
     srgb = ImageCms.createProfile("sRGB")
     transform = ImageCms.buildTransform(opened, srgb, mode, "RGB", ImageCms.Intent(intent), flags)

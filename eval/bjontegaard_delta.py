@@ -95,6 +95,49 @@ def _difference(a: np.ndarray, b: np.ndarray, measure: Measure, of: str) -> floa
     return float(value) if of == "rate" else sign * float(value)
 
 
+def _differences(a: np.ndarray, b: np.ndarray, measure: Measure, of: str) -> np.ndarray:
+    """`_difference` of many pairs of curves at once, [resamples, points, (rate, value)]; NaN where there is none.
+
+    The package takes a curve at a time, and a report's thousands of resamples would take it minutes.
+    """
+    sign = -1.0 if measure.falls else 1.0
+    x, y = (1, 0) if of == "rate" else (0, 1)
+    parts = []
+    for curves in (a * [1.0, sign], b * [1.0, sign]):
+        rising = np.all(np.diff(curves, axis=1) > 0, (1, 2))
+        curves[..., 0] = np.log10(curves[..., 0])
+        parts.append(np.where(rising[:, None, None], curves, np.nan))
+    low = np.maximum(*(part[:, 0, x] for part in parts))
+    high = np.minimum(*(part[:, -1, x] for part in parts))
+    high[high <= low] = np.nan
+    anchor, other = (_akima_integral(part[..., x], part[..., y], low, high) for part in parts)
+    mean = (other - anchor) / (high - low)
+    return 100 * (10**mean - 1) if of == "rate" else sign * mean
+
+
+def _akima_integral(x: np.ndarray, y: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """∫ from ``low`` to ``high`` [S] of Akima's interpolation (1970) of each row of ``x``, ``y`` [S, points]."""
+    width = np.diff(x)
+    slope = np.diff(y) / width
+    left, right = 2 * slope[:, 0] - slope[:, 1], 2 * slope[:, -1] - slope[:, -2]
+    slopes = np.column_stack([2 * left - slope[:, 0], left, slope, right, 2 * right - slope[:, -1]])
+    change = np.abs(np.diff(slopes))
+    before, after = change[:, :-2], change[:, 2:]
+    with np.errstate(invalid="ignore"):
+        weighted = (after * slopes[:, 1:-2] + before * slopes[:, 2:-1]) / (before + after)
+    # Where the slope changes on neither side, Akima takes the mean of the two.
+    flat = before + after <= 1e-9 * np.max(before + after, 1, keepdims=True)
+    tangent = np.where(flat, (slopes[:, 1:-2] + slopes[:, 2:-1]) / 2, weighted)
+    square = (3 * slope - 2 * tangent[:, :-1] - tangent[:, 1:]) / width
+    cube = (tangent[:, :-1] + tangent[:, 1:] - 2 * slope) / width**2
+
+    def primitive(bound: np.ndarray) -> np.ndarray:
+        t = np.clip(bound[:, None] - x[:, :-1], 0, width)
+        return np.sum(t * (y[:, :-1] + t * (tangent[:, :-1] / 2 + t * (square / 3 + t * cube / 4))), 1)
+
+    return primitive(high) - primitive(low)
+
+
 def _interval(
     a: PerPicture | None, b: PerPicture | None, measure: Measure, of: str, resamples: int
 ) -> tuple[float, float] | None:
@@ -104,12 +147,9 @@ def _interval(
     b = PerPicture(a.names, b.rate[:, order], b.value[:, order])
     draws = np.random.default_rng(0).multinomial(
         len(a.names), np.full(len(a.names), 1 / len(a.names)), resamples
-    )
-    values = [
-        _difference(a.curve(measure, weights), b.curve(measure, weights), measure, of)
-        for weights in draws / len(a.names)
-    ]
-    found = [value for value in values if not isinstance(value, str)]
+    ) / len(a.names)
+    values = _differences(a.curve(measure, draws), b.curve(measure, draws), measure, of)
+    found = values[np.isfinite(values)]
     if len(found) < 0.99 * resamples:
         return None
     tail = (1 - CONFIDENCE) / 2

@@ -34,11 +34,11 @@ class PerPicture(NamedTuple):
     value: np.ndarray
 
     def curve(self, measure: Measure, weights: np.ndarray) -> np.ndarray:
-        """[points, (rate, value)], ascending in rate, of means with ``weights`` [N] that sum to 1."""
-        rate, value = self.rate @ weights, self.value @ weights
+        """[…, points, (rate, value)], ascending in rate, of means with ``weights`` […, N] that sum to 1."""
+        points = np.stack([weights @ self.rate.T, weights @ self.value.T], -1)
         if measure.key == "ms_ssim_db":
-            value = -10 * np.log10(1 - value)
-        return np.stack([rate, value], 1)[np.argsort(rate, kind="stable")]
+            points[..., 1] = -10 * np.log10(1 - points[..., 1])
+        return np.take_along_axis(points, np.argsort(points[..., :1], -2, kind="stable"), -2)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """Distances between sets of pictures: Fréchet and kernel, on patches, in the feature space of a classifier.
 
-Patches are HiFiC's (Mentzer et al. 2020): squares of 256 pixels on a grid, and those of the grid shifted by half a
-square. ``frechet`` and ``kernel`` look through a named timm classifier, and only figures of one table compare; ``fid``
-and ``kid`` are the published measures on Inception, which torchmetrics has from torch-fidelity.
+Patches are HiFiC's (Mentzer et al. 2020): squares on a grid, and those of the grid shifted by half a square. ``fid``
+and ``kid`` are the published measures, of squares of 256 pixels on Inception, which torchmetrics has from
+torch-fidelity. ``frechet`` and ``kernel`` look through a named timm classifier, and only figures of one table compare;
+their squares are of 128 pixels, so that the 24 pictures of Kodak make 936, more than the classifier has features.
 """
 
 from __future__ import annotations
@@ -28,13 +29,12 @@ from genic.losses.pretrained import SHARED_INPUT, shared_weights
 if TYPE_CHECKING:
     from genic.eval.runner import WorkerPairs
 
-PATCH = 256
 INCEPTION = "inception"
 MIN_KERNEL = 100
 """Patches that a kernel distance needs: it is unbiased for any number, but below this mostly noise."""
 
 
-def patches(image: Image, side: int = PATCH) -> Iterator[Image]:
+def patches(image: Image, side: int) -> Iterator[Image]:
     """Squares of a grid, and those of the grid shifted by half a side."""
     height, width = image.shape[:2]
     for shift in (0, side // 2):
@@ -45,7 +45,7 @@ def patches(image: Image, side: int = PATCH) -> Iterator[Image]:
 
 @torch.inference_mode()
 def embed(
-    backbone: Callable[[Tensor], Any], images: Iterable[Image], side: int = PATCH, batch: int = 32
+    backbone: Callable[[Tensor], Any], images: Iterable[Image], side: int, batch: int = 32
 ) -> np.ndarray:
     """float64 [N, features] of every patch: the last of the backbone's features, averaged over positions."""
     found: list[np.ndarray] = []
@@ -116,22 +116,35 @@ def set_distances(
         measures: of `eval.measures.DISTANCES`.
         backbone: of ``frechet`` and ``kernel``, see `extractor`.
         workers: whose encoders compute the features.
-        store: folder of features, by content of the picture and backbone.
+        store: folder of features, by content of the picture, backbone and side of patches.
 
     Returns:
         Values by measure, and why the others are refused.
     """
     values, refused = {}, {}
     for measure in measures:
-        name = INCEPTION if measure in ("fid", "kid") else backbone
+        name, side = _seen_through(measure, backbone)
         function = frechet if measure in ("frechet", "fid") else kernel_distance
         try:
             items = [ImageItem(path.name, str(path)) for path in decoded]
-            a, b = (_features(part, name, workers, store) for part in (originals, items))
+            a, b = (_features(part, name, side, workers, store) for part in (originals, items))
             values[measure] = function(a, b)
         except GenicError as error:
             refused[measure] = str(error)
     return values, refused
+
+
+def described(items: Sequence[ImageItem], measures: Sequence[str], backbone: str) -> str:
+    """What the measures are of: backbone, number and side of patches."""
+    sizes = [item.read().shape[:2] for item in items]
+    groups: dict[tuple[str, int], list[str]] = {}
+    for measure in measures:
+        groups.setdefault(_seen_through(measure, backbone), []).append(measure)
+    parts = []
+    for (name, side), those in groups.items():
+        count = sum(len(list(patches(np.empty((*size, 0)), side))) for size in sizes)
+        parts.append(f"{', '.join(those)}: {name}, {count} patches of {side}×{side}")
+    return "; ".join(parts)
 
 
 def unavailable(measure: str, backbone: str) -> str | None:
@@ -139,7 +152,7 @@ def unavailable(measure: str, backbone: str) -> str | None:
     if measure not in DISTANCES:
         raise ConfigError(f"no measure {measure!r}: there are {', '.join(DISTANCES)}")
     try:
-        extractor(INCEPTION if measure in ("fid", "kid") else backbone)
+        extractor(_seen_through(measure, backbone)[0])
     except GenicError as error:
         return " ".join(str(error).split())
     return None
@@ -147,7 +160,7 @@ def unavailable(measure: str, backbone: str) -> str | None:
 
 @lru_cache(maxsize=2)
 def extractor(name: str) -> Callable[[Tensor], Any]:
-    """[B, 3, 256, 256] in [0, 1] to a list whose last entry has the features [B, d, h, w].
+    """[B, 3, side, side] in [0, 1] to a list whose last entry has the features [B, d, h, w].
 
     Args:
         name: a timm model, ``mobilenetv2_100`` with the shared weights where they are, others with timm's own; or
@@ -181,14 +194,22 @@ def _inception() -> Callable[[Tensor], Any]:
     return lambda x: [network((x * 255).round().to(torch.uint8))[:, :, None, None]]
 
 
-def _features(items: Sequence[ImageItem], name: str, workers: WorkerPairs, store: Path) -> np.ndarray:
+def _seen_through(measure: str, backbone: str) -> tuple[str, int]:
+    """The network of a measure, and the side of its patches."""
+    return (INCEPTION, 256) if measure in ("fid", "kid") else (backbone, 128)
+
+
+def _features(
+    items: Sequence[ImageItem], name: str, side: int, workers: WorkerPairs, store: Path
+) -> np.ndarray:
     from genic.eval import worker
 
-    paths = [store / "features" / name.replace("/", "-") / f"{item.digest}.npy" for item in items]
+    folder = store / "features" / f"{name.replace('/', '-')}-{side}"
+    paths = [folder / f"{item.digest}.npy" for item in items]
 
     def do(call: Callable[..., Any], entry: tuple[ImageItem, Path]) -> None:
         item, path = entry
-        found = call(0, worker.embed, item, name)
+        found = call(0, worker.embed, item, name, side)
         with atomic_file(path) as file:
             np.save(file, found)
 

@@ -12,9 +12,10 @@ import difflib
 import importlib.util
 import math
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -30,6 +31,7 @@ from genic.losses.perceptual import FrozenFeatures
 from genic.losses.pretrained import classifier_weights
 from genic.losses.ssim import MIN_SIDE, weighted_ms_ssim
 
+Seen = TypeVar("Seen")
 _OVERLAP = 0.3  # intersection over union from which two faces are the same
 _LOST = 0.1  # the detector's score below which a face counts as lost
 _CLASSIFIER_SIDE = 224
@@ -72,12 +74,8 @@ def unavailable(name: str) -> str | None:
 def region(image: Image, label: Path | None) -> np.ndarray:
     """bool H×W, true inside; see `recognised`."""
     if label is None:
-        return (
-            detail_map(
-                (image.shape[0], image.shape[1]), [face.box for face in find_faces(image)] + find_text(image)
-            )
-            > 0
-        )
+        boxes = [face.box for face in _faces_of_original(image)] + _lines_of_original(image)
+        return detail_map((image.shape[0], image.shape[1]), boxes) > 0
     found = read_label(label)
     if found.shape != image.shape[:2]:
         raise DataError(f"{label} is {found.shape}, its picture {image.shape[:2]}: make it anew")
@@ -86,27 +84,24 @@ def region(image: Image, label: Path | None) -> np.ndarray:
 
 def _regions(original: Image, decoded: Image, label: Path | None) -> list[float | None]:
     inside = region(original, label)
+    x, y = planes(original), planes(decoded)
     found: list[float | None] = []
     for place in (inside, ~inside):
-        found += _at(original, decoded, place)
+        found += _at(x, y, torch.from_numpy(place)[None, None])
     return [found[k] for k in (0, 3, 1, 4, 2, 5)]
 
 
-def _at(
-    original: Image, decoded: Image, place: np.ndarray
-) -> tuple[float | None, float | None, float | None]:
-    """PSNR, MS-SSIM and LPIPS at the places."""
+def _at(x: Tensor, y: Tensor, place: Tensor) -> tuple[float | None, float | None, float | None]:
+    """PSNR, MS-SSIM and LPIPS of [1, 3, H, W], 0 to 255, at the places, bool [1, 1, H, W]."""
     if not place.any():
         return None, None, None
-    error = original[place].astype(np.int32) - decoded[place]
-    db = psnr(int(np.sum(error * error, dtype=np.int64)) / error.size)
-    x, y = planes(original), planes(decoded)
-    weight = torch.from_numpy(place)[None, None]
+    error = (x - y)[:, :, place[0, 0]]
+    db = psnr(error.square().sum().item() / error.numel())
     similarity = None
     with torch.inference_mode():
-        if min(original.shape[:2]) >= MIN_SIDE:
-            similarity = weighted_ms_ssim(x, y, weight, background=0, data_range=255, floor=0).item()
-        distance = lpips_alex(x, y, weight.float())
+        if min(x.shape[2:]) >= MIN_SIDE:
+            similarity = weighted_ms_ssim(x, y, place, background=0, data_range=255, floor=0).item()
+        distance = lpips_alex(x, y, place.float())
     # A region of the margin alone is in no whole window.
     return db, None if similarity is None or math.isnan(similarity) else similarity, distance
 
@@ -114,7 +109,7 @@ def _at(
 def _faces(original: Image, decoded: Image, _label: Path | None) -> tuple[float | None, float | None]:
     seen = find_faces(decoded, _LOST)
     scores, errors = [], []
-    for face in find_faces(original):
+    for face in _faces_of_original(original):
         again = max(seen, key=lambda other: _overlap(face.box, other.box), default=None)
         if again is None or _overlap(face.box, again.box) < _OVERLAP:
             scores.append(0.0)
@@ -136,11 +131,15 @@ def _overlap(a: Box, b: Box) -> float:
 
 def _text(original: Image, decoded: Image, _label: Path | None) -> tuple[float | None]:
     distances = []
-    for left, top, right, bottom in find_text(original):
-        there, seen = (_read(image[top:bottom, left:right]) for image in (original, decoded))
+    lines = zip(_words_of_original(original), _words(decoded, _lines_of_original(original)), strict=True)
+    for there, seen in lines:
         if there:
             distances.append(1 - difflib.SequenceMatcher(None, there, seen, autojunk=False).ratio())
     return (_mean(distances),)
+
+
+def _words(image: Image, boxes: Sequence[Box]) -> list[str]:
+    return [_read(image[top:bottom, left:right]) for left, top, right, bottom in boxes]
 
 
 def _read(line: Image) -> str:
@@ -156,7 +155,7 @@ def _read(line: Image) -> str:
 
 
 def _semantics(original: Image, decoded: Image, _label: Path | None) -> tuple[float]:
-    p, q = (_probabilities(image) for image in (original, decoded))
+    p, q = _probabilities_of_original(original), _probabilities(decoded)
     return (torch.minimum(p, q).sum().item(),)
 
 
@@ -192,6 +191,21 @@ def _detectors() -> None:
 def _mean(values: list[float]) -> float | None:
     return float(np.mean(values)) if values else None
 
+
+def _once(see: Callable[[Image], Seen]) -> Callable[[Image], Seen]:
+    """``see`` of originals, of which one is measured against many decoded pictures, one after another."""
+
+    @lru_cache(maxsize=2)
+    def seen(pixels: bytes, shape: tuple[int, ...]) -> Seen:
+        return see(np.frombuffer(pixels, np.uint8).reshape(shape))
+
+    return lambda original: seen(original.tobytes(), original.shape)
+
+
+_faces_of_original = _once(find_faces)
+_lines_of_original = _once(find_text)
+_words_of_original = _once(lambda image: _words(image, _lines_of_original(image)))
+_probabilities_of_original = _once(_probabilities)
 
 _MEASURES: Mapping[str, Callable] = {
     "regions": _regions,

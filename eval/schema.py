@@ -169,7 +169,7 @@ class CodecResult:
         weights: identity of the codec's weights, hexadecimal; None where it has none, and for figures from elsewhere.
         options: what else the files depend on, see `Codec.coding_options`.
         unavailable: measures that were asked for and could not be had, and why.
-        distances: what ``frechet`` and ``kernel`` are of: backbone and number of patches; None without them.
+        distances: what ``frechet`` to ``kid`` are of: backbone, number and side of patches; None without them.
     """
 
     codec: str

@@ -178,7 +178,7 @@ def points_table(result: CodecResult) -> str:
 def _points(result: CodecResult) -> str:
     lines = [f"### {result.codec}", points_table(result)]
     if result.distances is not None:
-        lines.append(f"Fréchet and kernel distance: {result.distances}")
+        lines.append(f"Distances of sets: {result.distances}")
     lines += [f"{name}: unavailable: {reason}" for name, reason in result.unavailable.items()]
     if result.provenance is not None:
         where, count = result.provenance, len(result.points[0].images)

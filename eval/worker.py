@@ -58,11 +58,11 @@ def encode(
     return data, opened.info(data), seconds
 
 
-def decode(data: bytes, codec: str) -> tuple[Image, float | None]:
+def decode(data: bytes, codec: str, options: Mapping[str, Any]) -> tuple[Image, float | None]:
     """Picture and seconds, where it is decoded."""
     opened = _opened(codec)
     begin = time.perf_counter()
-    image = opened.decode(data)
+    image = opened.decode(data, **options)
     return image, None if opened.looks_up else time.perf_counter() - begin
 
 
@@ -82,12 +82,12 @@ def measure(picture: Picture, decoded: Image, names: Sequence[str], label: Path 
     return found
 
 
-def embed(picture: Picture, backbone: str) -> np.ndarray:
+def embed(picture: Picture, backbone: str, side: int) -> np.ndarray:
     """Features [patches, d] of a picture, see `eval.distances`."""
     from genic.eval import distances
 
     _limit_threads()
-    return distances.embed(distances.extractor(backbone), [picture.read()])
+    return distances.embed(distances.extractor(backbone), [picture.read()], side)
 
 
 def _opened(name: str) -> Codec:

@@ -44,13 +44,14 @@ def describe(name: str, codec: Codec, brief: bool = False) -> str:
     ends = [shown(float(value)) for value in (codec.quality_steps[0], codec.quality_steps[-1])]
     scale = f"{' to '.join(ends)}, by default {shown(float(codec.default_quality))}: {codec.quality_meaning}"
     lines = [f"{name}: {_what(codec)}", f"  quality  {scale}"]
-    if weights := _weights(codec):
+    if weights := codec.presets():
         lines.append(f"  weights  {', '.join(weights)}")
     names = [name for name, option in codec.options().items() if option.from_text]
     if brief and names:
         lines.append(f"  options  {', '.join(names)}")
     elif not brief:
         lines += option_lines(codec.options(), "--set ")
+        lines += option_lines(codec.decode_options(), "decompress --set ")
     return "\n".join(lines)
 
 
@@ -70,15 +71,6 @@ def _what(codec: Codec) -> str:
     text = inspect.getdoc(module if hasattr(codec, "paper") else type(codec)) or ""
     sentence = " ".join(text.partition("\n\n")[0].split()).partition(". ")[0].rstrip(".").replace("`", "")
     return sentence.removeprefix("The codec of ").removeprefix("The codec: ")
-
-
-def _weights(codec: Codec) -> list[str]:
-    paper = getattr(codec, "paper", None)
-    if paper is None:
-        return []
-    from genic.lightning_modules.codec.weights import MODULES
-
-    return sorted(file.stem for file in (MODULES / paper / "weights").glob("*.safetensors"))
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from genic.experiments.codecs import describe
 from genic.experiments.command import command, make_parser, program
 from genic.experiments.convert import (
     SUFFIX,
-    add_output,
+    add_options,
     compress_file,
     convert,
     gather,
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     names = gather(
         options.inputs, "pictures", lambda folder: [Path(item.path) for item in list_images(folder)]
     )
-    settings(codec, options.set, next(iter(names)))  # what is wrong with them is wrong with all
+    settings(codec.options(), options.set, next(iter(names)))  # what is wrong with them is wrong with all
     targets = plan(names, options.output, SUFFIX, options.force)
     _foretell(codec, options, list(targets))
     return convert(targets, partial(compress_file, options), options.jobs)
@@ -65,7 +65,9 @@ def _foretell(codec: Codec, options: argparse.Namespace, sources: Sequence[Path]
         with suppress(GenicError):  # it is told of when its turn comes
             height, width = image_size(source)
             bpp = 8 * options.bytes / (height * width) if options.bytes else options.bpp or options.quality
-            seconds += codec.seconds(height, width, bpp, **settings(codec, options.set, source)) or 0.0
+            seconds += (
+                codec.seconds(height, width, bpp, **settings(codec.options(), options.set, source)) or 0.0
+            )
     if seconds / options.jobs >= TELL:
         time, count = timedelta(seconds=round(seconds / options.jobs)), len(sources)
         pictures = f"{count} picture{'s' * (count > 1)}"
@@ -85,14 +87,11 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     wanted.add_argument(
         "--ms-ssim-db", type=float, metavar="DB", help="the least file that reaches −10·log10(1 − MS-SSIM)"
     )
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE", help="an option of the codec; repeatable"
-    )
     parser.add_argument("--alpha", action="store_true", help="keep transparency, without loss")
     parser.add_argument(
         "--strict", action="store_true", help="refuse what would lose transparency, 16 bits, a profile, …"
     )
-    add_output(parser)
+    add_options(parser)
     parser.epilog = (
         f"CODEC --help tells a codec's qualities and options; {program('codecs')} lists all codecs."
     )

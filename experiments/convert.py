@@ -21,10 +21,9 @@ from genic.lightning_modules.codec.errors import (
     GenicError,
     ImageError,
     TargetError,
-    did_you_mean,
 )
 from genic.lightning_modules.codec.files import write_atomic
-from genic.lightning_modules.codec.options import parsed
+from genic.lightning_modules.codec.options import Option, check_known, parsed
 from genic.lightning_modules.codec.rate_control import Found, budget, reaching
 from genic.lightning_modules.registry import codec_for, open_codec
 
@@ -82,39 +81,38 @@ def compress_file(options: argparse.Namespace, source: Path, target: Path) -> st
     image, kept = picture.image, {} if picture.alpha is None else {"alpha": picture.alpha}
     # What it logs is that a picture takes long, which was told for all of them together.
     logging.getLogger(type(codec).__module__).setLevel(logging.ERROR)
-    data, quality = _encoded(codec, image, options, settings(codec, options.set, source) | kept)
+    data, quality = _encoded(codec, image, options, settings(codec.options(), options.set, source) | kept)
     write_atomic(target, data)
     at = "" if quality is None else f"  quality {quality:.6g}"
     return f"{target}  {len(data)} bytes  {bits_per_pixel(data, image):.4f} bpp{at}"
 
 
-def decompress_file(weights: Path | None, source: Path, target: Path) -> str:
-    """A file to a picture; ``weights`` as `codec_for` takes them."""
+def decompress_file(options: argparse.Namespace, source: Path, target: Path) -> str:
+    """A file to a picture, with the options of `experiments.decompress`."""
     data = source.read_bytes()
     container = Container.from_bytes(data)
     key = container.codec, container.weights
     if key not in _codecs:
-        _codecs[key] = codec_for(data, weights)
-    image = _codecs[key].decode(data, alpha=True)
+        _codecs[key] = codec_for(data, options.weights)
+    codec = _codecs[key]
+    image = codec.decode(data, alpha=True, **settings(codec.decode_options(), options.set, source))
     write_png(target, image)
     return f"{target}  {image.shape[1]}×{image.shape[0]}"
 
 
-def settings(codec: Codec, pairs: Sequence[str], source: Path) -> dict[str, Any]:
-    """Options of ``name=value`` as the codec takes them; a folder of maps stands for the one of the picture's name.
+def settings(options: Mapping[str, Option], pairs: Sequence[str], source: Path) -> dict[str, Any]:
+    """Of ``name=value``, as a codec takes its options; a folder of maps stands for the one of the picture's name.
 
     Raises:
         ConfigError: no such option, or no such value.
     """
-    known = {name: option for name, option in codec.options().items() if option.from_text}
+    known = {name: option for name, option in options.items() if option.from_text}
     found = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not equals:
             raise ConfigError(f"--set {pair}: give NAME=VALUE")
-        if name not in known:
-            hint = did_you_mean(name, known) if known else "it has none"
-            raise ConfigError(f"the codec has no option {name!r}; {hint}")
+        check_known([name], known, "the codec")
         if known[name].is_map and Path(text).is_dir():
             text = str(Path(text) / f"{source.stem}.png")
         found[name] = parsed(name, text, known[name].kind)
@@ -163,8 +161,11 @@ def plan(names: Mapping[Path, Path], output: Path, suffix: str, force: bool) -> 
     return targets
 
 
-def add_output(parser: argparse.ArgumentParser) -> None:
-    """``--output``, ``--force`` and ``--jobs``."""
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """``--set``, ``--output``, ``--force`` and ``--jobs``."""
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="an option of the codec; repeatable"
+    )
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the files"
     )

@@ -4,8 +4,10 @@
 
     python -m experiments.decompress out/*.gnc -o pictures
     python -m experiments.decompress out -o pictures --jobs 2
+    python -m experiments.decompress photo.gnc -o pictures --set detail=0     # of selective_detail
 
-Each ``NAME.gnc`` becomes ``OUT/NAME.png``, those of a folder with its tree.
+Each ``NAME.gnc`` becomes ``OUT/NAME.png``, those of a folder with its tree. How a codec's files can be shown otherwise
+is among what ``codecs CODEC`` lists.
 """
 
 from __future__ import annotations
@@ -16,8 +18,8 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from genic.experiments.command import command, make_parser
-from genic.experiments.convert import SUFFIX, add_output, convert, decompress_file, gather, plan
+from genic.experiments.command import command, make_parser, program
+from genic.experiments.convert import SUFFIX, add_options, convert, decompress_file, gather, plan
 
 
 @command
@@ -26,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     names = gather(options.inputs, f"{SUFFIX} files", lambda folder: sorted(folder.rglob(f"*{SUFFIX}")))
     targets = plan(names, options.output, ".png", options.force)
-    return convert(targets, partial(decompress_file, options.weights), options.jobs)
+    return convert(targets, partial(decompress_file, options), options.jobs)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -35,7 +37,8 @@ def _parser() -> argparse.ArgumentParser:
         "inputs", nargs="+", type=Path, metavar="IN", help="files of compress, or folders of them"
     )
     parser.add_argument("--weights", type=Path, metavar="PATH", help="the checkpoint that wrote the files")
-    add_output(parser)
+    add_options(parser)
+    parser.epilog = f"{program('codecs')} CODEC lists what can be set."
     return parser
 
 

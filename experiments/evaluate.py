@@ -34,7 +34,7 @@ from rich.table import Table
 from genic.datamodules import DataConfig, make_datamodule
 from genic.datamodules.images import ImageItem, manifest_hash
 from genic.eval.curves import curve_of, find_reference, load_results, published_curves
-from genic.eval.distances import PATCH, patches
+from genic.eval.distances import described
 from genic.eval.distances import unavailable as distances_unavailable
 from genic.eval.measures import DISTANCES, MEASURES, NETWORKS, RECOGNITION
 from genic.eval.metrics import unavailable
@@ -172,7 +172,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 name, items, points, distances, options.backbone, workers, store, saved
             )
             where = provenance(options.threads, min(options.devices, len(items)))
-            of = f"{options.backbone}, {_patches(items)} patches of {PATCH}×{PATCH}" if distances else None
+            of = described(items, distances, options.backbone) if distances else None
             result = codec_result(name, codec, data, manifest, points, where, why_not | refused, of)
             result.save(result_path(folder, name))
             if options.wandb:
@@ -284,10 +284,6 @@ def _unrecognised(name: str) -> str | None:
     return unavailable(name)
 
 
-def _patches(items: Sequence[ImageItem]) -> int:
-    return sum(1 for item in items for _ in patches(item.read()))
-
-
 def _table(result: CodecResult) -> Table:
     table = Table(title=f"{result.codec} on {result.data}: means of {len(result.points[0].images)} pictures")
     columns = {"bpp": ("bpp", 4)}
@@ -306,7 +302,7 @@ def _table(result: CodecResult) -> Table:
             values.append(f"{100 * fmean(used):.1f}, {100 * min(used):.1f}" if used else "–")
         table.add_row(point.label, *values)
     notes = [f"{name} is unavailable: {why}" for name, why in result.unavailable.items()]
-    notes += [f"Fréchet and kernel distance: {result.distances}"] if result.distances else []
+    notes += [f"Distances of sets: {result.distances}"] if result.distances else []
     table.caption = "\n".join(notes)
     return table
 

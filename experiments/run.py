@@ -36,7 +36,7 @@ import torch
 from pytorch_lightning.utilities import rank_zero_only, rank_zero_warn
 
 from genic.datamodules import make_datamodule
-from genic.datamodules.files import EvaluationOnly
+from genic.datamodules.base import PhotoDataModule
 from genic.datamodules.images import ImageItem, manifest_hash
 from genic.eval.curves import curve_of, find_reference, published_curves
 from genic.eval.provenance import provenance
@@ -124,9 +124,8 @@ def train(
     module = find_paper(config.experiment).module_class()(config.paper(), config.seed)
     datamodule = make_datamodule(config.data)
     # What is wrong with the data is better said now, before there is a folder or a logger.
-    if isinstance(datamodule, EvaluationOnly):
-        datamodule.train_dataloader()
     datamodule.train_dataloader()
+    assert isinstance(datamodule, PhotoDataModule), "what is for evaluation alone has just said so"
     if config.train.validate_every:
         datamodule.val_dataloader()
     module.check_data(datamodule)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
 from genic.lightning_modules.codec.errors import ConfigError
+from genic.lightning_modules.codec.options import check_known
 
 PRECISIONS = ("auto", "32", "bf16")
 
@@ -64,9 +65,7 @@ class CodingConfig:
 
     def changed(self, options: Mapping[str, object]) -> Self:
         """These with others in place; `ConfigError` for an option that there is not."""
-        known = [field.name for field in fields(self)]
-        for name in options:
-            require(name in known, "an option", repr(name), f"one of {', '.join(known)}")
+        check_known(options, [field.name for field in fields(self)], "encoding")
         return replace(self, **options)
 
 

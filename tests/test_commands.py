@@ -124,17 +124,17 @@ class TestOptions:
 
     def test_settings_reach_the_codec(self, tmp_path):
         codec = open_codec("gdae")
-        assert settings(codec, ["latents=learned"], Path("x.png")) == {"latents": "learned"}
+        assert settings(codec.options(), ["latents=learned"], Path("x.png")) == {"latents": "learned"}
         with pytest.raises(ConfigError, match="did you mean 'latents'"):
-            settings(codec, ["latent=learned"], Path("x.png"))
+            settings(codec.options(), ["latent=learned"], Path("x.png"))
         with pytest.raises(ConfigError, match="it has none"):
-            settings(open_codec("jpeg"), ["steps=3"], Path("x.png"))
+            settings(open_codec("jpeg").options(), ["steps=3"], Path("x.png"))
         with pytest.raises(ConfigError, match="NAME=VALUE"):
-            settings(codec, ["latents"], Path("x.png"))
+            settings(codec.options(), ["latents"], Path("x.png"))
         for name in "xy":
             write_png(tmp_path / f"{name}.png", np.full((2, 2), ord(name), np.uint8))
         codec = open_codec("extreme_semantic")
-        assert settings(codec, [f"labels={tmp_path}"], Path("in/y.jpg"))["labels"][0, 0] == ord("y")
+        assert settings(codec.options(), [f"labels={tmp_path}"], Path("in/y.jpg"))["labels"][0, 0] == ord("y")
 
 
 def _plain(value):
@@ -166,6 +166,8 @@ class TestCodecs:
             printed = capsys.readouterr().out
             assert "--set effort=9  (int)" in printed and "gradient steps, in place of effort's" in printed
             assert "--set rates" not in printed
+        assert codecs.main(["selective_detail"]) == 0
+        assert "  decompress --set detail=1  (float)\n      factor on the mask" in capsys.readouterr().out
 
 
 class TestFiles:
@@ -198,6 +200,17 @@ class TestFiles:
             assert compress.main(arguments) == 2
             assert capsys.readouterr().err.count("\n") == 1
         assert not list(tmp_path.rglob("*.gnc"))
+
+    def test_a_file_is_shown_as_its_codec_can(self, tmp_path, capsys):
+        codec, source = open_codec("selective_detail"), tmp_path / "x.gnc"
+        source.write_bytes(codec.encode(photograph(40, 56)))
+        assert decompress.main([str(source), "-o", str(tmp_path / "out"), "--set", "detail=0"]) == 0
+        shown = read_image(tmp_path / "out" / "x.png")
+        np.testing.assert_array_equal(shown, codec.decode(source.read_bytes(), detail=0))
+        assert not np.array_equal(shown, codec.decode(source.read_bytes()))
+        for wrong, told in {"detial=0": "did you mean 'detail'?", "detail=3": "0 (main decoder)"}.items():
+            assert decompress.main([str(source), "-o", str(tmp_path / "no"), "--set", wrong]) == 2
+            assert told in capsys.readouterr().err and not list((tmp_path / "no").glob("*"))
 
 
 class TestOneLine:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from genic.eval import compressai, curves
+from genic.eval import bjontegaard_delta, compressai, curves
 from genic.eval.bjontegaard_delta import bd_quality, bd_rate
 from genic.eval.compressai import from_compressai, to_compressai
 from genic.eval.curves import Curve, curve_of, load_reference, load_results, shipped_reference
@@ -207,6 +207,22 @@ class TestBjontegaard:
         assert bd_rate(curves["none"], curves["all"], measure) == bd_rate(
             curves["none"], curves["all"], measure
         )
+
+    @pytest.mark.parametrize("measure", [PSNR, LPIPS])
+    @pytest.mark.parametrize("of", ["rate", "quality"])
+    def test_resamples_at_once_equal_the_package_one_by_one(self, measure, of):
+        rng, sign = np.random.default_rng(0), -1 if measure.falls else 1
+        shape = (60, 6)
+        curves = []
+        for _ in range(2):
+            rate = np.geomspace(0.1, 1, 6) * rng.lognormal(0, 0.05, shape) * rng.lognormal(0, 0.8, (60, 1))
+            curves.append(np.stack([rate, sign * (30 + 3 * np.log2(rate) + rng.normal(0, 1, shape))], -1))
+        curves[1][0, :, 1] = sign * np.arange(30.0, 36)  # slopes that do not change
+        found = bjontegaard_delta._differences(*curves, measure, of)
+        expected = [bjontegaard_delta._difference(a, b, measure, of) for a, b in zip(*curves, strict=True)]
+        refused = [isinstance(value, str) for value in expected]
+        assert 5 < sum(refused) < 55 and np.array_equal(np.isnan(found), refused)
+        assert found[~np.isnan(found)] == pytest.approx([v for v in expected if not isinstance(v, str)])
 
     def test_where_it_is_refused(self):
         def curve(*points: tuple[float, float]) -> Curve:

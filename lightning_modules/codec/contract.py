@@ -11,7 +11,6 @@ picture may be, and transparency beside it if asked to; it is converted before t
 
 from __future__ import annotations
 
-import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -31,10 +30,9 @@ from genic.lightning_modules.codec.errors import (
     OutOfMemoryError,
     TargetError,
     WeightsError,
-    did_you_mean,
 )
 from genic.lightning_modules.codec.lossless import decode_alpha, encode_alpha
-from genic.lightning_modules.codec.options import Option, options_of
+from genic.lightning_modules.codec.options import Option, check_known, options_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -96,6 +94,11 @@ class Codec(ABC):
     has_networks: ClassVar[bool] = False
     looks_up: ClassVar[bool] = False
 
+    @classmethod
+    def presets(cls) -> list[str]:
+        """Names of the weights that come with it, for `registry.open_codec`."""
+        return []
+
     @property
     def weights_id(self) -> bytes:
         """4-byte identity of the weights; zeros for codecs that have none."""
@@ -109,6 +112,10 @@ class Codec(ABC):
         """What `encode` takes beside a picture and a quality or target, by name."""
         sources = self._option_sources()
         return {name: option for source in sources for name, option in options_of(source).items()}
+
+    def decode_options(self) -> dict[str, Option]:
+        """What `decode` takes beside a file, by name."""
+        return options_of(self._decode)
 
     def seconds(self, height: int, width: int, bpp: float | None = None, **options: Any) -> float | None:
         """About how long `encode` takes here, for its arguments; None where it is not known to take long."""
@@ -274,8 +281,7 @@ class Codec(ABC):
         Args:
             data: of `encode`.
             alpha: give transparency, too: uint8 H×W×4 where the file has any.
-            **options: of a codec whose file can be shown in several ways, documented in its `_decode`; no file needs
-                one.
+            **options: of a codec whose file can be shown in several ways, see `decode_options`; no file needs one.
 
         Raises:
             ConfigError: there is no such option, or its value is out of range.
@@ -290,11 +296,8 @@ class Codec(ABC):
                 f"the file needs weights {container.weights.hex()}, loaded are {self.weights_id.hex()}: "
                 "give the checkpoint that wrote it (--weights PATH)"
             )
-        known = [n for n in inspect.signature(self._decode).parameters if n not in ("container", "options")]
-        for name in options:
-            if name not in known:
-                there_are = did_you_mean(name, known) if known else "it decodes in one way"
-                raise ConfigError(f"{self.id} has no option {name!r} of decoding: {there_are}")
+        if options:
+            check_known(options, self.decode_options(), f"decoding {self.id}")
         try:
             image = self._decode(container, **options)
         except GenicError:

@@ -19,7 +19,12 @@ from genic.lightning_modules.codec.container import Container
 from genic.lightning_modules.codec.contract import Codec, Image
 from genic.lightning_modules.codec.errors import ConfigError, WeightsError
 from genic.lightning_modules.codec.rate_control import Found, budget, eighths, geometric
-from genic.lightning_modules.codec.weights import find_weights, load_weights, weights_identity
+from genic.lightning_modules.codec.weights import (
+    find_weights,
+    load_weights,
+    shipped_presets,
+    weights_identity,
+)
 from genic.lightning_modules.entropy.gaussian import GaussianTables
 from genic.lightning_modules.entropy.hyperprior import HyperpriorCoder
 from genic.lightning_modules.layers.rounding import symbols
@@ -85,7 +90,7 @@ class LearnedCodec(Codec):
             ConfigError: there is no such device.
             WeightsError: there are no such weights, or they are not this codec's.
         """
-        path = find_weights(cls.paper, which, Path(inspect.getfile(cls)).resolve().parent)
+        path = find_weights(cls.paper, which, cls._package())
         codec = copy.copy(_load(cls, path, path.stat().st_mtime_ns, _device(device)))
         assert isinstance(codec, cls)
         for part in ("config", "coding"):
@@ -93,6 +98,14 @@ class LearnedCodec(Codec):
                 setattr(codec, part, copy.deepcopy(getattr(codec, part)))
         assert isinstance(codec, cls)
         return codec
+
+    @classmethod
+    def presets(cls) -> list[str]:
+        return shipped_presets(cls.paper, cls._package())
+
+    @classmethod
+    def _package(cls) -> Path:
+        return Path(inspect.getfile(cls)).resolve().parent
 
     @property
     def weights_id(self) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import types
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import MISSING, Field, fields, is_dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin, get_
 
 import numpy as np
 
-from genic.lightning_modules.codec.errors import ConfigError
+from genic.lightning_modules.codec.errors import ConfigError, did_you_mean
 
 REQUIRED = inspect.Parameter.empty
 
@@ -94,6 +94,15 @@ def options_of(source: Any) -> dict[str, Option]:
         docs = [source.__doc__]
     told = {name: text for doc in docs if doc for name, text in _meanings(inspect.cleandoc(doc), found)}
     return {name: Option(kind, default, told.get(name, "")) for name, (kind, default) in found.items()}
+
+
+def check_known(names: Iterable[str], known: Collection[str], of: str) -> None:
+    """Raise `ConfigError` where one of the names is none of the ``known`` options ``of`` something."""
+    for name in names:
+        if name not in known:
+            raise ConfigError(
+                f"{of} has no option {name!r}; {did_you_mean(name, known) if known else 'it has none'}"
+            )
 
 
 def parsed(name: str, text: str, kind: Any) -> Any:

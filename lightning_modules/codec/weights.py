@@ -112,9 +112,7 @@ def find_weights(paper: str, which: str | bytes | Path, package: Path | None = N
     Raises:
         WeightsError: there is none; the message says how to get it.
     """
-    folder = MODULES / paper / "weights"
-    if package is not None and not folder.is_dir():
-        folder = package / "weights"
+    folder = _shipped(paper, package)
     if isinstance(which, bytes):
         return _find_by_identity(paper, which, folder)
     path = Path(which)
@@ -126,7 +124,7 @@ def find_weights(paper: str, which: str | bytes | Path, package: Path | None = N
     shipped = folder / f"{which}.safetensors"
     if shipped.is_file():
         return shipped
-    there = ", ".join(sorted(file.stem for file in shipped.parent.glob("*.safetensors"))) or "none"
+    there = ", ".join(shipped_presets(paper, package)) or "none"
     beside = (
         f"; the {'folder' if path.is_dir() else 'file'} of that name here is ./{which}"
         if path.exists()
@@ -139,9 +137,19 @@ def find_weights(paper: str, which: str | bytes | Path, package: Path | None = N
     )
 
 
+def shipped_presets(paper: str, package: Path | None = None) -> list[str]:
+    """Names of the weights that come with a paper, sorted; see `find_weights`."""
+    return sorted(file.stem for file in _shipped(paper, package).glob("*.safetensors"))
+
+
 def shipped_weights() -> list[Path]:
     """Every weights file in the repository, sorted."""
     return sorted(MODULES.glob("*/weights/*.safetensors"))
+
+
+def _shipped(paper: str, package: Path | None) -> Path:
+    folder = MODULES / paper / "weights"
+    return folder if package is None or folder.is_dir() else package / "weights"
 
 
 def _sorted_header(data: bytes) -> bytes:

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from genic.lightning_modules.codec.container import read_varint, write_varint
-from genic.lightning_modules.codec.errors import ConfigError, DamagedFileError, did_you_mean
-from genic.lightning_modules.codec.options import HeatMap
+from genic.lightning_modules.codec.errors import ConfigError, DamagedFileError
+from genic.lightning_modules.codec.options import HeatMap, check_known
 from genic.lightning_modules.config import require
 
 ASSISTANTS = ("edge", "style", "content", "boundary")
@@ -202,11 +202,9 @@ def scheme_of(scheme: str | Scheme, options: Mapping[str, Any]) -> Scheme:
             raise ConfigError("assistant losses take part in sampling: give steps")
     elif options.get("steps") == 0:
         del options["steps"]
-    for name in options:
-        if name == "steps":
-            raise ConfigError(f"sampling needs kept pixels: use a scheme other than {scheme!r}, or steps=0")
-        if name not in known:
-            raise ConfigError(f"the scheme {scheme!r} has no option {name!r}; {did_you_mean(name, known)}")
+    if "steps" in options:
+        raise ConfigError(f"sampling needs kept pixels: use a scheme other than {scheme!r}, or steps=0")
+    check_known(options, known, f"the scheme {scheme!r}")
     if kind is Selective and options.get("importance") is None:
         raise ConfigError("the selective scheme wants a map: importance=H×W numbers from 0 to 1")
     return kind(**options)
