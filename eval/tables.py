@@ -46,18 +46,17 @@ def report(results: Sequence[CodecResult], curves: Sequence[Curve], anchor: Curv
     return "\n\n".join(parts) + "\n"
 
 
-def overview(curves: Sequence[Curve], head: Sequence[str], names: Sequence[Sequence[str]]) -> str:
+def overview(curves: Sequence[Curve], names: Sequence[Sequence[str]], *also: str) -> str:
     """A short table: a codec a row, at the rates `OVERVIEW` by the measures `COMPARED`.
 
     Args:
         curves: of a codec with none of the rates its last point stands instead.
-        head, names: of the columns on the left, and what stands in them.
+        names: what stands on the left of each row, its name and what belongs to the columns ``also``.
     """
     rates = " / ".join(f"{rate:g}" for rate in OVERVIEW)
-    header = [*head, *(f"{measure.title} at {rates} bpp" for measure in COMPARED)]
-    return table(
-        header, [[*name, *_overview(curve)] for name, curve in zip(names, curves, strict=True)], len(head)
-    )
+    header = [f"at {rates} bpp", *also, *(measure.title for measure in COMPARED)]
+    rows = [[*name, *_overview(curve)] for name, curve in zip(names, curves, strict=True)]
+    return table(header, rows, 1 + len(also))
 
 
 def losses(curve: Curve, rivals: Sequence[Curve]) -> str:

@@ -40,8 +40,11 @@ class TestPages:
             assert path.read_text() == text, f"{path} is not what its results give"
 
     def test_an_unknown_section(self):
-        with pytest.raises(DataError, match="no section 'codec jpg'"):
-            publish.section("codec jpg", [_kept([_image("a.png")], "0")])
+        results = [_kept([_image("a.png")], "0")]
+        with pytest.raises(DataError, match="no section 'codecs'"):
+            publish.section("codecs", results)
+        assert publish.section("codec gdae", results).startswith("Not measured: ")
+        assert "Kuznetsov and Singhal | – | – | – |" in publish.section("systems", results)
 
     def test_where_a_codec_loses(self):
         rate = np.array([0.1, 0.2, 0.5])
@@ -56,7 +59,7 @@ class TestPages:
         falling = Curve("ours", {"lpips_alex": np.array([[0.01, 0.4]])})
         rival = Curve("a", {"lpips_alex": np.array([[0.005, 0.3], [0.02, 0.2]])})
         assert "0.01 bpp (0.4000, a 0.2500)" in losses(falling, [rival])
-        row = overview([ours, falling], ["", "by"], [["ours", "us"], ["falling", ""]]).splitlines()
+        row = overview([ours, falling], [["ours", "us"], ["falling", ""]], "by").splitlines()
         assert row[2] == "| ours | us | – | – | 25.0 / 26.8 / 28.5 / 30.0 |"
         assert row[3].endswith("| 0.400 at 0.010 | – | – |")
 
