@@ -20,7 +20,7 @@ PICTURES = 2
 
 
 def drift(
-    results: Sequence[CodecResult], items: Sequence[ImageItem], workers: WorkerPairs
+    results: Sequence[CodecResult], items: list[ImageItem], workers: WorkerPairs
 ) -> tuple[list[str], list[str]]:
     """Measure `PICTURES` anew, and compare.
 

@@ -49,9 +49,9 @@ CROP = ("kodim04", 1.0, (100, 110, 420, 430))
 _SECTION = re.compile(r"(<!-- written: ([\w: ]+) -->\n).*?(?=<!-- end -->)", re.DOTALL)
 
 
-def pages(results: Sequence[CodecResult]) -> dict[Path, str]:
-    """Every page that has written sections, as it should be."""
-    found = {}
+def pages(results: Sequence[CodecResult], curves: Sequence[Curve], anchor: Curve) -> dict[Path, str]:
+    """``docs/kodak.md`` and every page that has written sections, as they should be; see `rd_curves.gather`."""
+    found = {KEPT.parent / f"{DATA}.md": report(results, curves, anchor, DATA)}
     for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
         text = path.read_text()
         if _SECTION.search(text):
@@ -136,8 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise DataError(f"{path} is of {result.data}: results of {DATA} are kept")
         result.save(result_path(KEPT / DATA, result.codec))
     results, curves, published, anchor = gather(KEPT, DATA, None, find_reference())
-    text = report(results, [*curves, *published], anchor, DATA)
-    for path, content in (pages(results) | {KEPT.parent / "kodak.md": text}).items():
+    for path, content in pages(results, [*curves, *published], anchor).items():
         write_atomic(path, content.encode())
         print(path)
     drawn = [*curves, *(curve for curve in published if curve.name in DRAWN)]
