@@ -5,7 +5,8 @@
     python -m experiments.rd_curves --data kodak --anchor hevc
 
 Reads ``RESULTS/DATA/*.json`` (of `experiments.evaluate`, or in CompressAI's form) and writes beside them
-``rd_psnr_rgb``, ``rd_ms_ssim_db`` and ``rd_ssim`` as PNG and SVG, and ``rd.md`` with BD-rates and figures.
+``rd_MEASURE`` and, four measures together, ``rd_panel`` as PNG, SVG and PDF, and ``rd.md`` and ``rd.tex`` with BD
+figures and values.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from pathlib import Path
 from genic.eval.curves import Curve, curve_of, find_reference, load_results, published_curves
 from genic.eval.plots import plot
 from genic.eval.schema import CodecResult
-from genic.eval.tables import report
+from genic.eval.tables import latex, report
 from genic.experiments.command import add_wandb, command, make_parser
 from genic.lightning_modules.codec.errors import ConfigError, did_you_mean
+from genic.lightning_modules.codec.files import write_atomic
 
 # Of the published curves these are drawn (at first, in a page); the tables have them all.
 DRAWN = (
@@ -49,7 +51,7 @@ def gather(
 def draw(
     results: Path, data: str, anchor: str | None = None, reference: Path | None = None, max_bpp: float = 1.0
 ) -> list[Path]:
-    """Write plots and table of a data set's results beside them.
+    """Write plots and tables of a data set's results beside them.
 
     Args:
         results: folder of all results.
@@ -69,10 +71,11 @@ def draw(
     found, curves, published, against = gather(results, data, anchor, reference)
     drawn = [*curves, *(curve for curve in published if curve.name in DRAWN or curve is against)]
     written = plot(drawn, results / data, f"{data}, {_count(found)}", max_bpp)
-    text = report(found, [*curves, *published], against, data)
-    path = results / data / "rd.md"
-    path.write_text(text)
-    return [*written, path]
+    every = [*curves, *published]
+    texts = {"rd.md": report(found, every, against, data), "rd.tex": latex(every, against, data)}
+    for name, text in texts.items():
+        write_atomic(results / data / name, text.encode())
+    return [*written, *(results / data / name for name in texts)]
 
 
 @command
