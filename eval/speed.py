@@ -3,7 +3,8 @@
 ::
 
     python -m eval.speed            # encoding and decoding, 768×512, by stage
-    python -m eval.speed --train    # the training step
+    python -m eval.speed --train    # the training step, alone and what two processes exchange
+    python -m eval.speed --train --only hyperprior:paper mbt2018-mean --crop 128
 
 Prints medians and ratios, and writes all times with the machine's name to ``results/speed.json`` (or
 ``speed_train.json``).
@@ -16,9 +17,10 @@ import json
 import statistics
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -31,8 +33,14 @@ from genic.eval import speed_coding
 from genic.eval.provenance import provenance
 from genic.eval.speed_coding import ANCHOR, BASELINES, Times, median
 from genic.experiments.command import command, make_parser
+from genic.experiments.config import presets
+from genic.lightning_modules.registry import papers
+
+if TYPE_CHECKING:
+    from genic.eval.speed_training import Communication
 
 CODECS = ("selective_detail:small", "selective_detail:paper", *BASELINES)
+TRAINED = "mbt2018-mean"  # by CompressAI's loop
 Figure = tuple[str, Callable[[Times], float | None]]
 ENCODING: tuple[Figure, ...] = (
     ("encode", lambda t: t.encode),
@@ -112,34 +120,60 @@ def _table(figures: Sequence[Figure], title: str) -> Table:
 
 
 def training(args: argparse.Namespace, console: Console) -> dict:
-    """Measure training steps, print the table, and return what is to be written."""
+    """Measure training steps, print the tables, and return what is to be written."""
     from genic.eval import speed_training
     from genic.experiments.run import quieten
 
     quieten()
-    rows, notes = {}, []
-    table = Table(
-        "step",
-        title=f"{args.crop}×{args.crop}, batch {args.batch}, {args.threads} threads, {args.repeats} steps",
-    )
+    chosen = args.only or [name for name in _trainings() if name == TRAINED or name.endswith(":small")]
+    rows, exchanged, notes = {}, {}, []
+    setting = f"{args.crop}×{args.crop}, batch {args.batch}, {args.threads} threads, {args.repeats} steps"
+    table = Table("step", title=setting)
     for column in ("precision", "images/s", "s/step"):
         table.add_column(column, justify="right")
-    for name in (speed_training.BASELINE, "selective_detail:small"):
+    for name in chosen:
         for bf16 in (False, True):
             label = "bf16, channels-last" if bf16 else "fp32"
             try:
-                if name == speed_training.BASELINE:
+                if name == TRAINED:
                     seconds = speed_training.compressai(args.crop, args.batch, args.repeats, bf16)
                 else:
-                    seconds = speed_training.ours("small", args.crop, args.batch, args.repeats, bf16)
+                    seconds = speed_training.ours(name, args.crop, args.batch, args.repeats, bf16)
             except ImportError as error:
                 notes.append(f"{name}, {label}: left out ({error})")
                 continue
             rows[f"{name}, {label}"] = seconds
             middle = statistics.median(seconds)
             table.add_row(name, label, f"{args.batch / middle:.2f}", f"{middle:.2f}")
-    console.print(table, *notes)
-    return {"crop": args.crop, "batch": args.batch, "notes": notes, "seconds": rows}
+        if name != TRAINED:
+            exchanged[name] = speed_training.communication(name, args.crop, args.batch, args.repeats)
+    console.print(table)
+    if exchanged:
+        console.print(communication_table(exchanged, f"Two processes, {args.batch} crops and a thread each"))
+    console.print(*notes)
+    measured = {name: asdict(found) for name, found in exchanged.items()}
+    return {
+        "crop": args.crop,
+        "batch": args.batch,
+        "notes": notes,
+        "seconds": rows,
+        "communication": measured,
+    }
+
+
+def communication_table(found: Mapping[str, Communication], title: str) -> Table:
+    """What a step exchanges, by training."""
+    table = Table("step", title=title)
+    for column in ("MB/step", "calls/step", "ms exchanging", "ms/step"):
+        table.add_column(column, justify="right")
+    for name, c in found.items():
+        figures = f"{c.bytes / 1e6:.2f}", str(c.calls), f"{c.milliseconds:.1f}", f"{c.step_milliseconds:.0f}"
+        table.add_row(name, *figures)
+    return table
+
+
+def _trainings() -> tuple[str, ...]:
+    return (TRAINED, *(f"{paper}:{preset}" for paper in papers() for preset in presets(paper)))
 
 
 @command
@@ -154,7 +188,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--size", type=int, nargs=2, default=(768, 512), metavar=("W", "H"), help="of the picture"
     )
     parser.add_argument(
-        "--only", nargs="+", choices=CODECS, metavar="CODEC", help=f"some of {', '.join(CODECS)}"
+        "--only", nargs="+", metavar="NAME", help=f"some of {', '.join(CODECS)}; with --train PAPER:PRESET"
     )
     parser.add_argument("--crop", type=int, default=256, metavar="PX", help="side of the crops, with --train")
     parser.add_argument("--batch", type=int, default=8, metavar="N", help="crops a step, with --train")
@@ -164,6 +198,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     if min(args.repeats, args.threads, *args.size, args.crop, args.batch) < 1:
         parser.error("numbers are at least 1")
+    known = _trainings() if args.train else CODECS
+    if unknown := sorted(set(args.only or ()) - set(known)):
+        parser.error(f"--only {' '.join(unknown)}: there are {', '.join(known)}")
     warnings.filterwarnings("ignore", module="compressai")
     console, threads = Console(), torch.get_num_threads()
     torch.set_num_threads(args.threads)

@@ -58,11 +58,11 @@ def encode(
     return data, opened.info(data), seconds
 
 
-def decode(data: bytes, codec: str) -> tuple[Image, float | None]:
+def decode(data: bytes, codec: str, options: Mapping[str, Any]) -> tuple[Image, float | None]:
     """Picture and seconds, where it is decoded."""
     opened = _opened(codec)
     begin = time.perf_counter()
-    image = opened.decode(data)
+    image = opened.decode(data, **options)
     return image, None if opened.looks_up else time.perf_counter() - begin
 
 

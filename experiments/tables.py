@@ -25,6 +25,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "gan_reversal": ("table",),
     "gdae_sprc": ("levels", "ablation", "figure", "timing"),
     "ppgn_inpainting": ("table", "figure", "regions"),
+    "selective_detail": ("table", "dial", "mask"),
 }
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 import pytest
 import torch
 
 from genic.eval import speed
 from genic.eval.speed_stages import watch
+from tests.helpers import nano
 
 
 class Clock:
@@ -66,15 +68,34 @@ def test_training_steps_are_real(tmp_path, monkeypatch) -> None:
     pytest.importorskip("omegaconf")
     from genic.eval import speed_training
 
-    assert len(speed_training.ours("nano", 176, 1, 2, bf16=False)) == 2
+    assert len(speed_training.ours("selective_detail:nano", 176, 1, 2, bf16=False)) == 2
     monkeypatch.setattr(speed_training, "ours", lambda *_: [0.5, 0.25])
     monkeypatch.setattr(speed_training, "compressai", lambda *_: [1.0, 2.0])
-    assert speed.main(["--train", "--repeats", "2", "--batch", "2", "--out", str(tmp_path)]) == 0
+    exchanged = speed_training.Communication(4_000_000, 3, 2.0, 50.0)
+    monkeypatch.setattr(speed_training, "communication", lambda *_: exchanged)
+    arguments = ["--train", "--only", "mbt2018-mean", "gdae_sprc:nano", "--repeats", "2", "--batch", "2"]
+    assert speed.main([*arguments, "--out", str(tmp_path)]) == 0
     content = json.loads((tmp_path / "speed_train.json").read_text())
     assert content["seconds"]["mbt2018-mean, fp32"] == [1.0, 2.0] and len(content["seconds"]) == 4
+    assert content["communication"] == {"gdae_sprc:nano": asdict(exchanged)}
+
+
+@pytest.mark.conformance
+def test_two_processes_exchange_their_gradients() -> None:
+    """Each gradient once, and with each network's gradients which of its parameters took part."""
+    from genic.eval import speed_training
+
+    found = speed_training.communication("hyperprior:nano", 64, 1, 1)
+    parameters = list(nano("hyperprior").parameters())
+    assert found.bytes == 4 * (sum(p.numel() for p in parameters) + len(parameters)) and found.calls == 2
+    assert 0 < found.milliseconds < found.step_milliseconds
 
 
 def test_settings_are_checked(capsys) -> None:
-    with pytest.raises(SystemExit):
-        speed.main(["--repeats", "0"])
-    assert "at least 1" in capsys.readouterr().err
+    for wrong, expected in {
+        "--repeats=0": "at least 1",
+        "--only=hyperprior:nano": "there are selective",
+    }.items():
+        with pytest.raises(SystemExit):
+            speed.main([wrong])
+        assert expected in capsys.readouterr().err
