@@ -1,4 +1,4 @@
-"""The Markdown report of a set of curves."""
+"""Tables of a set of curves: a page of Markdown, and LaTeX for print."""
 
 from __future__ import annotations
 
@@ -38,11 +38,23 @@ def report(results: Sequence[CodecResult], curves: Sequence[Curve], anchor: Curv
         *_bd_tables(curves, anchor),
     ]
     for measure in MEASURES:
-        rows = [[_name(curve), *_at(curve, measure)] for curve in curves if measure.key in curve.points]
-        rows = [row for row in rows if set(row[1:]) != {"–"}]
-        if rows:
+        if rows := _rate_rows(curves, measure):
             parts += [f"## {measure.title} at equal rate", table(["bpp", *map(str, RATES)], rows)]
     parts += ["## Every point", *(_points(result) for result in results)]
+    return "\n\n".join(parts) + "\n"
+
+
+def latex(curves: Sequence[Curve], anchor: Curve, data: str) -> str:
+    """BD figures and values at equal rates as LaTeX tables (package ``booktabs``); arguments as of `report`."""
+    parts = [f"% {data}, BD figures against {anchor.name}; published curves are emphasised."]
+    for measure in MEASURES:
+        if measure.key in anchor.points:
+            title = f"{measure.title}: Bjøntegaard differences to {anchor.name} on {data}"
+            parts.append(_tabular(title, _bd_header(measure), _bd_rows(curves, anchor, measure)))
+        if rows := _rate_rows(curves, measure):
+            parts.append(
+                _tabular(f"{measure.title} at equal rate on {data}", ["bpp", *map(str, RATES)], rows)
+            )
     return "\n\n".join(parts) + "\n"
 
 
@@ -103,20 +115,49 @@ def _bd_tables(curves: Sequence[Curve], anchor: Curve) -> list[str]:
     for measure in MEASURES:
         if measure.key not in anchor.points:
             continue
-        rows = []
-        for curve in curves:
-            if curve is not anchor and measure.key in curve.points:
-                rate, quality = bd_rate(anchor, curve, measure), bd_quality(anchor, curve, measure)
-                rows.append(
-                    [
-                        _name(curve),
-                        *_compared(rate, 1, measure.digits),
-                        *_compared(quality, measure.digits, 3),
-                    ]
-                )
-        header = ["", "BD-rate, %", f"over {measure.unit}".strip(), "BD-quality", "over bpp"]
-        parts += [f"### {measure.title}", table(header, rows)]
+        parts += [f"### {measure.title}", table(_bd_header(measure), _bd_rows(curves, anchor, measure))]
     return parts
+
+
+def _bd_header(measure: Measure) -> list[str]:
+    return ["", "BD-rate, %", f"over {measure.unit}".strip(), "BD-quality", "over bpp"]
+
+
+def _bd_rows(curves: Sequence[Curve], anchor: Curve, measure: Measure) -> list[list[str]]:
+    rows = []
+    for curve in curves:
+        if curve is not anchor and measure.key in curve.points:
+            rate, quality = bd_rate(anchor, curve, measure), bd_quality(anchor, curve, measure)
+            rows.append(
+                [_name(curve), *_compared(rate, 1, measure.digits), *_compared(quality, measure.digits, 3)]
+            )
+    return rows
+
+
+def _rate_rows(curves: Sequence[Curve], measure: Measure) -> list[list[str]]:
+    rows = [[_name(curve), *_at(curve, measure)] for curve in curves if measure.key in curve.points]
+    return [row for row in rows if set(row[1:]) != {"–"}]
+
+
+# Other letters are LaTeX's own input today.
+_LATEX = str.maketrans(
+    {c: f"\\{c}" for c in "&%$#_{}"} | {"∞": r"$\infty$", "β": r"$\beta$", "−": "$-$", "^": r"\^{}"}
+)
+
+
+def _tabular(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    def line(cells: Sequence[str]) -> str:
+        return " & ".join(map(_escaped, cells)) + r" \\"
+
+    lines = [r"\begin{table}", r"\centering", rf"\caption{{{_escaped(title)}}}"]
+    lines += [rf"\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}", r"\toprule", line(header), r"\midrule"]
+    return "\n".join([*lines, *map(line, rows), r"\bottomrule", r"\end{tabular}", r"\end{table}"])
+
+
+def _escaped(cell: str) -> str:
+    if cell.startswith("*"):
+        return rf"\emph{{{_escaped(cell.strip('*'))}}}"
+    return cell.translate(_LATEX)
 
 
 def _compared(found: Comparison, digits: int, over: int) -> tuple[str, str]:

@@ -35,8 +35,6 @@ from genic.lightning_modules.registry import PAPERS
 
 DATA = "kodak"
 ROOT = KEPT.parents[1]
-FIGURES = {"rd_ms_ssim_db.png": "kodak_ms_ssim.png", "rd_lpips_alex.png": "kodak_lpips.png"}
-"""Of the plots those that pages show, and their names in docs/."""
 OURS = "selective_detail:realistic"
 RIVALS = {
     "AVIF": "avif-default",
@@ -98,17 +96,13 @@ def _link(codec: str, paper: str) -> str:
     return f"[`{codec}`](docs/{paper}.md)"
 
 
-def figures(curves: Sequence[Curve], results: Sequence[CodecResult]) -> list[Path]:
-    """Write `FIGURES`; the files."""
-    count = len(results[0].points[0].images)
-    written = []
+def panel(curves: Sequence[Curve], results: Sequence[CodecResult]) -> Path:
+    """Draw four measures of the curves in ``docs/kodak_panel.png``; the file."""
+    count, path = len(results[0].points[0].images), KEPT.parent / f"{DATA}_panel.png"
     with TemporaryDirectory() as folder:
         plot(curves, Path(folder), f"{DATA}, mean of {count} pictures")
-        for drawn, name in FIGURES.items():
-            path = KEPT.parent / name
-            write_atomic(path, (Path(folder) / drawn).read_bytes())
-            written.append(path)
-    return written
+        write_atomic(path, (Path(folder) / "rd_panel.png").read_bytes())
+    return path
 
 
 def crops() -> Image:
@@ -140,8 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         write_atomic(path, content.encode())
         print(path)
     drawn = [*curves, *(curve for curve in published if curve.name in DRAWN)]
-    for path in figures(drawn, results):
-        print(path)
+    print(panel(drawn, results))
     if options.crops:
         path = KEPT.parent / "kodak_crops.png"
         crops().save(path, optimize=True)

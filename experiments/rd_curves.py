@@ -6,7 +6,8 @@
     python -m experiments.rd_curves --check
 
 Reads ``RESULTS/DATA/*.json`` (of `experiments.evaluate`, or in CompressAI's form) and writes beside them
-``rd_psnr_rgb``, ``rd_ms_ssim_db`` and ``rd_ssim`` as PNG and SVG, and ``rd.md`` with BD-rates and figures.
+``rd_MEASURE`` and, four measures together, ``rd_panel`` as PNG, SVG and PDF, and ``rd.md`` and ``rd.tex`` with BD
+figures and values.
 
 With ``--check`` nothing is drawn: a part of the results that the project keeps (``docs/results``) is measured anew, see
 `eval.drift`, and where bytes or figures have drifted the exit status is 1.
@@ -23,10 +24,11 @@ from genic.eval.drift import PICTURES, drift
 from genic.eval.plots import plot
 from genic.eval.runner import WorkerPairs
 from genic.eval.schema import CodecResult
-from genic.eval.tables import report
+from genic.eval.tables import latex, report
 from genic.experiments.command import add_wandb, command, make_parser, print_error
 from genic.experiments.evaluate import dataset
 from genic.lightning_modules.codec.errors import ConfigError, did_you_mean
+from genic.lightning_modules.codec.files import write_atomic
 
 KEPT = Path(__file__).resolve().parent.parent / "docs" / "results"
 """Results that come with a checkout; README.md and docs/ are written from them, see `experiments.publish`."""
@@ -71,7 +73,7 @@ def gather(
 def draw(
     results: Path, data: str, anchor: str | None = None, reference: Path | None = None, max_bpp: float = 1.0
 ) -> list[Path]:
-    """Write plots and table of a data set's results beside them.
+    """Write plots and tables of a data set's results beside them.
 
     Args:
         results: folder of all results.
@@ -91,10 +93,11 @@ def draw(
     found, curves, published, against = gather(results, data, anchor, reference)
     drawn = [*curves, *(curve for curve in published if curve.name in DRAWN or curve is against)]
     written = plot(drawn, results / data, f"{data}, {_count(found)}", max_bpp)
-    text = report(found, [*curves, *published], against, data)
-    path = results / data / "rd.md"
-    path.write_text(text)
-    return [*written, path]
+    every = [*curves, *published]
+    texts = {"rd.md": report(found, every, against, data), "rd.tex": latex(every, against, data)}
+    for name, text in texts.items():
+        write_atomic(results / data / name, text.encode())
+    return [*written, *(results / data / name for name in texts)]
 
 
 def check(data: str, codecs: Sequence[str]) -> int:
