@@ -56,8 +56,10 @@ def row(bpp: float, choice: str, files: Sequence[ImageResult], hevc: Sequence[fl
     n = len(gains)
     means = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), RESAMPLES) @ gains / n
     low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    shares = (float(np.mean([part in file.ledger for file in files])) for part in ("latents", "restoration"))
-    return Row(bpp, choice, files, hevc, (float(gains.mean()), float(low), float(high)), *shares)
+    latents, restored = (
+        float(np.mean([part in file.ledger for file in files])) for part in ("latents", "restoration")
+    )
+    return Row(bpp, choice, files, hevc, (float(gains.mean()), float(low), float(high)), latents, restored)
 
 
 def hevc_psnr(options: argparse.Namespace, items: Sequence[Picture], sizes: Sequence[int]) -> list[float]:
