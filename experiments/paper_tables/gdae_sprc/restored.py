@@ -56,10 +56,11 @@ def row(bpp: float, choice: str, files: Sequence[ImageResult], hevc: Sequence[fl
     n = len(gains)
     means = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), RESAMPLES) @ gains / n
     low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    gain = (float(gains.mean()), float(low), float(high))
     latents, restored = (
-        float(np.mean([part in file.ledger for file in files])) for part in ("latents", "restoration")
+        np.mean([part in file.ledger for file in files]) for part in ("latents", "restoration")
     )
-    return Row(bpp, choice, files, hevc, (float(gains.mean()), float(low), float(high)), latents, restored)
+    return Row(bpp, choice, files, hevc, gain, float(latents), float(restored))
 
 
 def hevc_psnr(options: argparse.Namespace, items: Sequence[Picture], sizes: Sequence[int]) -> list[float]:
@@ -71,7 +72,7 @@ def hevc_psnr(options: argparse.Namespace, items: Sequence[Picture], sizes: Sequ
         assert within is not None, "HEVC has a quality"
         tasks += [Task(item, "hevc", quality=qp) for qp in (within, max(within - 1, 0.0))]
     results = measured(options, tasks)
-    return [between(*results[2 * k : 2 * k + 2], size) for k, size in enumerate(sizes)]
+    return [between(a, b, size) for a, b, size in zip(results[::2], results[1::2], sizes, strict=True)]
 
 
 def between(a: ImageResult, b: ImageResult, size: int) -> float:
@@ -99,7 +100,9 @@ def main(arguments: Sequence[str]) -> int:
     files, n = measured(options, tasks), len(items)
     hevc = hevc_psnr(options, [task.item for task in tasks], [file.bytes for file in files])
     parts = [slice(k * n, (k + 1) * n) for k in range(len(cells))]
-    rows = [row(*cell, files[part], hevc[part]) for cell, part in zip(cells, parts, strict=True)]
+    rows = [
+        row(bpp, choice, files[part], hevc[part]) for (bpp, choice), part in zip(cells, parts, strict=True)
+    ]
     weights, told = codec.weights_id.hex(), codec.coding_options(**heat)
     head = (
         f"GDAE + SPRC ({options.codec}, weights {weights}) on {data}, {n} pictures, files within each budget; heat "
