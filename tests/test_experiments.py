@@ -146,7 +146,7 @@ def _check_offline_run(found: OfflineRun, run: Run, result: CodecResult) -> None
         promised |= {f"gradient/{name}", f"learning_rate/{name}"}
     if run.module.validation_lpips is not None:
         promised.add("validation/lpips_0")
-    if "loss/discriminator" in found.keys:  # noqa: SIM118  # a set
+    if "loss/discriminator" in found.keys:
         promised |= {"loss/adversarial", "balance/discriminator_to_generator"}
     assert found.keys >= promised
     captions = [row["panels/captions"] for _, row in found.rows if "panels/captions" in row]

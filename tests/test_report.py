@@ -406,7 +406,8 @@ class TestBrowser:
 
         opened.press("#stage", "m")
         opened.until("return document.querySelectorAll('#stage .map canvas').length === 2")
-        script = """const row = document.querySelector("#stage .map canvas").getContext("2d").getImageData(0, 5, 192, 1);
+        script = """const over = document.querySelector("#stage .map canvas").getContext("2d");
+            const row = over.getImageData(0, 5, 192, 1);
             return [10, 100, 180].map(x => row.data[4 * x + 3])"""
         assert opened.run(script) == [0, 70, 140]
         opened.click("#show-map")
