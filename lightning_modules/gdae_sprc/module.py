@@ -41,9 +41,9 @@ class GdaeSprc(CompressionModule):
 
     The slides' L_SSIM is −SSIM; 1 − SSIM differs by a constant only.
 
-    With ``train.part=restoration`` R alone is trained, on pictures after HEVC: squared error of 8-bit values, each place
-    weighted as HEVC's encoder weighs it at its QP, which follows the heat, over the quantiser's step. Over Kodak HEVC's
-    squared error grows about as the step itself, so that all QPs have an equal say.
+    With ``train.part=restoration`` R alone is trained, on pictures after HEVC: squared error of 8-bit values, each
+    place weighted as HEVC's encoder weighs it at its QP, which follows the heat, over the quantiser's step. Over Kodak
+    HEVC's squared error grows about as the step itself, so that all QPs have about an equal say.
     """
 
     paper = "gdae_sprc"
