@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.cluster.vq import kmeans2
+from sklearn.cluster import KMeans
 from torch import Tensor, nn
 
 from genic.datamodules.batch import Batch
@@ -86,7 +86,7 @@ class ExtremeSemantic(CompressionModule):
         """A run that starts from nothing starts ``pretrained`` transforms at TAEF2 and the training pictures' KLT; one
         that begins makes its codebook."""
         E, G, t = self.system.E, self.system.G, self.config.train
-        data = getattr(self.trainer, "datamodule", None)
+        data: Any = getattr(self.trainer, "datamodule", None)
         if isinstance(E, AroundEncoder) and isinstance(G, AroundGenerator) and self.fresh:
             batches = islice(data.train_dataloader(), START_BATCHES)
             start(E, G, (batch.image for batch in batches), DEVIATION)
@@ -99,8 +99,8 @@ class ExtremeSemantic(CompressionModule):
     def make_codebook(self, pictures: Iterable[Tensor]) -> None:
         """`codebook` by K-means of the features of ``pictures`` [B, 3, H, W] in [0, 1]."""
         features = [self.pretrained_features(2 * x - 1).flatten(0, 2) for x in pictures]
-        found, _ = kmeans2(torch.cat(features).numpy(), len(self.codebook), minit="++", seed=self.seed)
-        self.codebook.copy_(torch.from_numpy(found))
+        means = KMeans(len(self.codebook), random_state=self.seed).fit(torch.cat(features).numpy())
+        self.codebook.copy_(torch.from_numpy(means.cluster_centers_))
 
     @torch.no_grad()
     def codes(self, x: Tensor) -> Tensor:

@@ -220,7 +220,7 @@ class UNetDiscriminator(nn.Module):
     """D of OASIS (Sushko et al. 2021): scores of each class and, last, of 'fake' for every pixel.
 
     The label map is no input but the target: D has to find every pixel's class, and G is asked for pictures in which
-    it does. Ours: an inverse pixel shuffle in front, a pixel shuffle at the end, strided convolutions, no residual blocks.
+    it does. Ours: shuffles of pixels in front and at the end, strided convolutions in place of residual blocks.
 
     Args:
         widths: of the features at 1/4 of the sides, and at each halving; sides are even.

@@ -116,7 +116,7 @@ def start_as_klt(
     G.linear.bias.copy_(mean)
 
 
-def parameter_groups(system: nn.Module, rate: float) -> list[dict[str, Any]]:
+def parameter_groups(system: nn.Module, rate: float) -> list[Any]:
     """An optimiser's groups of what is trained: TAEF2's own layers, which a light decoder's end is not, learn at
     ``rate`` times the others' rate."""
     theirs, ours = [], []
