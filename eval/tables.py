@@ -91,11 +91,11 @@ def losses(curve: Curve, rivals: Sequence[Curve]) -> str:
                 continue
             best, name = max(there, key=lambda pair: sign * pair[0])
             if sign * best > sign * own:
-                values = f"{number(own, measure.digits)}, {name} {number(best, measure.digits)}"
-                behind.append(f"{rate:.3g} bpp ({values})")
+                digits = _few(measure)
+                behind.append(f"{rate:.3g} bpp {number(own, digits)}, {name} {number(best, digits)}")
         if behind:
-            parts.append(f"{measure.label} at {', '.join(behind)}")
-    return "; ".join(parts) or "nowhere at these rates"
+            parts.append(f"{measure.label} at {'; at '.join(behind)}")
+    return ". ".join(parts) or "nowhere at these rates"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
@@ -180,10 +180,15 @@ def _rates(curve: Curve, measure: Measure) -> list[float]:
     return grid or [float(rate) for rate in curve.points[measure.key][:, 0]]
 
 
+def _few(measure: Measure) -> int:
+    """Digits in a short table."""
+    return 3 if measure.falls else 1
+
+
 def _overview(curve: Curve) -> list[str]:
     cells = []
     for measure in COMPARED:
-        digits = 3 if measure.falls else 1
+        digits = _few(measure)
         values = [curve.at(measure.key, rate) for rate in OVERVIEW]
         if any(value is not None for value in values):
             cells.append(" / ".join(number(value, digits) for value in values))

@@ -31,6 +31,7 @@ from genic.experiments.evaluate import dataset, result_path
 from genic.experiments.rd_curves import DRAWN, KEPT, gather
 from genic.lightning_modules.codec.errors import DataError
 from genic.lightning_modules.codec.files import write_atomic
+from genic.lightning_modules.codec.weights import shipped_presets
 from genic.lightning_modules.registry import PAPERS
 
 DATA = "kodak"
@@ -64,19 +65,21 @@ def section(name: str, results: Sequence[CodecResult]) -> str:
         DataError: there is no such section.
     """
     curves = {result.codec: curve_of(result) for result in results}
-    learned = {result.codec: paper for result in results if (paper := _paper(result.codec))}
+    learned = [codec for codec in curves if _paper(codec)]
     classical = [curve for name, curve in curves.items() if name not in learned]
     kind, _, codec = name.partition(" ")
     if name == "classical":
         return overview(classical, [[f"`{curve.name}`"] for curve in classical])
     if name == "systems":
-        missing = {paper: paper for paper in PAPERS if paper not in learned.values()}
-        systems = [
-            [_link(codec, paper), PAPERS[paper].publication] for codec, paper in (learned | missing).items()
+        shipped = [
+            paper if preset == "small" else f"{paper}:{preset}"
+            for paper in PAPERS
+            for preset in shipped_presets(paper)
         ]
-        shown = [*(curves[codec] for codec in learned), *(Curve(paper, {}) for paper in missing), *classical]
-        names = [*systems, *([f"`{curve.name}`", ""] for curve in classical)]
-        return overview(shown, names, "publication")
+        systems = sorted({*learned, *shipped})
+        shown = [*(curves.get(system, Curve(system, {})) for system in systems), *classical]
+        names = [_linked(system) for system in systems]
+        return overview(shown, [*names, *([f"`{curve.name}`", ""] for curve in classical)], "publication")
     if name == "losses":
         return "\n".join(f"- `{codec}`: {losses(curves[codec], classical)}." for codec in learned)
     if kind != "codec":
@@ -92,8 +95,9 @@ def _paper(codec: str) -> str | None:
     return next((name for name, paper in PAPERS.items() if base in paper.codecs()), None)
 
 
-def _link(codec: str, paper: str) -> str:
-    return f"[`{codec}`](docs/{paper}.md)"
+def _linked(codec: str) -> list[str]:
+    paper = _paper(codec) or ""
+    return [f"[`{codec}`](docs/{paper}.md)", PAPERS[paper].publication]
 
 
 def panel(curves: Sequence[Curve], results: Sequence[CodecResult]) -> Path:
