@@ -43,13 +43,14 @@ CODING: dict[str, dict[str, str]] = {
 LEVELS = {"selective_detail": "lambda_e", "gdae_sprc": "lambda_rate"}
 # Paper -> settings of the model that came later, whose defaults are what earlier versions did.
 ADDED = {
+    "gdae_sprc": {"R", "R_blocks"},
     "selective_detail": {
         "transform",
         "analysis_blocks",
         "synthesis",
         "synthesis_blocks",
         "light_decoder",
-    }
+    },
 }
 
 

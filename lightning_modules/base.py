@@ -66,7 +66,8 @@ class CompressionModule(pl.LightningModule):
         """Pictures to look at by title, the originals as ``x``; they are clamped where they are shown."""
 
     def check_data(self, data: Any) -> None:
-        """Raise `ConfigError` where the data set (a datamodule) has not what the configuration needs of it."""
+        """Raise `ConfigError` where the data set (a datamodule) has not what the configuration needs of it; set its
+        ``before_crop`` where more than pictures is needed."""
 
     def optimiser_groups(self) -> dict[str, tuple[Iterable[nn.Parameter], float]]:
         """Parameters and base learning rate of each Adam optimiser, by name; disjoint."""
