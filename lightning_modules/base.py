@@ -88,6 +88,12 @@ class CompressionModule(pl.LightningModule):
         return self.codec_class(as_stored(self.export_weights()), self.metadata())
 
     @property
+    def fresh(self) -> bool:
+        """Whether a run that begins starts from nothing: no checkpoint, no weights."""
+        given = self.trainer.ckpt_path is not None or self.config.train.initialise_from is not None
+        return self.batches_seen == 0 and not given
+
+    @property
     def adversarial(self) -> bool:
         """Whether ``D`` takes part at this batch."""
         return self.D is not None and self.batches_seen >= self.config.train.adversarial_from
