@@ -111,3 +111,12 @@ def save_figure(figure: Figure, path: Path, dpi: int) -> None:
     """PNG."""
     with atomic_file(path) as file:
         figure.savefig(file, dpi=dpi, format="png")
+
+
+def log_figure(options: argparse.Namespace, name: str, path: Path) -> None:
+    """The figure in W&B, where ``--wandb`` asks for it."""
+    if options.wandb:
+        from genic.experiments import dashboard
+
+        with dashboard.opened("tables", options.out, name, {"figure": path.name}) as run:
+            dashboard.log_figure(run, name, path)
