@@ -217,8 +217,8 @@ def _comparisons(curves: Sequence[Curve], anchor: Curve, measure: Measure) -> li
 
 
 def _first(results: Sequence[CodecResult], anchor: Curve) -> list[str]:
-    """Codecs in the order in which the viewer opens with two of them: beside the anchor the learned one whose rates come
-    nearest to the anchor's, so that there are files of equal bytes."""
+    """Codecs in the order in which the viewer opens with two of them: the anchor beside the learned one whose rates
+    come nearest to the anchor's, so that there are files of equal bytes."""
     rates = {result.codec: [point.mean.bpp for point in result.points] for result in results}
     known = rates.get(anchor.name, [])
 
