@@ -23,7 +23,7 @@ from genic.lightning_modules.codec.errors import ConfigError, did_you_mean
 PARTS: dict[str, tuple[str, ...]] = {
     "extreme_semantic": ("gc", "figure"),
     "gan_reversal": ("table",),
-    "gdae_sprc": ("levels", "ablation", "figure", "timing"),
+    "gdae_sprc": ("levels", "restored", "ablation", "figure", "timing"),
     "ppgn_inpainting": ("table", "figure", "regions"),
     "selective_detail": ("table", "dial", "mask"),
 }
