@@ -33,6 +33,9 @@ FIND_PYTHON = for python in $(PYTHON) python3 python3.13 python3.12 python3.11 p
 		echo 'genic needs Python 3.11 or later on the PATH (or PYTHON=/path/to/python)' >&2; exit 1; \
 	fi
 
+# Without cached bytecode every process compiles what it imports, most of a short one's time.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test conformance lint docs setup lock
 
 demo: $(READY)

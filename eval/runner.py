@@ -86,6 +86,7 @@ class Task:
         codec: for `open_codec`; its weights must be found in other processes, too.
         quality, target_bytes, target_bpp: at most one, as `Codec.encode` takes them; the codec's default without.
         options: more of `Codec.encode`: numbers, strings, arrays, and lists, tuples and mappings of such.
+        decoding: options of `Codec.decode`.
     """
 
     item: Picture
@@ -94,6 +95,7 @@ class Task:
     target_bytes: int | None = None
     target_bpp: float | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    decoding: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def wanted(self) -> dict[str, float]:
@@ -104,8 +106,7 @@ class Task:
     def saved(self, folder: Path) -> Path:
         """Where `measure_files` keeps the decoded picture, PNG; the file lies beside it as ``.gnc``."""
         words = [f"{name.removeprefix('target_')}={value:g}" for name, value in self.wanted.items()]
-        if self.options:
-            words.append(_hash(_canonical(self.options))[:8])
+        words += [_hash(_canonical(options))[:8] for options in (self.options, self.decoding) if options]
         codec, label, name = (
             re.sub(r"[^\w.=-]+", "-", text)
             for text in (self.codec, "-".join(words) or "default", self.item.name)
@@ -192,17 +193,23 @@ class WorkerPairs:
         return self._pairs[k, which]
 
 
+PRELOADED = ["torch"]
+"""Packages that are imported once for all processes; none of genic's own, which may lie elsewhere there."""
+
 _Call = Callable[..., Any]
 _starting = threading.Lock()
 
 
 def _process(gpu: int | None, threads: int) -> ProcessPoolExecutor:
     """A process that has imported `eval.worker` and nothing of the program that started it, which may be heavy."""
-    executor = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+    # Elsewhere what a package's import has started need not survive a fork.
+    context = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
+    context.set_forkserver_preload(PRELOADED)
+    executor = ProcessPoolExecutor(1, context)
     with _starting:
         program, sys.modules["__main__"] = sys.modules["__main__"], types.ModuleType("__main__")
         try:
-            executor.submit(worker.start, gpu, threads)
+            executor.submit(worker.start, dict(os.environ), gpu, threads)
         finally:
             sys.modules["__main__"] = program
     return executor
@@ -423,7 +430,7 @@ def _measure_one(
     call: _Call, task: Task, networks: Sequence[str], label: Path | None, folder: Path | None
 ) -> ImageResult:
     data, info, encode_seconds = call(0, worker.encode, task.item, task.codec, task.wanted, task.options)
-    decoded, decode_seconds = call(1, worker.decode, data, task.codec)
+    decoded, decode_seconds = call(1, worker.decode, data, task.codec, task.decoding)
     metrics = call(0, worker.measure, task.item, decoded, networks, label)
     if folder is not None:
         path = task.saved(folder)
@@ -441,7 +448,8 @@ def _measure_one(
 
 
 def _record(store: Path, task: Task, threads: int) -> Path:
-    content = [task.item.digest, task.wanted, _canonical(task.options), *_of_codec(task.codec)]
+    options = [_canonical(task.options), _canonical(task.decoding)]
+    content = [task.item.digest, task.wanted, *options, *_of_codec(task.codec)]
     key = _hash([*content, _of_machine(), threads, SCHEMA])
     return store / key[:2] / f"{key}.json"
 

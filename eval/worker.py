@@ -1,6 +1,6 @@
 """What runs in the processes of `eval.runner`: codecs by name, opened on first use, and in an encoder its last picture.
 
-Torch is loaded only where it is needed, so that the decoder of a classical codec starts at once.
+Torch is imported only where it is needed, so that the decoder of a classical codec starts at once.
 """
 
 from __future__ import annotations
@@ -28,9 +28,11 @@ _codecs: dict[str, Codec] = {}
 _picture: tuple[str, Image] | None = None
 
 
-def start(gpu: int | None, threads: int) -> None:
+def start(environment: Mapping[str, str], gpu: int | None, threads: int) -> None:
     """Use the ``gpu``-th of the visible GPUs where there are any; comes before anything else."""
     global _threads
+    os.environ.clear()  # that of the server which this process was forked from, perhaps long ago
+    os.environ.update(environment)
     if gpu is not None:
         visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
         os.environ["CUDA_VISIBLE_DEVICES"] = visible[gpu] if visible else str(gpu)
@@ -58,11 +60,11 @@ def encode(
     return data, opened.info(data), seconds
 
 
-def decode(data: bytes, codec: str) -> tuple[Image, float | None]:
+def decode(data: bytes, codec: str, options: Mapping[str, Any]) -> tuple[Image, float | None]:
     """Picture and seconds, where it is decoded."""
     opened = _opened(codec)
     begin = time.perf_counter()
-    image = opened.decode(data)
+    image = opened.decode(data, **options)
     return image, None if opened.looks_up else time.perf_counter() - begin
 
 

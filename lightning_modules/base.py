@@ -67,7 +67,8 @@ class CompressionModule(pl.LightningModule):
         """Pictures to look at by title, the originals as ``x``; they are clamped where they are shown."""
 
     def check_data(self, data: Any) -> None:
-        """Raise `ConfigError` where the data set (a datamodule) has not what the configuration needs of it."""
+        """Raise `ConfigError` where the data set (a datamodule) has not what the configuration needs of it; set its
+        ``before_crop`` where more than pictures is needed."""
 
     def optimiser_groups(self) -> dict[str, tuple[Iterable[nn.Parameter], float]]:
         """Parameters and base learning rate of each Adam optimiser, by name; disjoint."""
@@ -86,6 +87,12 @@ class CompressionModule(pl.LightningModule):
     def codec(self) -> Codec:
         """The codec of the current weights, as it would be loaded from their file."""
         return self.codec_class(as_stored(self.export_weights()), self.metadata())
+
+    @property
+    def fresh(self) -> bool:
+        """Whether a run that begins starts from nothing: no checkpoint, no weights."""
+        given = self.trainer.ckpt_path is not None or self.config.train.initialise_from is not None
+        return self.batches_seen == 0 and not given
 
     @property
     def adversarial(self) -> bool:

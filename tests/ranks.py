@@ -91,10 +91,26 @@ def hash_of(value: torch.Tensor | float) -> str:
     return hashlib.sha256(f"{array.dtype}{array.shape}".encode() + array.tobytes()).hexdigest()[:16]
 
 
-if __name__ == "__main__":
-    from genic.experiments.run import main
+def main(arguments: list[str]) -> int:
+    """The command."""
+    from genic.experiments import run
     from tests import toy_experiment
 
-    toy_experiment.install() if sys.argv[1] == "toy" else None
+    toy_experiment.install() if arguments[0] == "toy" else None
     install(pytest.MonkeyPatch(), witness=True)
-    sys.exit(main())
+    return run.main(arguments)
+
+
+def start(rank: int, port: int, log: Path, environment: dict[str, str], arguments: list[str]) -> None:
+    """The command in a forked process, as Lightning would start it for a rank of two; the process ends."""
+    os.environ |= environment | {"LOCAL_RANK": str(rank), "NODE_RANK": "0", "WORLD_SIZE": "2"}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    torch.set_num_threads(1)
+    with open(log, "w") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    sys.exit(main(arguments))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

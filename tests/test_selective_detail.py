@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import nullcontext
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,16 +14,23 @@ from skimage import data
 from torch import nn
 
 from genic.datamodules.batch import Batch
+from genic.datamodules.images import ImageItem, read_image, write_png
+from genic.eval.metrics import psnr_rgb
+from genic.eval.runner import WorkerPairs
+from genic.experiments import tables
 from genic.experiments.config import load_config
+from genic.experiments.paper_tables.selective_detail import common, table
 from genic.lightning_modules.codec.container import Container
 from genic.lightning_modules.codec.errors import ConfigError, WeightsError
 from genic.lightning_modules.codec.learned import to_image
+from genic.lightning_modules.codec.weights import save_weights
 from genic.lightning_modules.layers import taef
 from genic.lightning_modules.layers.attention_blocks import ResidualGroup
+from genic.lightning_modules.layers.pretrained import start_as_klt
 from genic.lightning_modules.registry import open_codec
 from genic.lightning_modules.selective_detail.codec import SelectiveDetailCodec
 from genic.lightning_modules.selective_detail.module import mask_distance
-from genic.lightning_modules.selective_detail.networks import Discriminator, start_as_klt
+from genic.lightning_modules.selective_detail.networks import Discriminator
 from genic.lightning_modules.selective_detail.system import System
 from genic.losses.gan import softplus_discriminator, softplus_generator
 from genic.losses.pretrained import load_taef, shared_file
@@ -124,6 +134,72 @@ def test_the_viewer_chooses_how_much_of_the_detail_decoder_is_seen() -> None:
         codec.decode(file, detial=1)
     with pytest.raises(ConfigError, match="it has none"):
         open_codec("jpeg").decode(open_codec("jpeg").encode(image), detail=1)
+
+
+def test_the_mask_can_be_seen_itself() -> None:
+    codec, image = nano().codec(), data.astronaut()[:50, :70]
+    file = codec.encode(image)
+    z_hat, _, level = codec.analyse(image, codec.default_quality)
+    m = codec.system.reconstruct(z_hat[None], torch.tensor([level])).m[0, 0, :50, :70].numpy()
+    shown = codec.decode(file, mask=True)
+    assert np.abs(shown / 255 - m[..., None]).max() <= 0.5 / 255 + 1e-6
+
+
+def test_the_publication_s_tables_and_figures(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    request: pytest.FixtureRequest,
+) -> None:
+    """Two pictures, of which one has a region: every part's figures against the codec's own."""
+    monkeypatch.delenv("GENIC_DATA", raising=False)
+    module, items = nano(), []
+    alone = helpers.nano("selective_detail", detail_decoder=False, adversarial_weight=0.0)
+    for name, network in (("both", module), ("alone", alone)):
+        save_weights(tmp_path / f"{name}.safetensors", network.export_weights(), network.metadata())
+    for k, inside in enumerate((True, False)):
+        write_png(tmp_path / f"p{k}.png", helpers.photograph(40, 56))
+        items.append(ImageItem(f"p{k}.png", tmp_path / f"p{k}.png"))
+        region = np.zeros((40, 56), np.uint8)
+        region[10:30, 5:40] = inside
+        write_png(tmp_path / "maps" / f"p{k}.png", region)
+    workers = WorkerPairs()  # one pair for all commands
+    request.addfinalizer(lambda: workers.__exit__())
+    monkeypatch.setattr(common, "WorkerPairs", lambda *_: nullcontext(workers))
+    monkeypatch.setattr(common, "dataset", lambda data, root: (None, items))
+    codec, out = f"selective_detail:{tmp_path / 'both.safetensors'}", tmp_path / "out"
+    shared = ["--codec", codec, "--regions", str(tmp_path / "maps"), "--out", str(out)]
+
+    assert (
+        tables.main(
+            ["selective_detail", *shared, "--bpp", "4", "--alone", str(tmp_path / "alone.safetensors")]
+        )
+        == 0
+    )
+    rows = json.loads((out / "table.json").read_text())["rows"]["4"]
+    own, picture = open_codec(codec), items[0].read()
+    file = own.encode(picture, target_bpp=4)
+    for name, detail in table.DECODERS.items():
+        assert rows[name][0]["psnr_rgb"] == pytest.approx(psnr_rgb(picture, own.decode(file, detail=detail)))
+    other = open_codec(codec.replace("both", "alone"))
+    shown = other.decode(other.encode(picture, target_bpp=4))
+    assert len(rows) == 4
+    assert rows["one decoder, MS-SSIM"][0]["psnr_rgb"] == pytest.approx(psnr_rgb(picture, shown))
+
+    assert tables.main(["selective_detail", "dial", *shared, "--qualities", "1", "--details", "0,2"]) == 0
+    dial = json.loads((out / "dial.json").read_text())["qualities"]["1"]
+    file = own.encode(picture, 1)
+    assert dial["2"]["psnr_rgb"] == pytest.approx(psnr_rgb(picture, own.decode(file, detail=2)))
+
+    assert tables.main(["selective_detail", "mask", *shared, "--bpp", "4"]) == 0
+    means = json.loads((out / "mask.json").read_text())["pictures"]
+    m = own.decode(own.encode(picture, target_bpp=4), mask=True)[10:30, 5:40] / 255
+    assert means["p0.png"]["inside"] == pytest.approx(m.mean()) and means["p1.png"]["inside"] is None
+    assert read_image(out / "mask.png").std() > 20
+
+    for wrong, error in (("jpeg", "not of 'jpeg'"), (codec.replace("both", "alone"), "no detail decoder")):
+        assert tables.main(["selective_detail", "mask", "--codec", wrong]) == 2
+        assert error in capsys.readouterr().err
 
 
 def test_each_network_gets_the_gradients_of_its_own_loss() -> None:
