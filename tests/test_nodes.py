@@ -80,12 +80,15 @@ def test_two_nodes_by_torchrun(tmp_path):
 
 @pytest.mark.conformance
 def test_the_example_job(tmp_path):
+    """With the switches that touch gradients: they are exchanged once a step of two batches."""
     srun = tmp_path / "bin/srun"
     srun.parent.mkdir()
     srun.write_text(SRUN)
     srun.chmod(0o755)
     job = (ROOT / "docs/train.slurm").read_text().replace("experiments.run", "tests.ranks")
-    arguments = ["hyperprior", *COMMON, "train.batches=2", "--out", str(tmp_path), "--logger", "csv"]
+    switches = ["train.accumulate=2", "train.average_weights=0.9", "train.checkpoint_activations=true"]
+    arguments = ["hyperprior", *COMMON, "train.batches=2", *switches]
+    arguments += ["--out", str(tmp_path), "--logger", "csv"]
     written = finished(
         [["bash", "-c", job, "train.slurm", *arguments]],
         PATH=f"{srun.parent}:{os.environ['PATH']}",
