@@ -14,8 +14,9 @@ pytest.importorskip("omegaconf")
 pytest.importorskip("pytorch_lightning")
 
 from genic.experiments.training.checkpoint import PROCESSES_KEY, read_checkpoint
-from tests.test_ranks import COMMON, ROOT, assert_ranks_are_equal
+from tests.test_ranks import COMMON, assert_ranks_are_equal
 
+ROOT = Path(__file__).resolve().parent.parent
 SRUN = """#!/bin/bash
 export SLURM_NTASKS=2 SLURM_NTASKS_PER_NODE=1 SLURM_NNODES=2 SLURM_JOB_ID=$$ SLURM_NODELIST=127.0.0.1
 for k in 0 1; do SLURM_PROCID=$k SLURM_NODEID=$k SLURM_LOCALID=0 "$@" & tasks+=($!); done
