@@ -44,7 +44,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         )
         text += f"\n\n{where.date[:10]}, commit {(where.commit or 'unknown')[:12]}, {where.machine}"
         marks = re.compile(rf"(<!-- begin: {re.escape(title)} -->\n).*?(\n<!-- end -->)", re.DOTALL)
-        page, found = marks.subn(lambda m, text=text: m[1] + text + m[2], page)
+        page, found = marks.subn(lambda m, text=text: f"{m[1]}{text}\n{m[2]}", page)
         if not found:
             terminalreporter.write_line(f"docs/reliability.md has no place for {title!r}")
         terminalreporter.write_line(f"\n{title}\n{text}")

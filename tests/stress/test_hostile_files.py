@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import resource
-import shutil
 import time
 import zlib
 from collections import Counter
@@ -17,36 +16,20 @@ import pytest
 from genic.lightning_modules.codec.container import Container
 from genic.lightning_modules.codec.contract import Codec
 from genic.lightning_modules.codec.errors import BitstreamError, WeightsError
-from genic.lightning_modules.registry import CLASSICAL, learned, open_codec
-from tests.golden.every import golden_codec, golden_files, procedural
 from tests.stress.conftest import Record
+from tests.stress.fuzz import CORPUS, container, target
 from tests.stress.mutations import mutated
+from tests.stress.subjects import SUBJECTS, Subject, subject_of
 
 SECONDS = 10.0
 """Of one decoding, on a loaded machine; these files decode in milliseconds."""
 MEBIBYTES = 300
 """That all decodings of a codec may add to the process's peak."""
-BPG = bool(shutil.which("bpgenc") and shutil.which("bpgdec"))
 
 
-class Subject(NamedTuple):
-    """A codec, and files of it that decode, by name."""
-
-    name: str
-    codec: Codec
-    files: dict[str, bytes]
-
-
-@pytest.fixture(scope="module", params=[*(name for name in CLASSICAL if name != "bpg" or BPG), *learned()])
+@pytest.fixture(scope="module", params=SUBJECTS)
 def subject(request: pytest.FixtureRequest) -> Subject:
-    name = request.param
-    if name in learned():
-        codec = golden_codec(name)
-        golden = golden_files(name, codec.weights_id)
-        return Subject(name, codec, {case: data for case, (data, *_) in golden.items()})
-    codec = open_codec(name)
-    sizes = ((1, 1), (17, 33), (64, 48))
-    return Subject(name, codec, {f"{h}x{w}": codec.encode(procedural(h, w)) for h, w in sizes})
+    return subject_of(request.param)
 
 
 class Decoded(NamedTuple):
@@ -109,7 +92,7 @@ def test_sections_behind_a_true_checksum(
     subject: Subject, count: Callable[[int, int], int], record: Record
 ) -> None:
     """As somebody would who knows the format: a typed error, or some picture of the size that the header says."""
-    rng, tries = np.random.default_rng(2), count(12, 2_000)
+    rng, tries = np.random.default_rng(2), count(12, 5_000)
     files = [Container.from_bytes(data) for data in subject.files.values()]
     before, outcomes, slowest = peak(), Counter(), 0.0
     for _ in range(tries):
@@ -174,3 +157,17 @@ def _errors(outcomes: Counter[str]) -> dict[str, int]:
     )
     assert outcomes.keys() <= set(names)
     return {name.removesuffix("Error"): outcomes[name] for name in names}
+
+
+def test_corpus(subject: Subject) -> None:
+    """What fuzzing found to reach code of its own, once more."""
+    run, _ = target(subject.name)
+    for path in sorted((CORPUS / subject.name).glob("*")):
+        run(path.read_bytes())
+
+
+def test_corpus_of_the_container() -> None:
+    paths = sorted((CORPUS / "container").glob("*"))
+    assert len(paths) > 10
+    for path in paths:
+        container(path.read_bytes())
