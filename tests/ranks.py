@@ -105,3 +105,8 @@ def start(rank: int, port: int, log: Path, environment: dict[str, str], argument
         toy_experiment.install()
     install(pytest.MonkeyPatch(), witness=True)
     sys.exit(run.main(arguments))
+
+
+if __name__ == "__main__":  # a node's process
+    install(pytest.MonkeyPatch(), witness=True)
+    sys.exit(run.main())

@@ -14,8 +14,9 @@ pytest.importorskip("omegaconf")
 pytest.importorskip("pytorch_lightning")
 
 from genic.experiments.training.checkpoint import PROCESSES_KEY, read_checkpoint
-from tests.test_ranks import COMMON, ROOT, assert_ranks_are_equal
+from tests.test_ranks import COMMON, assert_ranks_are_equal
 
+ROOT = Path(__file__).resolve().parent.parent
 SRUN = """#!/bin/bash
 export SLURM_NTASKS=2 SLURM_NTASKS_PER_NODE=1 SLURM_NNODES=2 SLURM_JOB_ID=$$ SLURM_NODELIST=127.0.0.1
 for k in 0 1; do SLURM_PROCID=$k SLURM_NODEID=$k SLURM_LOCALID=0 "$@" & tasks+=($!); done
@@ -80,12 +81,15 @@ def test_two_nodes_by_torchrun(tmp_path):
 
 @pytest.mark.conformance
 def test_the_example_job(tmp_path):
+    """With the switches that touch gradients: they are exchanged once a step of two batches."""
     srun = tmp_path / "bin/srun"
     srun.parent.mkdir()
     srun.write_text(SRUN)
     srun.chmod(0o755)
     job = (ROOT / "docs/train.slurm").read_text().replace("experiments.run", "tests.ranks")
-    arguments = ["hyperprior", *COMMON, "train.batches=2", "--out", str(tmp_path), "--logger", "csv"]
+    switches = ["train.accumulate=2", "train.average_weights=0.9", "train.checkpoint_activations=true"]
+    arguments = ["hyperprior", *COMMON, "train.batches=2", *switches]
+    arguments += ["--out", str(tmp_path), "--logger", "csv"]
     written = finished(
         [["bash", "-c", job, "train.slurm", *arguments]],
         PATH=f"{srun.parent}:{os.environ['PATH']}",
