@@ -137,8 +137,8 @@ class Restoration(nn.Module):
 
     @staticmethod
     def features(planes: Tensor, qp: Tensor) -> Tensor:
-        """What ``body`` sees, [B, 25, H/2, W/2]: cells of 2×2 pixels; the same less the mean of the 5×5 cells around, in
-        steps of the quantiser, in which detail is of one size at every QP; and the QP."""
+        """What ``body`` sees, [B, 25, H/2, W/2]: cells of 2×2 pixels; the same less the mean of the 5×5 cells around,
+        in steps of the quantiser, in which detail is of one size at every QP; and the QP."""
         cells, qp = F.pixel_unshuffle(planes, 2), qp[:, None, None, None]
         around = F.avg_pool2d(F.avg_pool2d(planes, 2), 5, 1, 2, count_include_pad=False)
         detail = (cells - around.repeat_interleave(4, 1)) / quantiser_step(qp)
