@@ -19,11 +19,12 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.progress import Progress
 
-from genic.datamodules import DATASETS, make_datamodule, openimages
+from genic.datamodules import DATASETS, make_datamodule
 from genic.datamodules.batch import LABELS
 from genic.datamodules.config import DataConfig
 from genic.datamodules.detectors import detail_map, find_faces, find_text
@@ -35,6 +36,8 @@ from genic.lightning_modules.codec.errors import ConfigError, DataError, ImageEr
 with needs("train"):
     import cv2
 
+if TYPE_CHECKING:  # Lightning, which it imports, takes seconds in every process
+    from genic.datamodules.openimages import Region
 
 PARTS = ("train", "val", "evaluation")
 
@@ -55,7 +58,7 @@ class Task:
     target: Path
     faces: np.ndarray | None = None
     text: list[np.ndarray] | None = None
-    instances: tuple[openimages.Region, ...] = ()
+    instances: tuple[Region, ...] = ()
     given: Path | None = None
 
 
@@ -94,6 +97,8 @@ def given(image: np.ndarray, task: Task) -> np.ndarray:
 
 def from_instances(image: np.ndarray, task: Task, index: dict[str, int]) -> np.ndarray:
     """t_s from the masks of Open Images."""
+    from genic.datamodules import openimages
+
     height, width = image.shape[:2]
     return openimages.semantic_map((height, width), list(task.instances), index)
 
@@ -102,6 +107,8 @@ def detail_tasks(datamodule: PictureFiles, items: list[ImageItem], place: Path) 
     """Tasks for t_a, with what Open Images knows about faces and text where that is the data set."""
     if datamodule.name != "openimages":
         return [Task(item.path, _target(place, item.name)) for item in items]
+    from genic.datamodules import openimages
+
     folder, ids = datamodule.folder(), {Path(item.name).stem for item in items}
     splits = {item.name.split("/")[0] for item in items}
     faces = {}
@@ -189,8 +196,10 @@ def _semantic(
         return make(tasks, lambda image, task: network(image), 1, "semantic")
     if datamodule.name != "openimages":
         raise ConfigError("semantic maps need --masks DIR, or --model NAME --weights FILE")
+    from genic.datamodules import openimages
+
     folder, ids = datamodule.folder(), {Path(item.name).stem for item in items}
-    found: dict[str, list[openimages.Region]] = {}
+    found: dict[str, list[Region]] = {}
     for split in sorted({item.name.split("/")[0] for item in items}):
         found |= openimages.regions(folder, split, ids) or {}
     if not found:

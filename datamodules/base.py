@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from genic.datamodules.batch import collate
 from genic.datamodules.config import DataConfig
-from genic.datamodules.dataset import CentreSet, Pictures, TrainSet
+from genic.datamodules.dataset import Before, CentreSet, Pictures, TrainSet
 from genic.datamodules.files import Part, PictureFiles
 from genic.datamodules.sampler import OnceSampler, StreamSampler, rank_and_world
 
@@ -25,7 +25,10 @@ class PhotoDataModule(PictureFiles, pl.LightningDataModule):
 
     Attributes:
         start_batch: number of the first training batch; set it before `train_dataloader` to resume.
+        before_crop: what becomes of whole pictures, see `dataset.Before`; a module sets it in its ``check_data``.
     """
+
+    before_crop: Before | None = None
 
     def __init__(self, config: DataConfig) -> None:
         super().__init__(config)
@@ -48,13 +51,13 @@ class PhotoDataModule(PictureFiles, pl.LightningDataModule):
         sampler = StreamSampler(
             len(pictures), self.config.batch_size, self.config.seed, self.start_batch, rank, world
         )
-        return self._loader(TrainSet(pictures, self.config), sampler)
+        return self._loader(TrainSet(pictures, self.config, self.before_crop), sampler)
 
     def val_dataloader(self) -> DataLoader:
         """Central crops of the validation part, each picture on exactly one rank."""
         pictures = self._open("val")
         sampler = OnceSampler(len(pictures), self.config.batch_size, *rank_and_world())
-        return self._loader(CentreSet(pictures, self.config), sampler)
+        return self._loader(CentreSet(pictures, self.config, self.before_crop), sampler)
 
     def teardown(self, stage: str) -> None:
         """Log how many pictures were skipped."""

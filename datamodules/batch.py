@@ -20,11 +20,12 @@ CAMVID_CLASSES = (
 
 
 class Sample(NamedTuple):
-    """One crop before collation: uint8 h×w×3, and uint8 h×w maps or None."""
+    """One crop before collation: uint8 h×w×3, and uint8 h×w maps or None; ``planes``: uint8 h×w×k."""
 
     image: np.ndarray
     detail: np.ndarray | None = None
     semantic: np.ndarray | None = None
+    planes: np.ndarray | None = None
 
 
 class Batch(NamedTuple):
@@ -34,11 +35,13 @@ class Batch(NamedTuple):
         image: x, float32 [B, 3, h, w], RGB in [0, 1].
         detail: t_a, float32 [B, 1, h, w], 1 on faces and text and 0 elsewhere; None where not asked for.
         semantic: t_s, int64 [B, h, w], class indices below the datamodule's `semantic_classes`; or None.
+        planes: uint8 [B, k, h, w], what a paper adds to whole pictures (`PhotoDataModule.before_crop`); else None.
     """
 
     image: Tensor
     detail: Tensor | None = None
     semantic: Tensor | None = None
+    planes: Tensor | None = None
 
 
 def collate(samples: Sequence[Sample | None]) -> Batch:
@@ -57,12 +60,16 @@ def collate(samples: Sequence[Sample | None]) -> Batch:
             "every picture of a validation batch is unusable: see the warnings above for their names"
         )
     image = torch.from_numpy(np.stack([s.image for s in usable])).permute(0, 3, 1, 2).contiguous()
-    detail = semantic = None
+    detail = semantic = planes = None
     if usable[0].detail is not None:
         detail = (torch.from_numpy(np.stack([_known(s.detail) for s in usable])) != 0).float().unsqueeze(1)
     if usable[0].semantic is not None:
         semantic = torch.from_numpy(np.stack([_known(s.semantic) for s in usable])).long()
-    return Batch(image.float().div_(255.0), detail, semantic)
+    if usable[0].planes is not None:
+        planes = (
+            torch.from_numpy(np.stack([_known(s.planes) for s in usable])).permute(0, 3, 1, 2).contiguous()
+        )
+    return Batch(image.float().div_(255.0), detail, semantic, planes)
 
 
 def _known(label: np.ndarray | None) -> np.ndarray:

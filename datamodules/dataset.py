@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,6 +18,9 @@ from genic.lightning_modules.codec.errors import DataError, ImageError
 
 logger = logging.getLogger(__name__)
 _ATTEMPTS = 50
+
+Before = Callable[[Sample, int], Sample]
+"""What becomes of a whole picture before it is cut, by the number of the sample."""
 
 
 @dataclass(frozen=True)
@@ -101,8 +104,8 @@ class TrainSet(Dataset):
     An unusable picture is replaced by one that ``seed`` and ``key`` choose, so the stream stays reproducible.
     """
 
-    def __init__(self, pictures: Pictures, config: DataConfig) -> None:
-        self.pictures, self.config = pictures, config
+    def __init__(self, pictures: Pictures, config: DataConfig, before_crop: Before | None = None) -> None:
+        self.pictures, self.config, self.before_crop = pictures, config, before_crop
 
     def __getitem__(self, index_and_key: tuple[int, int]) -> Sample:
         index, key = index_and_key
@@ -110,7 +113,7 @@ class TrainSet(Dataset):
         for _ in range(_ATTEMPTS):
             sample = self.pictures.get(index)
             if sample is not None:
-                return augment(sample, self.config, key)
+                return augment(_before(sample, key, self.before_crop), self.config, key)
             others = np.random.default_rng([self.config.seed, key, 1]) if others is None else others
             index = int(others.integers(len(self.pictures)))
         raise DataError(
@@ -121,8 +124,8 @@ class TrainSet(Dataset):
 class CentreSet(Dataset):
     """Validation crops by index; None where the picture is unusable (`collate` leaves those out)."""
 
-    def __init__(self, pictures: Pictures, config: DataConfig) -> None:
-        self.pictures, self.crop = pictures, config.crop
+    def __init__(self, pictures: Pictures, config: DataConfig, before_crop: Before | None = None) -> None:
+        self.pictures, self.crop, self.before_crop = pictures, config.crop, before_crop
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -131,5 +134,10 @@ class CentreSet(Dataset):
         sample = self.pictures.get(index)
         if sample is None:
             return None
+        sample = _before(sample, index, self.before_crop)
         height, width = sample.image.shape[:2]
         return cut(sample, centre_window(height, width, self.crop))
+
+
+def _before(sample: Sample, key: int, before_crop: Before | None) -> Sample:
+    return sample if before_crop is None else before_crop(sample, key)

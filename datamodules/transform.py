@@ -69,12 +69,12 @@ def centre_window(height: int, width: int, side: int) -> Window:
 
 
 def cut(sample: Sample, window: Window) -> Sample:
-    """Scale and crop a whole picture (bicubic with antialiasing) and its maps (nearest).
+    """Scale and crop a whole picture (bicubic with antialiasing), its maps and planes (nearest).
 
     Equal to scaling everything and cropping, but touches only pixels that the crop depends on. JPEG's cheap
     decoding at half size is not used: it gives another picture than the bicubic filter.
     """
-    maps = (None if m is None else _cut_map(m, window) for m in (sample.detail, sample.semantic))
+    maps = (None if m is None else _cut_map(m, window) for m in sample[1:])
     return Sample(_cut_image(sample.image, window), *maps)
 
 

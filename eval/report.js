@@ -396,6 +396,7 @@ const view = {
   zoom: 1, // 1: the whole picture
   centre: [0, 0], // of what is seen, in pixels of the picture
   original: false, // shown in place of left and right
+  map: false, // laid over the pictures
   flipped: false, // while flickering: right is seen
 };
 
@@ -495,6 +496,17 @@ async function differenceCanvas(canvas, source, original) {
   canvas.getContext("2d").putImageData(a, 0, 0);
 }
 
+/** The map in red, the more the higher its values. */
+async function mapCanvas(canvas, source) {
+  const map = await pixels(source);
+  let most = 1;
+  for (let k = 0; k < map.data.length; k += 4) most = Math.max(most, map.data[k]);
+  for (let k = 0; k < map.data.length; k += 4) {
+    map.data.set([230, 0, 80, Math.round((140 * map.data[k]) / most)], k);
+  }
+  canvas.getContext("2d").putImageData(map, 0, 0);
+}
+
 let drawing = 0; // of several overlapping drawings the last one is shown
 
 async function drawStage() {
@@ -540,6 +552,11 @@ async function drawStage() {
       panes.push(element("div", { className: "pane" }, element("div", { className: "layer" }, made), text));
     }
   }
+  for (const pane of view.map && picture.map ? panes : []) {
+    const made = canvas();
+    jobs.push(mapCanvas(made, picture.map));
+    pane.append(element("div", { className: "layer map" }, made));
+  }
   await Promise.all(jobs);
   if (run !== drawing) return;
   const stage = $("stage");
@@ -560,6 +577,8 @@ function drawControls() {
   const covers = view.mode === "wipe" || view.mode === "flicker";
   $("show-original").hidden = !covers;
   $("show-original").setAttribute("aria-pressed", view.original);
+  $("show-map").hidden = viewed().map === null;
+  $("show-map").setAttribute("aria-pressed", view.map);
   $("wipe-control").hidden = view.mode !== "wipe";
   $("flicker-control").hidden = view.mode !== "flicker";
   $("gain-control").hidden = view.mode !== "difference";
@@ -655,6 +674,11 @@ function toggleOriginal() {
   drawStage();
 }
 
+function toggleMap() {
+  view.map = !view.map;
+  drawStage();
+}
+
 function step(by) {
   const select = $("view-picture");
   select.selectedIndex = (select.selectedIndex + by + select.length) % select.length;
@@ -667,6 +691,7 @@ const KEYS = {
   s: () => setMode("side"),
   d: () => setMode("difference"),
   o: toggleOriginal,
+  m: toggleMap,
   n: () => step(1),
   p: () => step(-1),
   "+": () => zoomBy(1.5),
@@ -753,6 +778,7 @@ function startViewer() {
   $("right-file").addEventListener("change", () => { $("match").checked = false; drawStage(); });
   $("match").addEventListener("change", () => { match(); drawStage(); });
   $("show-original").addEventListener("click", toggleOriginal);
+  $("show-map").addEventListener("click", toggleMap);
   $("zoom-in").addEventListener("click", () => zoomBy(1.5));
   $("zoom-out").addEventListener("click", () => zoomBy(1 / 1.5));
   $("zoom-fit").addEventListener("click", KEYS["0"]);

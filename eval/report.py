@@ -19,16 +19,16 @@ from typing import Any, NamedTuple
 from PIL import Image as Pillow
 from pydantic_core import to_jsonable_python
 
-from genic.datamodules.images import ImageItem, read_image
+from genic.datamodules.images import ImageItem, read_image, read_label
 from genic.eval.bjontegaard_delta import CONFIDENCE, RESAMPLES, bd_quality, bd_rate
 from genic.eval.curves import Curve
 from genic.eval.measures import MEASURES, Measure
 from genic.eval.metrics import psnr_rgb
 from genic.eval.plots import line_styles
-from genic.eval.runner import Task
+from genic.eval.runner import Task, label_file
 from genic.eval.schema import CodecResult, ImageResult, Point
 from genic.lightning_modules.codec.contract import Image
-from genic.lightning_modules.codec.errors import GenicError, needs
+from genic.lightning_modules.codec.errors import DataError, GenicError, needs
 
 # Plotly's names of Matplotlib's markers.
 _SYMBOLS = {
@@ -103,7 +103,12 @@ def page_data(
 
 
 def viewer_data(
-    sources: Sequence[Source], items: Sequence[ImageItem], rates: Sequence[float], side: int, megabytes: float
+    sources: Sequence[Source],
+    items: Sequence[ImageItem],
+    rates: Sequence[float],
+    side: int,
+    megabytes: float,
+    maps: Path | None = None,
 ) -> dict[str, Any]:
     """Originals and decoded pictures, lossless, as data URIs.
 
@@ -115,10 +120,14 @@ def viewer_data(
         rates: bits per pixel.
         side: larger pictures are cut to their centre of at most so many pixels a side.
         megabytes: bound of all pictures, as text in the page.
+        maps: folder of maps to lay over the pictures, see `eval.runner.label_file`.
 
     Returns:
-        ``pictures`` (``name``, ``width``, ``height``, ``whole``, ``original``, ``files``) and ``notes``: what is left
-        out, and why.
+        ``pictures`` (``name``, ``width``, ``height``, ``whole``, ``original``, ``map``, ``files``) and ``notes``: what
+        is left out, and why.
+
+    Raises:
+        DataError: a map is missing, or not of its picture's size.
     """
     pictures: dict[str, dict[str, Any]] = {}
     left = megabytes * 1e6
@@ -127,7 +136,7 @@ def viewer_data(
     for rate in rates:
         for item in items:
             whole = item.read()
-            picture = pictures.get(item.name) or _original(item.name, whole, side)
+            picture = pictures.get(item.name) or _original(item.name, whole, side, maps)
             known = {(file["codec"], file["label"]) for file in picture["files"]}
             files = []
             for result, folder in sources:
@@ -145,7 +154,7 @@ def viewer_data(
                 else:
                     files.append(_file(result.codec, point, figures, _uri(_cut(decoded, side))))
             size = sum(len(file["source"]) for file in files)
-            size += 0 if item.name in pictures else len(picture["original"])
+            size += 0 if item.name in pictures else len(picture["original"]) + len(picture["map"] or "")
             if size > left:
                 note = (
                     f"Pictures at {rate:g} bpp from {item.name} on are left out: more than {megabytes:g} MB."
@@ -177,8 +186,8 @@ def _text(name: str) -> str:
 
 
 def _style(style: dict[str, Any], k: int) -> dict[str, str]:
-    """Colour and symbol of a curve, the k-th of its kind; published ones have open symbols in turn."""
-    symbol = _SYMBOLS[style["marker"]] if "marker" in style else _OPEN[(k + k // len(_OPEN)) % len(_OPEN)]
+    """Colour and symbol of a curve, the k-th of its kind; published ones, dashed, have open symbols in turn."""
+    symbol = _OPEN[(k + k // len(_OPEN)) % len(_OPEN)] if "linestyle" in style else _SYMBOLS[style["marker"]]
     return {"colour": style["color"], "symbol": symbol}
 
 
@@ -208,19 +217,33 @@ def _comparisons(curves: Sequence[Curve], anchor: Curve, measure: Measure) -> li
 
 
 def _first(results: Sequence[CodecResult], anchor: Curve) -> list[str]:
-    """Codecs in the order in which the viewer opens with two of them: a learned one beside the anchor."""
+    """Codecs in the order in which the viewer opens with two of them: the anchor beside the learned one whose rates
+    come nearest to the anchor's, so that there are files of equal bytes."""
+    rates = {result.codec: [point.mean.bpp for point in result.points] for result in results}
+    known = rates.get(anchor.name, [])
+
+    def apart(codec: str) -> float:
+        return min((abs(math.log(a / b)) for a in rates[codec] for b in known), default=0.0)
+
     learned = [result.codec for result in results if result.weights is not None]
-    return list(dict.fromkeys([*learned[:1], anchor.name, *learned, *(result.codec for result in results)]))
+    learned.sort(key=apart)
+    return list(dict.fromkeys([*learned[:1], anchor.name, *learned, *rates]))
 
 
-def _original(name: str, whole: Image, side: int) -> dict[str, Any]:
-    cut = _cut(whole, side)
+def _original(name: str, whole: Image, side: int, maps: Path | None) -> dict[str, Any]:
+    cut, over = _cut(whole, side), None
+    if maps is not None:
+        path = label_file(maps, name)
+        over = read_label(path)
+        if over.shape != whole.shape[:2]:
+            raise DataError(f"{path} is {over.shape}, its picture {whole.shape[:2]}: make it anew")
     return {
         "name": name,
         "width": cut.shape[1],
         "height": cut.shape[0],
         "whole": cut.shape == whole.shape,
         "original": _uri(cut),
+        "map": None if over is None else _uri(_cut(over, side)),
         "files": [],
     }
 

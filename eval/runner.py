@@ -193,17 +193,23 @@ class WorkerPairs:
         return self._pairs[k, which]
 
 
+PRELOADED = ["torch"]
+"""Packages that are imported once for all processes; none of genic's own, which may lie elsewhere there."""
+
 _Call = Callable[..., Any]
 _starting = threading.Lock()
 
 
 def _process(gpu: int | None, threads: int) -> ProcessPoolExecutor:
     """A process that has imported `eval.worker` and nothing of the program that started it, which may be heavy."""
-    executor = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+    # Elsewhere what a package's import has started need not survive a fork.
+    context = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
+    context.set_forkserver_preload(PRELOADED)
+    executor = ProcessPoolExecutor(1, context)
     with _starting:
         program, sys.modules["__main__"] = sys.modules["__main__"], types.ModuleType("__main__")
         try:
-            executor.submit(worker.start, gpu, threads)
+            executor.submit(worker.start, dict(os.environ), gpu, threads)
         finally:
             sys.modules["__main__"] = program
     return executor

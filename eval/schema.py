@@ -14,15 +14,15 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import field, fields
+import re
+from dataclasses import field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, PlainSerializer, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
-from pydantic_core import to_jsonable_python
 
-from genic.eval.measures import RECOGNITION, ms_ssim_db
+from genic.eval.measures import DISTANCES, RECOGNITION, ms_ssim_db
 from genic.lightning_modules.codec.errors import DataError
 from genic.lightning_modules.codec.files import write_atomic
 
@@ -47,7 +47,7 @@ class ImageResult:
         ledger: bytes by section; they sum to ``bytes``.
         psnr_rgb to dists, psnr_inside to agreement: see `eval.measures.Metrics`.
         encode_seconds, decode_seconds: wall clock, without reading the picture or starting up; None where files were
-            made elsewhere.
+            made elsewhere, and in results that are kept for good, since times hang on what else a machine does.
     """
 
     name: str
@@ -58,8 +58,8 @@ class ImageResult:
     ssim: Figure | None
     ms_ssim: Figure | None
     ms_ssim_db: Figure | None
-    encode_seconds: Figure | None
-    decode_seconds: Figure | None
+    encode_seconds: Figure | None = None
+    decode_seconds: Figure | None = None
     lpips_alex: Figure | None = None
     lpips_squeeze: Figure | None = None
     lpips_vgg: Figure | None = None
@@ -89,8 +89,8 @@ class Means:
     ssim: Figure | None
     ms_ssim: Figure | None
     ms_ssim_db: Figure | None
-    encode_seconds: Figure | None
-    decode_seconds: Figure | None
+    encode_seconds: Figure | None = None
+    decode_seconds: Figure | None = None
     lpips_alex: Figure | None = None
     lpips_squeeze: Figure | None = None
     lpips_vgg: Figure | None = None
@@ -189,8 +189,10 @@ class CodecResult:
         return any(getattr(point.mean, measure) is not None for point in self.points)
 
     def to_json(self) -> str:
-        """Strict JSON, indented."""
-        return json.dumps(to_jsonable_python(self), indent=1, allow_nan=False) + "\n"
+        """Strict JSON, a picture a line; figures that were not measured are left out."""
+        content: Any = _RESULT.dump_python(self, mode="json", exclude_defaults=True)
+        text = json.dumps(content | {"schema": SCHEMA}, indent=1, allow_nan=False)
+        return re.sub(r"\n {4,}(?=[^ {])", " ", text) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> CodecResult:
@@ -203,6 +205,23 @@ class CodecResult:
             raise DataError(
                 f"not a result of experiments.evaluate, schema {SCHEMA} ({where}: {first['msg']}); evaluate again"
             ) from error
+
+    def lasting(self) -> CodecResult:
+        """What is worth keeping for good: without times, figures to six digits behind the point, means of those."""
+
+        def kept(image: ImageResult) -> ImageResult:
+            times = {"encode_seconds": None, "decode_seconds": None}
+            figures = {
+                name: round(value, 6) for name, value in vars(image).items() if isinstance(value, float)
+            }
+            return replace(image, **figures | times)
+
+        points = []
+        for point in self.points:
+            images = [kept(image) for image in point.images]
+            distances = {name: getattr(point.mean, name) for name in DISTANCES}
+            points.append(replace(point, images=images, mean=replace(Means.of(images), **distances)))
+        return replace(self, points=points)
 
     def save(self, path: Path) -> None:
         """Write atomically; folders are made."""

@@ -196,7 +196,10 @@ def _batch(side: int, count: int) -> Batch:
     image: Tensor = torch.rand(count, 3, side // 8, side // 8, generator=generator)
     image = torch.nn.functional.interpolate(image, size=(side, side), mode="bilinear")
     detail = (torch.rand(count, 1, side, side, generator=generator) < 0.1).float()
-    return Batch(image, detail, torch.randint(0, 21, (count, side, side), generator=generator))
+    labels = torch.randint(0, 21, (count, side, side), generator=generator)
+    # Of a picture coded before: three planes, and quantisation parameters.
+    planes = torch.randint(20, 45, (count, 5, side, side), dtype=torch.uint8, generator=generator)
+    return Batch(image, detail, labels, planes)
 
 
 def _main() -> None:

@@ -1,4 +1,4 @@
-"""The Markdown report of a set of curves."""
+"""Tables of a set of curves: a page of Markdown, and LaTeX for print."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ from genic.eval.measures import MEASURES, Measure
 from genic.eval.schema import CodecResult
 
 RATES = (0.1, 0.15, 0.25, 0.5, 0.75, 1.0)
+OVERVIEW = (0.1, 0.15, 0.25, 0.5)
+COMPARED = [
+    measure for key in ("lpips_alex", "ms_ssim_db", "psnr_rgb") for measure in MEASURES if measure.key == key
+]
 
 
 def report(results: Sequence[CodecResult], curves: Sequence[Curve], anchor: Curve, data: str) -> str:
@@ -34,17 +38,70 @@ def report(results: Sequence[CodecResult], curves: Sequence[Curve], anchor: Curv
         *_bd_tables(curves, anchor),
     ]
     for measure in MEASURES:
-        rows = [[_name(curve), *_at(curve, measure)] for curve in curves if measure.key in curve.points]
-        rows = [row for row in rows if set(row[1:]) != {"–"}]
-        if rows:
+        if rows := _rate_rows(curves, measure):
             parts += [f"## {measure.title} at equal rate", table(["bpp", *map(str, RATES)], rows)]
     parts += ["## Every point", *(_points(result) for result in results)]
     return "\n\n".join(parts) + "\n"
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table, the first column flush left, the others flush right."""
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+def latex(curves: Sequence[Curve], anchor: Curve, data: str) -> str:
+    """BD figures and values at equal rates as LaTeX tables (package ``booktabs``); arguments as of `report`."""
+    parts = [f"% {data}, BD figures against {anchor.name}; published curves are emphasised."]
+    for measure in MEASURES:
+        if measure.key in anchor.points:
+            title = f"{measure.title}: Bjøntegaard differences to {anchor.name} on {data}"
+            parts.append(_tabular(title, _bd_header(measure), _bd_rows(curves, anchor, measure)))
+        if rows := _rate_rows(curves, measure):
+            parts.append(
+                _tabular(f"{measure.title} at equal rate on {data}", ["bpp", *map(str, RATES)], rows)
+            )
+    return "\n\n".join(parts) + "\n"
+
+
+def overview(curves: Sequence[Curve], names: Sequence[Sequence[str]], *also: str) -> str:
+    """A short table: a codec a row, at the rates `OVERVIEW` by the measures `COMPARED`.
+
+    Args:
+        curves: of a codec with none of the rates its last point stands instead.
+        names: what stands on the left of each row, its name and what belongs to the columns ``also``.
+    """
+    rates = " / ".join(f"{rate:g}" for rate in OVERVIEW)
+    header = [f"at {rates} bpp", *also, *(measure.title for measure in COMPARED)]
+    rows = [[*name, *_overview(curve)] for name, curve in zip(names, curves, strict=True)]
+    return table(header, rows, 1 + len(also))
+
+
+def losses(curve: Curve, rivals: Sequence[Curve]) -> str:
+    """Where some rival is better at equal rate, by the measures `COMPARED`: the rates and the best rival there.
+
+    The rates are those of `OVERVIEW` that the curve has, else its own points'.
+    """
+    parts, compared = [], False
+    for measure in COMPARED:
+        if measure.key not in curve.points:
+            continue
+        sign = -1 if measure.falls else 1
+        behind = []
+        for rate in _rates(curve, measure):
+            own = curve.at(measure.key, rate)
+            there = [
+                (value, rival.name) for rival in rivals if (value := rival.at(measure.key, rate)) is not None
+            ]
+            if own is None or not there:
+                continue
+            compared = True
+            best, name = max(there, key=lambda pair: sign * pair[0])
+            if sign * best > sign * own:
+                digits = _few(measure)
+                behind.append(f"{rate:.3g} bpp {number(own, digits)}, {name} {number(best, digits)}")
+        if behind:
+            parts.append(f"{measure.label} at {'; at '.join(behind)}")
+    return ". ".join(parts) or ("nowhere at these rates" if compared else "none is measured at its rates")
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    """A Markdown table, the first ``left`` columns flush left, the others flush right."""
+    lines = [header, [*["---"] * left, *["---:"] * (len(header) - left)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -59,20 +116,49 @@ def _bd_tables(curves: Sequence[Curve], anchor: Curve) -> list[str]:
     for measure in MEASURES:
         if measure.key not in anchor.points:
             continue
-        rows = []
-        for curve in curves:
-            if curve is not anchor and measure.key in curve.points:
-                rate, quality = bd_rate(anchor, curve, measure), bd_quality(anchor, curve, measure)
-                rows.append(
-                    [
-                        _name(curve),
-                        *_compared(rate, 1, measure.digits),
-                        *_compared(quality, measure.digits, 3),
-                    ]
-                )
-        header = ["", "BD-rate, %", f"over {measure.unit}".strip(), "BD-quality", "over bpp"]
-        parts += [f"### {measure.title}", table(header, rows)]
+        parts += [f"### {measure.title}", table(_bd_header(measure), _bd_rows(curves, anchor, measure))]
     return parts
+
+
+def _bd_header(measure: Measure) -> list[str]:
+    return ["", "BD-rate, %", f"over {measure.unit}".strip(), "BD-quality", "over bpp"]
+
+
+def _bd_rows(curves: Sequence[Curve], anchor: Curve, measure: Measure) -> list[list[str]]:
+    rows = []
+    for curve in curves:
+        if curve is not anchor and measure.key in curve.points:
+            rate, quality = bd_rate(anchor, curve, measure), bd_quality(anchor, curve, measure)
+            rows.append(
+                [_name(curve), *_compared(rate, 1, measure.digits), *_compared(quality, measure.digits, 3)]
+            )
+    return rows
+
+
+def _rate_rows(curves: Sequence[Curve], measure: Measure) -> list[list[str]]:
+    rows = [[_name(curve), *_at(curve, measure)] for curve in curves if measure.key in curve.points]
+    return [row for row in rows if set(row[1:]) != {"–"}]
+
+
+# Other letters are LaTeX's own input today.
+_LATEX = str.maketrans(
+    {c: f"\\{c}" for c in "&%$#_{}"} | {"∞": r"$\infty$", "β": r"$\beta$", "−": "$-$", "^": r"\^{}"}
+)
+
+
+def _tabular(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    def line(cells: Sequence[str]) -> str:
+        return " & ".join(map(_escaped, cells)) + r" \\"
+
+    lines = [r"\begin{table}", r"\centering", rf"\caption{{{_escaped(title)}}}"]
+    lines += [rf"\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}", r"\toprule", line(header), r"\midrule"]
+    return "\n".join([*lines, *map(line, rows), r"\bottomrule", r"\end{tabular}", r"\end{table}"])
+
+
+def _escaped(cell: str) -> str:
+    if cell.startswith("*"):
+        return rf"\emph{{{_escaped(cell.strip('*'))}}}"
+    return cell.translate(_LATEX)
 
 
 def _compared(found: Comparison, digits: int, over: int) -> tuple[str, str]:
@@ -89,22 +175,54 @@ def _at(curve: Curve, measure: Measure) -> list[str]:
     return [number(curve.at(measure.key, bpp), measure.digits) for bpp in RATES]
 
 
+def _rates(curve: Curve, measure: Measure) -> list[float]:
+    """Of `OVERVIEW` those that the curve has, else its own points'."""
+    grid = [rate for rate in OVERVIEW if curve.at(measure.key, rate) is not None]
+    return grid or [float(rate) for rate in curve.points[measure.key][:, 0]]
+
+
+def _few(measure: Measure) -> int:
+    """Digits in a short table."""
+    return 3 if measure.falls else 1
+
+
+def _overview(curve: Curve) -> list[str]:
+    cells = []
+    for measure in COMPARED:
+        digits = _few(measure)
+        values = [curve.at(measure.key, rate) for rate in OVERVIEW]
+        if any(value is not None for value in values):
+            cells.append(" / ".join(number(value, digits) for value in values))
+        elif measure.key in curve.points:
+            rate, value = curve.points[measure.key][-1]
+            cells.append(f"{value:.{digits}f} at {rate:.3f}")
+        else:
+            cells.append("–")
+    return cells
+
+
 def _name(curve: Curve) -> str:
     return f"*{curve.name}*" if curve.published else curve.name
 
 
-def _points(result: CodecResult) -> str:
+def points_table(result: CodecResult) -> str:
+    """Every point of a result by every measure that it has."""
     columns = [("bpp", "bpp", 4)]
     columns += [
         (measure.label, measure.key, measure.digits + 1) for measure in MEASURES if result.has(measure.key)
     ]
-    columns += [("encode s", "encode_seconds", 3), ("decode s", "decode_seconds", 3)]
+    times = [("encode s", "encode_seconds", 3), ("decode s", "decode_seconds", 3)]
+    columns += [column for column in times if result.has(column[1])]
     rows = []
     for point in result.points:
         rows.append(
             [point.label, *(number(getattr(point.mean, name), digits) for _, name, digits in columns)]
         )
-    lines = [f"### {result.codec}", table(["quality", *(label for label, _, _ in columns)], rows)]
+    return table(["quality", *(label for label, _, _ in columns)], rows)
+
+
+def _points(result: CodecResult) -> str:
+    lines = [f"### {result.codec}", points_table(result)]
     if result.distances is not None:
         lines.append(f"Distances of sets: {result.distances}")
     lines += [f"{name}: unavailable: {reason}" for name, reason in result.unavailable.items()]

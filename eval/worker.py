@@ -1,6 +1,6 @@
 """What runs in the processes of `eval.runner`: codecs by name, opened on first use, and in an encoder its last picture.
 
-Torch is loaded only where it is needed, so that the decoder of a classical codec starts at once.
+Torch is imported only where it is needed, so that the decoder of a classical codec starts at once.
 """
 
 from __future__ import annotations
@@ -28,9 +28,11 @@ _codecs: dict[str, Codec] = {}
 _picture: tuple[str, Image] | None = None
 
 
-def start(gpu: int | None, threads: int) -> None:
+def start(environment: Mapping[str, str], gpu: int | None, threads: int) -> None:
     """Use the ``gpu``-th of the visible GPUs where there are any; comes before anything else."""
     global _threads
+    os.environ.clear()  # that of the server which this process was forked from, perhaps long ago
+    os.environ.update(environment)
     if gpu is not None:
         visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
         os.environ["CUDA_VISIBLE_DEVICES"] = visible[gpu] if visible else str(gpu)

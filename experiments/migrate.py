@@ -41,16 +41,10 @@ CODING: dict[str, dict[str, str]] = {
 }
 # Paper -> the setting that had a value for each rate level.
 LEVELS = {"selective_detail": "lambda_e", "gdae_sprc": "lambda_rate"}
+# Settings of pretrained transforms.
+_TRANSFORM = {"transform", "analysis_blocks", "synthesis", "synthesis_blocks", "light_decoder"}
 # Paper -> settings of the model that came later, whose defaults are what earlier versions did.
-ADDED = {
-    "selective_detail": {
-        "transform",
-        "analysis_blocks",
-        "synthesis",
-        "synthesis_blocks",
-        "light_decoder",
-    }
-}
+ADDED = {"extreme_semantic": _TRANSFORM, "gdae_sprc": {"R", "R_blocks"}, "selective_detail": _TRANSFORM}
 
 
 def migrate(

@@ -3,9 +3,14 @@
 ::
 
     python -m experiments.rd_curves --data kodak --anchor hevc
+    python -m experiments.rd_curves --check
 
 Reads ``RESULTS/DATA/*.json`` (of `experiments.evaluate`, or in CompressAI's form) and writes beside them
-``rd_psnr_rgb``, ``rd_ms_ssim_db`` and ``rd_ssim`` as PNG and SVG, and ``rd.md`` with BD-rates and figures.
+``rd_MEASURE`` and, four measures together, ``rd_panel`` as PNG, SVG and PDF, and ``rd.md`` and ``rd.tex`` with BD
+figures and values.
+
+With ``--check`` nothing is drawn: a part of the results that the project keeps (``docs/results``) is measured anew, see
+`eval.drift`, and where bytes or figures have drifted the exit status is 1.
 """
 
 from __future__ import annotations
@@ -15,11 +20,30 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from genic.eval.curves import Curve, curve_of, find_reference, load_results, published_curves
+from genic.eval.drift import PICTURES, drift
 from genic.eval.plots import plot
+from genic.eval.runner import WorkerPairs
 from genic.eval.schema import CodecResult
-from genic.eval.tables import report
-from genic.experiments.command import add_wandb, command, make_parser
+from genic.eval.tables import latex, report
+from genic.experiments.command import add_wandb, command, make_parser, print_error
+from genic.experiments.evaluate import dataset
 from genic.lightning_modules.codec.errors import ConfigError, did_you_mean
+from genic.lightning_modules.codec.files import write_atomic
+
+KEPT = Path(__file__).resolve().parent.parent / "docs" / "results"
+"""Results that come with a checkout; README.md and docs/ are written from them, see `experiments.publish`."""
+# Of them those that take a second or two a picture.
+CHECKED = (
+    "jpeg",
+    "jpeg2000",
+    "webp",
+    "hevc",
+    "selective_detail",
+    "selective_detail:realistic",
+    "hyperprior",
+    "gdae",
+    "extreme_semantic",
+)
 
 # Of the published curves these are drawn (at first, in a page); the tables have them all.
 DRAWN = (
@@ -49,7 +73,7 @@ def gather(
 def draw(
     results: Path, data: str, anchor: str | None = None, reference: Path | None = None, max_bpp: float = 1.0
 ) -> list[Path]:
-    """Write plots and table of a data set's results beside them.
+    """Write plots and tables of a data set's results beside them.
 
     Args:
         results: folder of all results.
@@ -69,10 +93,26 @@ def draw(
     found, curves, published, against = gather(results, data, anchor, reference)
     drawn = [*curves, *(curve for curve in published if curve.name in DRAWN or curve is against)]
     written = plot(drawn, results / data, f"{data}, {_count(found)}", max_bpp)
-    text = report(found, [*curves, *published], against, data)
-    path = results / data / "rd.md"
-    path.write_text(text)
-    return [*written, path]
+    every = [*curves, *published]
+    texts = {"rd.md": report(found, every, against, data), "rd.tex": latex(every, against, data)}
+    for name, text in texts.items():
+        write_atomic(results / data / name, text.encode())
+    return [*written, *(results / data / name for name in texts)]
+
+
+def check(data: str, codecs: Sequence[str]) -> int:
+    """Measure a part of the kept results anew and print what has drifted; the exit status."""
+    results = [result for result in load_results(KEPT, data) if result.codec in codecs]
+    _, items = dataset(data, None)
+    with WorkerPairs() as workers:
+        problems, notes = drift(results, items, workers)
+    for note in notes:
+        print(note)
+    for problem in problems:
+        print_error(problem)
+    names = ", ".join(result.codec for result in results)
+    print(f"{'drift' if problems else 'no drift'} on {PICTURES} pictures of {data}: {names}")
+    return 1 if problems else 0
 
 
 @command
@@ -86,8 +126,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--anchor", metavar="CODEC", help="curve that BD-rates are against (default: hevc)")
     parser.add_argument("--reference", type=Path, metavar="FILE", help="published curves, JSON")
     parser.add_argument("--max-bpp", type=float, default=1.0, metavar="R", help="right end of the plots")
+    parser.add_argument(
+        "--check",
+        nargs="?",
+        const=",".join(CHECKED),
+        metavar="A,B,…",
+        help="measure a part of the results in docs/results anew, of these codecs (default: the quick ones)",
+    )
     add_wandb(parser)
     options = parser.parse_args(arguments)
+    if options.check is not None:
+        return check(options.data, options.check.split(","))
     reference = options.reference
     if reference is None and options.data == "kodak":
         reference = find_reference()

@@ -40,6 +40,7 @@ def write_report(
     rates: Sequence[float] = RATES,
     side: int = SIDE,
     megabytes: float = MEGABYTES,
+    maps: Path | None = None,
     notes: Sequence[str] = (),
 ) -> Path:
     """Write the report of a data set's results.
@@ -50,7 +51,7 @@ def write_report(
         items: originals for the viewer; perhaps none.
         out: the file; by default ``report.html`` beside the results.
         anchor, reference: see `experiments.rd_curves.draw`.
-        rates, side, megabytes: see `eval.report.viewer_data`.
+        rates, side, megabytes, maps: see `eval.report.viewer_data`.
         notes: to stand above the viewer.
 
     Returns:
@@ -65,7 +66,7 @@ def write_report(
     budgets = results / "budgets"
     if any((budgets / data).glob("*.json")):
         sources += [Source(result, budgets / data / "decoded") for result in load_results(budgets, data)]
-    viewer = viewer_data(sources, items, rates, side, megabytes)
+    viewer = viewer_data(sources, items, rates, side, megabytes, maps)
     viewer["notes"] = [*notes, *viewer["notes"]]
     path = out or results / data / "report.html"
     page = html(page_data(found, published, curves, against, DRAWN, viewer))
@@ -94,6 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rates=rates,
         side=options.crop,
         megabytes=options.megabytes,
+        maps=options.maps,
         notes=notes,
     )
     print(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
@@ -126,6 +128,12 @@ def _parser() -> argparse.ArgumentParser:
         default=MEGABYTES,
         metavar="M",
         help=f"bound of the viewer's pictures (default: {MEGABYTES:g})",
+    )
+    parser.add_argument(
+        "--maps",
+        type=Path,
+        metavar="DIR",
+        help="heat maps or masks to lay over the viewer's pictures, PNG by their names",
     )
     return parser
 

@@ -21,9 +21,9 @@ from genic.lightning_modules.codec.errors import ConfigError, did_you_mean
 # Paper -> its parts, modules of the package `experiments.paper_tables.PAPER`, the first by default. Their `main` takes
 # the rest of the command line and returns the exit status.
 PARTS: dict[str, tuple[str, ...]] = {
-    "extreme_semantic": ("gc",),
+    "extreme_semantic": ("gc", "figure"),
     "gan_reversal": ("table",),
-    "gdae_sprc": ("levels", "ablation", "figure", "timing"),
+    "gdae_sprc": ("levels", "restored", "ablation", "figure", "timing"),
     "ppgn_inpainting": ("table", "figure", "regions"),
     "selective_detail": ("table", "dial", "mask"),
 }

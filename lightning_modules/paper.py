@@ -18,12 +18,14 @@ class Paper:
         stem: of its classes: ``<stem>`` (the LightningModule), ``<stem>Config``, ``<stem>Codec``.
         id: of its codec in files; short, since it counts as rate.
         variants: further codecs of the same weights: name -> (id in files, class).
+        publication: authors and year, for tables.
     """
 
     package: str
     stem: str
     id: str
     variants: dict[str, tuple[str, str]] = field(default_factory=dict)
+    publication: str = ""
 
     @property
     def name(self) -> str:

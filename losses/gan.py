@@ -67,6 +67,45 @@ def hinge_generator(fake: Outputs) -> Tensor:
     return -_mean(fake, lambda d: d)
 
 
+def oasis_discriminator(real: Tensor, fake: Tensor, labels: Tensor, ignored: Sequence[int] = ()) -> Tensor:
+    """Cross-entropy of D's classes: a real pixel's is its label, a decoded one's 'fake' (Sushko et al. 2021, eq. 1).
+
+    Over real pixels a mean of the means of each class that the batch has: the paper's weight, the inverse of a class's
+    frequency.
+
+    Args:
+        real, fake: logits [B, N + 1, H, W], 'fake' last. labels: int64 [B, H, W], below N.
+        ignored: classes whose pixels do not count.
+    """
+    nothing = torch.full_like(labels, fake.shape[1] - 1)
+    return _balanced(real, labels, ignored) + F.cross_entropy(fake.float(), nothing)
+
+
+def oasis_generator(fake: Tensor, labels: Tensor, ignored: Sequence[int] = ()) -> Tensor:
+    """The same of decoded pixels that are to be taken for real ones of their labels (equation 2)."""
+    return _balanced(fake, labels, ignored)
+
+
+def label_mix(labels: Tensor, classes: int) -> Tensor:
+    """LabelMix (section 3.2): a random half of the classes of each map, bool [B, 1, H, W], for pictures mixed of real
+    pixels there and decoded ones elsewhere."""
+    chosen = torch.rand(len(labels), classes, device=labels.device) < 0.5
+    return chosen.gather(1, labels.flatten(1)).view(labels.shape)[:, None]
+
+
+def label_mix_distance(mixed: Tensor, real: Tensor, fake: Tensor, mask: Tensor) -> Tensor:
+    """Mean squared distance of D's logits of a mixed picture from its logits mixed alike (equation 3)."""
+    return (mixed - torch.where(mask, real, fake)).float().square().mean()
+
+
+def _balanced(logits: Tensor, labels: Tensor, ignored: Sequence[int]) -> Tensor:
+    counts = torch.bincount(labels.flatten(), minlength=logits.shape[1]).float()
+    counts[list(ignored)] = 0
+    weight = torch.where(counts > 0, 1 / counts, 0.0)
+    total = F.cross_entropy(logits.float(), labels, weight, reduction="sum")
+    return total / (counts > 0).sum().clamp_min(1)
+
+
 @dataclass(frozen=True)
 class GanLoss:
     """A discriminator's loss (real, fake) and the generator's (fake) that belong together."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -27,6 +26,7 @@ from genic.lightning_modules.codec.errors import (
 )
 from genic.lightning_modules.external import compressai
 from genic.lightning_modules.registry import codec_for, open_codec
+from tests.elsewhere import all_decoded, elsewhere
 
 warnings.filterwarnings("ignore", module="compressai")
 zoo = pytest.importorskip("compressai.zoo", reason="CompressAI is not installed")
@@ -81,18 +81,10 @@ def test_two_strings_come_back(name, picture) -> None:
     assert open_codec(f"compressai:{name}:1:random").weights_id == codec.weights_id
 
 
-def test_another_process_decodes_the_same(codec, checkpoint, picture, tmp_path) -> None:
-    (tmp_path / "a.gnc").write_bytes(codec.encode(picture))
-    script = (
-        "import pathlib, sys, numpy\n"
-        "from lightning_modules.registry import codec_for\n"
-        "data = pathlib.Path(sys.argv[1]).read_bytes()\n"
-        "numpy.save(sys.argv[3], codec_for(data, pathlib.Path(sys.argv[2])).decode(data))\n"
-    )
-    out = tmp_path / "a.npy"
-    command = [sys.executable, "-W", "ignore", "-c", script, tmp_path / "a.gnc", checkpoint, out]
-    subprocess.run(command, check=True, cwd=Path(__file__).parent.parent, timeout=250)
-    assert np.array_equal(np.load(out), codec.decode((tmp_path / "a.gnc").read_bytes()))
+def test_another_process_decodes_the_same(codec, checkpoint, picture) -> None:
+    data = codec.encode(picture)
+    (there,) = elsewhere(all_decoded, [data], checkpoint)
+    assert np.array_equal(there, codec.decode(data))
 
 
 def test_a_file_needs_its_own_checkpoint(codec, picture) -> None:

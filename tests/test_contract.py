@@ -8,8 +8,6 @@ from __future__ import annotations
 import dataclasses
 import resource
 import shutil
-import subprocess
-import sys
 import time
 import zlib
 from collections.abc import Callable
@@ -44,6 +42,7 @@ from genic.lightning_modules.codec.errors import (
 )
 from genic.lightning_modules.codec.weights import save_weights
 from genic.lightning_modules.registry import CLASSICAL, codec_for, find_paper, learned, open_codec
+from tests.elsewhere import all_decoded, elsewhere
 
 SIZES = [(1, 1), (1, 7), (7, 1), (17, 33), (64, 48), (161, 163)]
 OVERHEAD = 32
@@ -143,27 +142,11 @@ class TestEveryCodec:
         assert small <= large if subject.weights else small < large
         assert min(ends) <= subject.codec.default_quality
 
-    def test_another_process_decodes_the_same(self, subject, files, tmp_path):
-        for name, data in files.items():
-            (tmp_path / f"{name}.gnc").write_bytes(data)
-        script = (
-            "import sys, pathlib, numpy\n"
-            "from lightning_modules.registry import codec_for\n"
-            "weights = pathlib.Path(sys.argv[2]) if len(sys.argv) > 2 else None\n"
-            "for path in pathlib.Path(sys.argv[1]).glob('*.gnc'):\n"
-            "    data = path.read_bytes()\n"
-            "    numpy.save(path.with_suffix('.npy'), codec_for(data, weights).decode(data))\n"
-        )
-        arguments = [str(tmp_path), *([str(subject.weights)] if subject.weights else [])]
-        subprocess.run(
-            [sys.executable, "-c", script, *arguments],
-            check=True,
-            timeout=240,
-            cwd=Path(__file__).parent.parent,
-        )
-        for name, data in files.items():
-            elsewhere = np.load(tmp_path / f"{name}.npy")
-            np.testing.assert_array_equal(elsewhere, subject.codec.decode(data), err_msg=name)
+    def test_another_process_decodes_the_same(self, subject, files):
+        for (name, data), there in zip(
+            files.items(), elsewhere(all_decoded, [*files.values()], subject.weights), strict=True
+        ):
+            np.testing.assert_array_equal(there, subject.codec.decode(data), err_msg=name)
 
     def test_file_size(self, subject, pictures, files):
         for name, data in files.items():

@@ -140,7 +140,15 @@ def test_a_run_ends_with_its_rate_distortion_result(experiment, tmp_path, monkey
 
 def _check_offline_run(found: OfflineRun, run: Run, result: CodecResult) -> None:
     """Everything that the documentation promises of a run in Weights & Biases, by names without the paper's."""
-    assert found.keys >= {"loss/total", "rate/bpp_estimated", "validation/bpp_0", "validation/psnr_0"}
+    promised = {"loss/total", "rate/bpp_estimated", "validation/bpp_0", "validation/psnr_0"}
+    promised |= {"speed/images_per_second", "memory/peak_gib"}
+    for name in run.module.optimiser_names:
+        promised |= {f"gradient/{name}", f"learning_rate/{name}"}
+    if run.module.validation_lpips is not None:
+        promised.add("validation/lpips_0")
+    if "loss/discriminator" in found.keys:
+        promised |= {"loss/adversarial", "balance/discriminator_to_generator"}
+    assert found.keys >= promised
     captions = [row["panels/captions"] for _, row in found.rows if "panels/captions" in row]
     assert len(captions) == 1 and all(
         re.search(r"x_hat \d\.\d{4} bpp, \d+\.\d\d dB", line) for line in captions[0]
@@ -160,7 +168,9 @@ def _check_offline_run(found: OfflineRun, run: Run, result: CodecResult) -> None
     tables = [files for (kind, _), files in found.artifacts.items() if kind == "run_table"]
     thumbnails = next(files for files in tables if "pictures/folder.table.json" in files)
     assert sum(name.endswith(".jpg") for name in thumbnails) == 2 + 2 * len(result.points)
-    assert found.summary["parameters/system"] > 0 and found.summary["macs_per_pixel/system"] > 0
+    networks = {name for name, network in run.module.named_children() if list(network.parameters())}
+    assert all(found.summary[f"parameters/{name}"] > 0 for name in networks | {"system"})
+    assert found.summary["macs_per_pixel/system"] > 0
     name = f"{run.module.paper}-nano"
     assert found.artifacts[("model", f"weights-{name}")] == ["weights.safetensors"]
     assert found.artifacts[("results", f"results-{name}-folder")] == ["result.json"]

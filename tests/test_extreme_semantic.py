@@ -14,7 +14,7 @@ import torch
 from skimage import data
 
 from genic.datamodules.batch import Batch
-from genic.datamodules.images import write_png
+from genic.datamodules.images import read_image, write_png
 from genic.eval.distances import frechet, kernel_distance, patches
 from genic.eval.segmentation import Segmenter, scores
 from genic.experiments import tables
@@ -687,7 +687,12 @@ class TestTables:
             "On the originals",
         ):
             assert words in text
-        assert (tmp_path / "out" / "figure.png").stat().st_size > 10_000
+        figure = ["extreme_semantic", "figure", "--weights", str(weights), "--root", str(root)]
+        assert tables.main([*figure, "--out", str(tmp_path / "out")]) == 0
+        drawn = read_image(tmp_path / "out" / "figure.png")
+        assert len(np.unique(drawn.reshape(-1, 3), axis=0)) > 256  # true colour
+        panels = [panel for row in np.array_split(drawn, 2) for panel in np.array_split(row, 3, axis=1)]
+        assert min(panel.std() for panel in panels) > 10
         assert (tmp_path / "out" / "table.json").is_file()
         with pytest.raises(ConfigError, match="scratch"):
             Segmenter("other", 11)
@@ -701,6 +706,4 @@ def _root() -> Path:
 
 
 def _shared(path: str) -> np.ndarray:
-    from genic.datamodules.images import read_image
-
     return read_image(_root() / path)

@@ -15,13 +15,16 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
-from genic.datamodules.batch import Batch
+from genic.datamodules import make_datamodule
+from genic.datamodules.batch import Batch, Sample
 from genic.datamodules.images import read_image
 from genic.eval.metrics import psnr_rgb
-from genic.eval.schema import Means
+from genic.eval.runner import Task
+from genic.eval.schema import ImageResult, Means
 from genic.experiments import tables
 from genic.experiments.config import load_config
-from genic.experiments.paper_tables.gdae_sprc import ablation, figure, levels, timing
+from genic.experiments.paper_tables.gdae_sprc import ablation, figure, levels, restored, timing
+from genic.lightning_modules.classical import ycbcr
 from genic.lightning_modules.codec.container import Container
 from genic.lightning_modules.codec.errors import (
     ConfigError,
@@ -29,9 +32,12 @@ from genic.lightning_modules.codec.errors import (
     SymbolMismatchError,
     WeightsError,
 )
-from genic.lightning_modules.codec.weights import save_weights
+from genic.lightning_modules.codec.weights import as_stored, find_weights, load_weights, save_weights
+from genic.lightning_modules.gdae_sprc import coded_pictures
 from genic.lightning_modules.gdae_sprc.autoencoder_codec import GdaeCodec
 from genic.lightning_modules.gdae_sprc.codec import GdaeSprcCodec
+from genic.lightning_modules.gdae_sprc.coded_pictures import CodedPictures
+from genic.lightning_modules.gdae_sprc.config import GdaeSprcCoding
 from genic.lightning_modules.gdae_sprc.grad_cam import GradCam, open_classifier
 from genic.lightning_modules.gdae_sprc.klt_initialisation import stage_bases
 from genic.lightning_modules.gdae_sprc.latents_jpeg_xl import decode_latents, encode_latents
@@ -45,6 +51,7 @@ from genic.lightning_modules.gdae_sprc.residual import (
     qp_map,
 )
 from genic.lightning_modules.layers.soft_quantiser import SoftToHardQuantiser
+from genic.lightning_modules.registry import open_codec
 from genic.losses.gan import saturating_generator, softplus_discriminator, softplus_generator
 from genic.losses.pretrained import SHARED_WEIGHTS
 from genic.losses.ssim import ssim
@@ -402,17 +409,24 @@ class TestRateAllocation:
     """On a made-up world: bytes and error are functions of base and quality."""
 
     @staticmethod
-    def world(saved: Sequence[float], fixed: Sequence[int] | None = None) -> tuple[Choices, list]:
-        """Base k has ``fixed[k]`` bytes (100·k) and makes each quality's residual cheaper by the share ``saved[k]``."""
+    def world(
+        saved: Sequence[float], fixed: Sequence[int] | None = None, restored: float | None = None
+    ) -> tuple[Choices, list]:
+        """Base k has ``fixed[k]`` bytes (100·k) and makes each quality's residual cheaper by the share ``saved[k]``.
+        With restoration, three bytes, the share ``restored`` of the error is left."""
         tried = []
         fixed = [100 * k for k in range(len(saved))] if fixed is None else fixed
 
-        def attempt(base: Base, quality: float) -> Attempt:
+        def attempt(base: Base, quality: float) -> list[Attempt]:
             k = base.x_hat
             tried.append((k, quality))
             residual = bytes(int(1000 * 2 ** ((quality - 16) / 6) * (1 - saved[k])))
-            size = fixed[k] + len(residual)
-            return Attempt(base.sections | {"residual": residual}, size, 1e6 * 2 ** (-quality / 3), quality)
+            sections, size = base.sections | {"residual": residual}, fixed[k] + len(residual)
+            error = 1e6 * 2 ** (-quality / 3)
+            found = [Attempt(sections, size, error, quality)]
+            if restored is not None:
+                found.append(Attempt(sections | {"restoration": b"!"}, size + 3, restored * error, quality))
+            return found
 
         bases = (Base({"latents": bytes(n)} if n else {}, k) for k, n in enumerate(fixed))
         return Choices(bases, attempt, lambda sections: sum(map(len, sections.values()))), tried
@@ -444,6 +458,15 @@ class TestRateAllocation:
         choices, tried = self.world([0.0, 0.0, 0.6, 0.6], [0, 5000, 400, 4000])
         assert len(least_error(choices, 3000).sections["latents"]) == 400
         assert {k for k, _ in tried} == {0, 2}  # what cannot fit costs no residual
+
+    @pytest.mark.parametrize(("left", "chosen"), [(0.5, True), (1.0, False), (1.05, False)])
+    def test_restoration_is_chosen_where_it_pays(self, left, chosen):
+        for saved in ([0.0], [0.0, 0.3]):
+            plain, restored = (self.world(saved, restored=share)[0] for share in (None, left))
+            a, b = least_error(plain, 3000), least_error(restored, 3000)
+            assert ("restoration" in b.sections) is chosen and b.error <= a.error and b.size <= 3000
+            plain, restored = (self.world(saved, restored=share)[0] for share in (None, left))
+            assert ("restoration" in least_cost(restored, 24.0).sections) is chosen
 
     def test_where_nothing_fits_it_is_the_smallest(self):
         choices, _ = self.world([0.0, 0.9, 0.0])
@@ -588,6 +611,171 @@ class TestCodec:
             alone.encode(image, target_bpp=0.001)
 
 
+QUICK = GdaeSprcCoding(strength=0.0, effort="ultrafast")
+
+
+def coded(folder: Path, qps: Sequence[int] = (32,), coding: GdaeSprcCoding = QUICK) -> CodedPictures:
+    return CodedPictures(folder, tuple(qps), 768, 0, coding)
+
+
+@pytest.fixture(scope="module")
+def restoring(tmp_path_factory) -> GdaeSprc:
+    """R trained on one picture at one QP, which it restores a little."""
+    module = nano(R=8, R_blocks=1, part="restoration", levels=1, rate_weight="[0.0]")
+    sample = coded(tmp_path_factory.mktemp("coded"), [38])(Sample(photograph(128, 160)), 0)
+    planes = torch.from_numpy(sample.planes).permute(2, 0, 1)[None]
+    batch = Batch(torch.from_numpy(sample.image).permute(2, 0, 1)[None].float() / 255, planes=planes)
+    optimiser = torch.optim.Adam(module.restoration.parameters(), lr=3e-3)
+    for _ in range(60):
+        found = module.restored(batch)
+        optimiser.zero_grad()
+        (255 * (found.picture - batch.image)).square().mean().backward()
+        optimiser.step()
+    return module
+
+
+class TestRestoration:
+    def test_it_starts_as_no_correction_of_planes_that_are_rounded_once(self):
+        R = nano(R=8, R_blocks=1).system.R
+        planes = ycbcr.from_rgb(photograph(32, 48))
+        with torch.no_grad():
+            picture = R(torch.from_numpy(planes)[None].float(), torch.tensor([37.0]))[0].permute(1, 2, 0)
+        wanted = ycbcr.to_rgb(planes)
+        assert np.abs((255 * picture).clamp(0, 255).numpy() - wanted).max() <= 0.501
+
+    def test_a_step_s_loss_is_the_squared_error_weighted_by_the_qp_of_the_place(self):
+        module = nano(R=4, R_blocks=1, part="restoration")
+        assert module.D is None and module.networks() == [module.system.R]
+        recorder, rng = Recorder(module), np.random.default_rng(0)
+        x = np.stack([photograph(16, 16)] * 2)
+        noisy = np.clip(x.astype(int) + rng.integers(-9, 10, x.shape), 0, 255).astype(np.uint8)
+        planes, qps = np.stack([ycbcr.from_rgb(picture) for picture in noisy]), np.array([28, 40])
+        place = qps[:, None, None] + np.where(np.arange(16) < 8, -3, 3)[None, None]  # hot at the left
+        places = np.broadcast_to(place, (2, 16, 16))
+        of_picture = np.broadcast_to(qps[:, None, None], (2, 16, 16))
+        all_planes = np.concatenate([planes, places[:, None], of_picture[:, None]], 1).astype(np.uint8)
+        image = torch.from_numpy(x).permute(0, 3, 1, 2).float() / 255
+        module.loss_step(Batch(image, planes=torch.from_numpy(all_planes)))
+        # R starts as no correction: what is left is the planes' own error.
+        y, cb, cr = planes.transpose(1, 0, 2, 3) - np.array([0.0, 128, 128])[:, None, None, None]
+        r, b = y + 1.402 * cr, y + 1.772 * cb
+        error = x - np.stack([r, (y - 0.299 * r - 0.114 * b) / 0.587, b], -1)
+        step = 2 ** ((qps - 4) / 6)
+        weight = np.where(np.arange(16) < 8, 2.0, 0.5)[None, None, :, None]
+        expected = np.mean((weight * error**2).mean((1, 2, 3)) / step)
+        assert recorder.logged["loss/total"] == pytest.approx(expected, rel=1e-4)
+        assert recorder.logged["loss/gain_db"] == pytest.approx(0, abs=1e-5)
+        trained = {n for n, p in module.system.named_parameters() if p.grad is not None}
+        assert trained and all(name.startswith("R.") for name in trained)
+
+    def test_pictures_are_coded_once(self, tmp_path, monkeypatch):
+        image, calls = photograph(50, 70), []
+        encode = coded_pictures.encode_residual
+        monkeypatch.setattr(coded_pictures, "encode_residual", lambda *how: calls.append(how) or encode(*how))
+        pictures = coded(tmp_path)
+        sample = pictures(Sample(image), 0)
+        np.testing.assert_array_equal(pictures(Sample(image), 1).planes, sample.planes)
+        assert len(calls) == 1 and sample.planes.shape == (50, 70, 5) and (sample.planes[..., 3:] == 32).all()
+        stream = encode_residual(
+            ycbcr.from_rgb(image).astype(np.int16) - 128, np.full((2, 3), 32), "ultrafast"
+        )
+        decoded = decode_residual(stream, 50, 70) + 128
+        np.testing.assert_array_equal(sample.planes[..., :3], decoded.transpose(1, 2, 0))
+        (kept,) = tmp_path.rglob("*.gnc")
+        kept.write_bytes(kept.read_bytes()[:-9])  # cut off
+        np.testing.assert_array_equal(pictures(Sample(image), 0).planes, sample.planes)
+        coded(tmp_path, [33])(Sample(image), 0)
+        coded(tmp_path, coding=GdaeSprcCoding(strength=0.0, effort="superfast"))(Sample(image), 0)
+        pictures(Sample(image[:, ::-1]), 0)
+        assert len(calls) == 5 and len(list(tmp_path.rglob("*.gnc"))) == 4
+
+    def test_their_qp_follows_the_heat_map(self, tmp_path, monkeypatch):
+        class Ramp:
+            description = "a ramp"
+
+            def __call__(self, image):
+                return ramp(*image.shape[:2])
+
+        monkeypatch.setattr(coded_pictures, "classifier_at_hand", lambda name, top_k: Ramp())
+        coding = GdaeSprcCoding(strength=12.0, effort="ultrafast")
+        image = photograph(64, 96)
+        planes = coded(tmp_path, coding=coding)(Sample(image), 0).planes
+        wanted = qp_map(51 - 32, cell_means(ramp(64, 96)), 12.0)
+        np.testing.assert_array_equal(planes[::32, ::32, 3], wanted)
+        assert wanted[0, 0] > 32 > wanted[0, -1] and (planes[..., 4] == 32).all()
+
+    def test_training_reads_coded_pictures(self, tmp_path):
+        def made(*settings: str) -> tuple:
+            given = ["preset=nano", "model.R=4", "model.R_blocks=1", "train.part=restoration", *settings]
+            given += ["coding.effort=ultrafast", "coding.strength=0", f"train.coded={tmp_path}"]
+            config = load_config("gdae_sprc", given)
+            return GdaeSprc(config.paper()), make_datamodule(config.data)
+
+        module, data = made()
+        with pytest.raises(ConfigError, match="scale"):
+            module.check_data(data)
+        sizes = ("data.scale_min=1", "data.scale_max=1", "data.min_side=64", "train.coded_side=64")
+        module, data = made(*sizes)
+        module.check_data(data)
+        recorder = Recorder(module)
+        for loader in (data.train_dataloader(), data.val_dataloader()):
+            batch = next(iter(loader))
+            assert batch.planes.shape[1:] == (5, 64, 64) and batch.planes.dtype == torch.uint8
+            # The same places: the luma plane is the picture's.
+            luma = (batch.image * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1)
+            assert (255 * luma - batch.planes[:, 0]).abs().mean() < 8
+        module.loss_step(batch)
+        assert recorder.logged["loss/total"] > 0
+        assert set(module.panels(batch)) == {"x", "HEVC", "restored"}
+
+    def test_a_file_says_that_it_is_restored_and_is_no_worse(self, restoring):
+        codec, image = restoring.codec(), photograph(128, 160)
+        how = {"strength": 0.0, "effort": "ultrafast"}
+        plain, data = (codec.encode(image, 13.0, **how, restore=on) for on in (False, True))
+        assert set(Container.from_bytes(plain).sections) == {"residual"}
+        assert Container.from_bytes(data).sections == {
+            "residual": Container.from_bytes(plain).sections["residual"],
+            "restoration": bytes([190]),
+        }
+        assert len(data) == len(plain) + 3 and codec.info(data).settings["restored at QP"] == 38
+        assert psnr_rgb(image, codec.decode(data)) > psnr_rgb(image, codec.decode(plain)) + 0.1
+        # Elsewhere it was not trained: whatever is chosen, the choice costs nothing.
+        for other in (photograph(41, 57), np.full((40, 56, 3), 128, np.uint8)):
+            files = [codec.encode(other, target_bpp=1.0, **how, restore=on) for on in (False, True)]
+            errors = [((codec.decode(file).astype(int) - other) ** 2).sum() for file in files]
+            assert errors[1] <= errors[0] and len(files[1]) <= other[..., 0].size / 8
+
+    def test_tiles_leave_no_seams(self, restoring, monkeypatch):
+        codec, planes = restoring.codec(), ycbcr.from_rgb(photograph(75, 91))
+        whole = codec.restore(planes, 190)
+        monkeypatch.setattr("genic.lightning_modules.layers.tiling.TILE", 16)
+        assert np.abs(codec.restore(planes, 190).astype(int) - whole).max() <= 1
+
+    def test_weights_without_it_stay_what_they_are(self, sprc):
+        codec, image = GdaeSprcCodec.load("small"), photograph(40, 56)
+        assert codec.weights_id.hex() == "b17145cc" and codec.system.R is None
+        assert "restore" not in codec.coding_options(strength=0.0)
+        data = sprc.encode(image, 20, strength=0.0)
+        assert "restoration" not in Container.from_bytes(data).sections
+        container = Container.from_bytes(data)
+        container.sections["restoration"] = b"\x7f"
+        with pytest.raises(DamagedFileError, match="restoration"):
+            sprc.decode(container.to_bytes())
+
+    def test_all_but_r_starts_from_the_shipped_weights_and_stays(self):
+        module = GdaeSprc(
+            load_config("gdae_sprc", ["preset=restored", "model.R=4", "model.R_blocks=1"]).paper()
+        )
+        tensors, metadata = load_weights(find_weights("gdae_sprc", module.config.train.initialise_from))
+        taken, parameters = module.initialise_from(tensors, metadata)
+        assert parameters - taken == len(list(module.restoration.parameters()))
+        assert {name for name, p in module.named_parameters() if p.requires_grad} == {
+            f"system.R.{name}" for name, _ in module.restoration.named_parameters()
+        }
+        exported = as_stored(module.export_weights())
+        assert all(torch.equal(exported[name], tensor) for name, tensor in tensors.items())
+
+
 class TestCommands:
     def test_parts_are_found_by_name(self, capsys):
         assert tables.main(["gdae_sprc", "ablatoin"]) == 2
@@ -642,6 +830,27 @@ class TestCommands:
         text = (tmp_path / "gdae_sprc/tiny/levels.md").read_text()
         assert text.count("1 of 1") + text.count("0 of 1") == 6 and text.count("best of these") == 2
 
+    def test_restored_files_are_compared_with_hevc_at_equal_bytes(self, restoring, tmp_path, monkeypatch):
+        monkeypatch.delenv("GENIC_DATA", raising=False)
+        path = tmp_path / "weights.safetensors"
+        save_weights(path, restoring.export_weights(), restoring.metadata())
+        monkeypatch.setattr(restored, "pictures", _pictures(tmp_path))
+        monkeypatch.setattr(restored, "measured", _measured_here)
+        given = ["--codec", f"gdae_sprc:{path}", "--bpp", "1.5", "--level", "none", "--out", str(tmp_path)]
+        assert tables.main(["gdae_sprc", "restored", *given]) == 0
+        plain, chosen = json.loads((tmp_path / "gdae_sprc/tiny/restored.json").read_text())["rows"]
+        assert (plain["restored"], plain["latents"], chosen["latents"]) == (0.0, 0.0, 0.0)
+        assert chosen["files"][0]["psnr_rgb"] >= plain["files"][0]["psnr_rgb"]
+        for row in (plain, chosen):
+            assert abs(row["hevc"][0] - row["files"][0]["psnr_rgb"]) < 2
+            assert row["gain"] == [pytest.approx(row["files"][0]["psnr_rgb"] - row["hevc"][0])] * 3
+        assert "| restored |" in (tmp_path / "gdae_sprc/tiny/restored.md").read_text()
+
+    def test_hevc_is_taken_between_its_files(self):
+        a, b = (_result(size, psnr, {}) for size, psnr in ((1000, 30.0), (4000, 34.0)))
+        assert restored.between(a, b, 2000) == pytest.approx(32.0)
+        assert restored.between(a, a, 900) == 30.0
+
     def test_figure_and_timing(self, module, tmp_path, monkeypatch, capsys):
         path = tmp_path / "weights.safetensors"
         save_weights(path, module.export_weights(), module.metadata())
@@ -669,6 +878,21 @@ def _pictures(folder: Path):
     path = folder / "tiny.png"
     write_png(path, photograph(64, 80))
     return lambda data, root, limit: ("tiny", [ImageItem("tiny.png", path)])
+
+
+def _result(size: int, psnr: float, ledger: dict[str, int]) -> ImageResult:
+    return ImageResult("tiny.png", size, 1.0, ledger, psnr, *(None,) * 5)
+
+
+def _measured_here(_options: object, tasks: Sequence[Task]) -> list[ImageResult]:
+    """`experiments.paper_tables.gdae_sprc.common.measured` without its processes."""
+    results = []
+    for task in tasks:
+        codec, image = open_codec(task.codec), task.item.read()
+        data = codec.encode(image, **task.wanted, **task.options)
+        psnr = psnr_rgb(image, codec.decode(data))
+        results.append(_result(len(data), psnr, Container.from_bytes(data).ledger()))
+    return results
 
 
 def _shared() -> Path:

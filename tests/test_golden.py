@@ -10,7 +10,16 @@ from genic.lightning_modules.codec.container import SECTIONS, Container
 from genic.lightning_modules.registry import learned, open_codec
 from tests.coded import decoded, latent_calls
 from tests.conformance.arithmetic import Arithmetic
-from tests.golden.every import FOLDER, OPTIONS, golden_codec, golden_files, paper_of, procedural
+from tests.golden.every import (
+    FOLDER,
+    OPTIONS,
+    golden_codec,
+    golden_files,
+    golden_restored,
+    paper_of,
+    procedural,
+    restoring_codec,
+)
 from tests.test_conformance import PIXEL_BOUND, REDUCED
 
 CODECS = sorted(learned())
@@ -69,8 +78,20 @@ def test_every_part_of_the_format_is_in_a_golden_file() -> None:
         for data, *_ in golden_files(name, bytes(4)).values()
         for section in Container.from_bytes(data).sections
     }
-    # Of classical codecs; and `tests/golden/escapes.gnc` has escapes, `alpha.gnc` transparency.
-    assert set(SECTIONS) - found <= {"payload", "palette", "escapes", "alpha"}
+    # Of classical codecs; and `tests/golden` has files of their own for escapes, transparency and restoration.
+    assert set(SECTIONS) - found <= {"payload", "palette", "escapes", "alpha", "restoration"}
+
+
+def test_a_restored_file_decodes_for_ever() -> None:
+    """Under any arithmetic to the same picture but for rounding: no symbol depends on the restoration."""
+    codec = restoring_codec()
+    data, picture = golden_restored(codec.weights_id)
+    assert set(Container.from_bytes(data).sections) == {"residual", "restoration"}
+    pictures = [codec.decode(data)]
+    for arithmetic in REDUCED:
+        with arithmetic():
+            pictures.append(codec.decode(data))
+    assert max(np.abs(image.astype(int) - picture).max() for image in pictures) <= PIXEL_BOUND
 
 
 def test_transparency_decodes_for_ever() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -261,6 +262,14 @@ class TestMeasureFiles:
             evaluate("webp", items, [30], workers)
             assert {at: set(process._processes) for at, process in workers._pairs.items()} == first
         assert len(set.union(*first.values())) == 2
+
+    def test_processes_have_the_environment_of_when_they_start(self, monkeypatch):
+        found: list[str] = []
+        for value in "ab":
+            monkeypatch.setenv("GENIC_WEIGHTS", value)
+            with WorkerPairs() as workers:
+                workers.each([None], lambda call, _: found.append(call(1, os.getenv, "GENIC_WEIGHTS")))
+        assert found == ["a", "b"]
 
 
 class TestEvaluateCommand:

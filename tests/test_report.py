@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 import json
 import math
@@ -23,11 +24,13 @@ from genic.eval.runner import Task
 from genic.eval.schema import CodecResult, ImageResult, Means, Point
 from genic.experiments import report
 from genic.lightning_modules.codec.container import Container
+from genic.lightning_modules.codec.errors import DataError
 from genic.lightning_modules.registry import open_codec
 from tests.helpers import photograph
 
 HEIGHT, WIDTH = 176, 192
 SWEEPS = {"jpeg": (5.0, 15.0, 40.0, 70.0), "webp": (0.0, 20.0, 60.0, 85.0)}
+MAP = np.tile(np.arange(WIDTH, dtype=np.uint8) // 64, (HEIGHT, 1))  # nothing, a half, all
 PUBLISHED = {
     "curves": {
         "Others' codec": {"points": {"bpp": [0.3, 0.6, 1.2, 2.4], "psnr_rgb": [26.0, 29.0, 32.0, 36.0]}},
@@ -45,6 +48,7 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "pictures").mkdir()
     for name, top in (("a.png", 20), ("b.png", 120)):
         write_png(root / "pictures" / name, photograph(HEIGHT, WIDTH, top))
+        write_png(root / "maps" / name, MAP)
     folder = root / "results" / "tiny"
     for codec, qualities in SWEEPS.items():
         points = []
@@ -90,6 +94,7 @@ def _sources(root: Path) -> list[Source]:
 def _write(root: Path, out: Path, *more: str) -> int:
     options = ["--data", "folder", "--root", str(root / "pictures"), "--name", "tiny", "-o", str(out)]
     options += ["--results", str(root / "results"), "--reference", str(root / "published.json")]
+    options += ["--maps", str(root / "maps")]
     return report.main([*options, "--rates", "0.6,1.5", "--anchor", "jpeg", *more])
 
 
@@ -134,6 +139,8 @@ class TestData:
                 assert point["mean"]["psnr_rgb"] == expected.mean.psnr_rgb
                 assert [image["bytes"] for image in point["images"]] == [i.bytes for i in expected.images]
                 assert all(sum(image["ledger"].values()) == image["bytes"] for image in point["images"])
+        symbols = [{curve["symbol"].endswith("-open") for curve in data[k]} for k in ("codecs", "published")]
+        assert symbols == [{False}, {True}]
         shown = {curve["name"]: curve["shown"] for curve in data["published"]}
         assert shown == {"VTM 9.1 intra 4:4:4": True, "Others' codec": False}
 
@@ -150,6 +157,7 @@ class TestData:
         for item, picture in zip(_items(evaluated), viewer["pictures"], strict=True):
             assert (picture["width"], picture["height"], picture["whole"]) == (WIDTH, HEIGHT, True)
             assert np.array_equal(_pixels(picture["original"]), item.read())
+            assert np.array_equal(_pixels(picture["map"])[..., 0], MAP)
             for result, folder in _sources(evaluated):
                 figures = {
                     p.label: (p.quality, image.bpp)
@@ -172,6 +180,11 @@ class TestData:
         assert (picture["width"], picture["height"], picture["whole"]) == (100, 100, False)
         assert np.array_equal(_pixels(picture["original"]), _items(evaluated)[0].read()[38:138, 46:146])
         assert all(_pixels(file["source"]).shape == (100, 100, 3) for file in picture["files"])
+
+    def test_maps_of_other_sizes_are_refused(self, evaluated, tmp_path):
+        write_png(tmp_path / "a.png", MAP[:-1])
+        with pytest.raises(DataError, match="make it anew"):
+            viewer_data([], _items(evaluated), [1.0], 500, 10, tmp_path)
 
     def test_the_bound_holds_and_says_what_it_left_out(self, evaluated):
         sources, items = _sources(evaluated), _items(evaluated)
@@ -198,6 +211,25 @@ class TestData:
         missing, stale = viewer["notes"]
         assert "webp" in missing and "--save-decoded" in missing
         assert "jpeg 5 of a.png" in stale and "jpeg 15 of a.png" in stale
+
+    def test_the_viewer_opens_with_the_learned_codec_nearest_in_rate(self, evaluated):
+        results = {result.codec: result for result, _ in _sources(evaluated)}
+        far, near = (
+            dataclasses.replace(
+                results["webp"],
+                codec=name,
+                weights="ab",
+                points=[
+                    dataclasses.replace(p, mean=dataclasses.replace(p.mean, bpp=factor * p.mean.bpp))
+                    for p in results["jpeg"].points
+                ],
+            )
+            for name, factor in (("a_far", 0.1), ("near", 1.1))
+        )
+        every = [far, near, *results.values()]
+        curves = [curve_of(result) for result in every]
+        page = page_data(every, [], curves, curves[2], (), viewer_data([], [], [1.0], 100, 1))
+        assert page["viewer"]["first"] == ["near", "jpeg", "a_far", "webp"]
 
     def test_infinite_figures_and_hostile_names(self):
         image = ImageResult(
@@ -393,6 +425,15 @@ class TestBrowser:
         heat = 8 * np.abs(a - b).sum(-1)
         expected = np.clip(np.stack([heat, heat - 255, heat - 510], -1), 0, 255)
         assert np.array_equal(opened.canvas("#stage canvas"), expected)
+
+        opened.press("#stage", "m")
+        opened.until("return document.querySelectorAll('#stage .map canvas').length === 2")
+        script = """const over = document.querySelector("#stage .map canvas").getContext("2d");
+            const row = over.getImageData(0, 5, 192, 1);
+            return [10, 100, 180].map(x => row.data[4 * x + 3])"""
+        assert opened.run(script) == [0, 70, 140]
+        opened.click("#show-map")
+        opened.until("return document.querySelectorAll('#stage .map').length === 0")
 
         opened.mode("side", 3)
         opened.press("#stage", "+")

@@ -26,10 +26,11 @@ from genic.lightning_modules.codec.learned import to_image
 from genic.lightning_modules.codec.weights import save_weights
 from genic.lightning_modules.layers import taef
 from genic.lightning_modules.layers.attention_blocks import ResidualGroup
+from genic.lightning_modules.layers.pretrained import start_as_klt
 from genic.lightning_modules.registry import open_codec
 from genic.lightning_modules.selective_detail.codec import SelectiveDetailCodec
 from genic.lightning_modules.selective_detail.module import mask_distance
-from genic.lightning_modules.selective_detail.networks import Discriminator, start_as_klt
+from genic.lightning_modules.selective_detail.networks import Discriminator
 from genic.lightning_modules.selective_detail.system import System
 from genic.losses.gan import softplus_discriminator, softplus_generator
 from genic.losses.pretrained import load_taef, shared_file

@@ -41,6 +41,7 @@ SECTIONS = (
     "edges",  # 10
     "palette",  # 11
     "alpha",  # 12: transparency without loss, beside any codec's sections
+    "restoration",  # 13: a network restores what quantisation took: the strength it is told
 )
 
 

@@ -1,3 +1,3 @@
 from genic.lightning_modules.paper import Paper
 
-PAPER = Paper(__name__, "ExtremeSemantic", "es")
+PAPER = Paper(__name__, "ExtremeSemantic", "es", publication="Agustsson et al. 2019")

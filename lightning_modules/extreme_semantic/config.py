@@ -12,6 +12,9 @@ from genic.datamodules.batch import CAMVID_CLASSES
 from genic.lightning_modules.config import CodingConfig, Fields, PaperConfig, TrainConfig
 
 NORMS = ("instance", "channel")
+TRANSFORMS = ("residual", "pretrained")
+DISCRIMINATORS = ("multiscale", "oasis")
+LABELS = ("maps", "codebook")
 
 
 @dataclass
@@ -34,6 +37,11 @@ class ExtremeSemanticModel:
             preserved does not depend on statistics of the whole picture.
         noise: channels of r, uniform noise of variance 1 concatenated to ŵ; 0 for none.
         context, heads, radius, skew: of the entropy model (`lightning_modules.entropy.context`).
+        transform: of E and G. ``residual`` is the publication; ``pretrained`` has TAEF2 between pictures and 1/8 of
+            their sides, and a linear map beside residual attention blocks between that and ŵ (`layers.pretrained`): E,
+            after and G have no widths of their own then.
+        analysis_blocks, synthesis_blocks: those attention blocks in E and in G. synthesis: their width in G.
+        light_decoder: leave out TAEF2's layers at full resolution (`layers.taef.Decoder`).
     """
 
     classes: list[str] = field(default_factory=lambda: list(CAMVID_CLASSES))
@@ -52,6 +60,11 @@ class ExtremeSemanticModel:
     heads: int = 2
     radius: int = 3
     skew: int = 1
+    transform: str = "residual"
+    analysis_blocks: int = 1
+    synthesis: int = 128
+    synthesis_blocks: int = 3
+    light_decoder: bool = True
 
     @property
     def levels(self) -> int:
@@ -61,11 +74,15 @@ class ExtremeSemanticModel:
     @property
     def latent_stride(self) -> int:
         """Pixels a side of one position of ŵ."""
+        if self.transform == "pretrained":
+            return 16
         return self.fold_in * 2 ** (len(self.E) - 1)
 
     @property
     def stride(self) -> int:
         """Pixels a side of one position at G's start; pictures are padded to multiples of it."""
+        if self.transform == "pretrained":
+            return 16
         return self.fold_out * 2 ** (len(self.G) - 1)
 
 
@@ -81,10 +98,18 @@ class ExtremeSemanticTraining(TrainConfig):
         freeze_from: batch from which the norm in front of the quantiser keeps its statistics. Until then each batch is
             normalised by its own, which costs G the absolute brightness.
         sigma: of the soft assignment softmax(−σ·(w − c)²) behind the quantiser's gradient.
-        conditional: D sees the label map. scales: of D, each at half the resolution of the one before. D: widths.
+        discriminator: ``multiscale``, the publication's, or ``oasis``, a U-Net that gives each pixel a class or 'fake'
+            (`networks.UNetDiscriminator`), which is ours.
+        conditional: D sees the label map. scales: of D, each at half the resolution of the one before; both of
+            ``multiscale``. D: widths.
+        labels: whose classes ``oasis`` gives: ``maps``, the label maps', or ``codebook``, the nearest of ``codes``
+            centres of E's pretrained features (`ExtremeSemantic.codebook`), for pictures without label maps.
+        ignored: names of classes whose pixels ``oasis`` learns nothing from.
+        label_mix_weight: of ``oasis``'s consistency on mixed pictures (`losses.gan.label_mix`).
         selective: share of the training crops with a heat map; the others keep everything. 0 is GC, 1 is SC.
         keep: chance of an instance to be preserved. boxes: share of heat maps that are random boxes.
         adversarial_weight, mse_weight, feature_weight, perceptual_weight: of the losses; 0 leaves one out.
+        lpips_weight: of LPIPS (SqueezeNet); not published (0).
         rate_weight: β, of the entropy of ŵ in bits per pixel for the encoder; with 0 the rate is capped by dim·log2 L
             alone. The entropy model is trained in either case. rate_from: batch from which β counts; an encoder that
             saves bits before G can use them ends at no bits.
@@ -93,11 +118,18 @@ class ExtremeSemanticTraining(TrainConfig):
             default as pix2pixHD has them for VGG. perceptual_from: batch from which this loss counts.
         level_power: a crop's C is number ⌊u^level_power · levels⌋, u uniform; below 1 the last C comes oftener.
         adversarial_from: batch from which D takes part.
+        pretrained_rate: factor on the learning rate of TAEF2's own layers.
+        frozen: prefixes of the names of the system's parameters that are not trained.
     """
 
     freeze_from: int = 1000
     sigma: float = 1.0
+    discriminator: str = "multiscale"
     conditional: bool = True
+    labels: str = "maps"
+    codes: int = 128
+    ignored: list[str] = field(default_factory=list)
+    label_mix_weight: float = 0.0
     D: list[int] = field(default_factory=lambda: [64, 128, 256, 512])
     scales: int = 2
     selective: float = 0.0
@@ -107,6 +139,7 @@ class ExtremeSemanticTraining(TrainConfig):
     mse_weight: float = 12.0
     feature_weight: float = 12.0
     perceptual_weight: float = 12.0
+    lpips_weight: float = 0.0
     rate_weight: float = 0.0
     rate_from: int = 0
     backbone: str = "vgg16"
@@ -116,6 +149,8 @@ class ExtremeSemanticTraining(TrainConfig):
     perceptual_from: int = 0
     level_power: float = 1.0
     adversarial_from: int = 0
+    pretrained_rate: float = 1.0
+    frozen: list[str] = field(default_factory=list)
     learning_rate: float = 2e-4
     clip: float = 10.0
 
@@ -141,10 +176,12 @@ class ExtremeSemanticConfig(PaperConfig):
         ascending = sorted(set(m.C)) == list(m.C) and m.C and m.C[0] >= 1
         model.require("C", ascending, "an ascending list of numbers from 1 on")
         model.one_of(NORMS, "norm")
-        model.at_least(0, "blocks", "noise")
-        model.at_least(1, "fold_in", "fold_out", "map_stride", "context", "heads", "radius")
+        model.one_of(TRANSFORMS, "transform")
+        model.at_least(0, "blocks", "noise", "analysis_blocks", "synthesis_blocks")
+        model.at_least(1, "fold_in", "fold_out", "map_stride", "context", "heads", "radius", "synthesis")
         model.between(1, 2, "skew")
         model.lists("E", "G")
+        model.require("after", m.transform == "residual" or not m.after, "[] (no part of a pretrained G)")
         found = m.latent_stride * 2 ** max(len(m.after) - 1, 0)
         model.require("G", found == m.stride, f"the stride of E and after, {found}, not {m.stride},")
         if m.F:
@@ -157,8 +194,16 @@ class ExtremeSemanticConfig(PaperConfig):
         fits = 0 <= t.selective <= 1 and (t.selective > 0) == bool(m.F)
         train.require("selective", fits, selective)
         train.between(0, 1, "keep", "boxes")
-        weights = ("mse_weight", "feature_weight", "perceptual_weight", "rate_weight")
-        train.at_least(0, "adversarial_weight", *weights)
+        weights = ("mse_weight", "feature_weight", "perceptual_weight", "lpips_weight", "rate_weight")
+        train.at_least(0, "adversarial_weight", "label_mix_weight", *weights)
+        train.one_of(DISCRIMINATORS, "discriminator")
+        train.one_of(LABELS, "labels")
+        train.at_least(2, "codes")
+        train.require("ignored", set(t.ignored) <= set(m.classes), "names of model.classes")
+        if t.labels == "codebook":
+            fixed = m.transform == "pretrained" and "E.pixels.".startswith(tuple(t.frozen))
+            needed = "maps (or oasis, a pretrained transform and E.pixels among train.frozen)"
+            train.require("labels", fixed and t.discriminator == "oasis", needed)
         train.above(0, "sigma", "level_power")
         train.at_least(1, "scales")
         train.lists("D")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from sklearn.cluster import KMeans
+from torch import Tensor, nn
 
 from genic.datamodules.batch import Batch
 from genic.lightning_modules.base import CompressionModule, Shown
@@ -16,26 +19,57 @@ from genic.lightning_modules.entropy.folded import build_folded_tables
 from genic.lightning_modules.extreme_semantic.codec import TABLES, ExtremeSemanticCodec
 from genic.lightning_modules.extreme_semantic.config import ExtremeSemanticConfig, ExtremeSemanticTraining
 from genic.lightning_modules.extreme_semantic.maps import cells, random_heat
-from genic.lightning_modules.extreme_semantic.networks import Discriminator, scores
+from genic.lightning_modules.extreme_semantic.networks import (
+    AroundEncoder,
+    AroundGenerator,
+    Encoder,
+    discriminator,
+    scores,
+)
 from genic.lightning_modules.extreme_semantic.system import Output, System, enlarge
-from genic.losses.gan import feature_matching, least_squares_discriminator, least_squares_generator
-from genic.losses.perceptual import FrozenFeatures, feature_distance
+from genic.lightning_modules.layers import taef
+from genic.lightning_modules.layers.pretrained import freeze, parameter_groups, start
+from genic.losses.gan import (
+    feature_matching,
+    label_mix,
+    label_mix_distance,
+    least_squares_discriminator,
+    least_squares_generator,
+    oasis_discriminator,
+    oasis_generator,
+)
+from genic.losses.perceptual import FrozenFeatures, Lpips, feature_distance
 from genic.losses.pretrained import classifier_weights
+
+START_BATCHES, CODEBOOK_BATCHES = 32, 16
+"""Of the training data, from which a pretrained transform's start and the codebook are estimated."""
+DEVIATION = 1.2
+"""Of w's channels at that start: all five centres are in use."""
 
 
 class ExtremeSemantic(CompressionModule):
-    """min L_GAN + λ·d(x, x̂) + β·H(ŵ) (equation 4), d of squared error, D's features and a classifier's features."""
+    """min L_GAN + λ·d(x, x̂) + β·H(ŵ) (equation 4), d of squared error, D's features and a classifier's features.
+
+    Attributes:
+        codebook: [codes, 32], centres of TAEF2's features of the training pictures, where ``train.labels`` asks for
+            them; the nearest one is a position's label, as in MS-ILLM (Muckley et al. 2023).
+    """
 
     paper = "extreme_semantic"
     codec_class = ExtremeSemanticCodec
     system: System
+    codebook: Tensor
 
     def __init__(self, config: ExtremeSemanticConfig, seed: int = 0) -> None:
         super().__init__(config, seed)
         self.system, t = System(config.model), config.train
-        seen = self.system.classes if t.conditional else 0
-        self.D = Discriminator(t.D, t.scales, seen) if t.discriminates else None
+        freeze(self.system, t.frozen)
+        self.D = discriminator(t, self.system.classes) if t.discriminates else None
         self.features = open_features(t) if t.perceptual_weight > 0 else None
+        self.lpips = Lpips("squeeze") if t.lpips_weight > 0 else None
+        self.ignored = [config.model.classes.index(name) for name in t.ignored]
+        if t.labels == "codebook":
+            self.register_buffer("codebook", torch.zeros(t.codes, taef.CHANNELS))
 
     @property
     def rate_weight(self) -> float:
@@ -43,18 +77,56 @@ class ExtremeSemantic(CompressionModule):
         t = self.config.train
         return t.rate_weight if self.batches_seen >= t.rate_from else 0.0
 
+    def optimiser_groups(self) -> dict[str, tuple[Iterable[nn.Parameter], float]]:
+        t = self.config.train
+        generator = parameter_groups(self.system, t.pretrained_rate), t.learning_rate
+        return super().optimiser_groups() | {"generator": generator}
+
+    def setup(self, stage: str) -> None:
+        """A run that starts from nothing starts ``pretrained`` transforms at TAEF2 and the training pictures' KLT; one
+        that begins makes its codebook."""
+        E, G, t = self.system.E, self.system.G, self.config.train
+        data: Any = getattr(self.trainer, "datamodule", None)
+        if isinstance(E, AroundEncoder) and isinstance(G, AroundGenerator) and self.fresh:
+            batches = islice(data.train_dataloader(), START_BATCHES)
+            start(E, G, (batch.image for batch in batches), DEVIATION)
+        if t.labels == "codebook" and self.batches_seen == 0 and self.trainer.ckpt_path is None:
+            batches = islice(data.train_dataloader(), CODEBOOK_BATCHES)
+            self.make_codebook(batch.image for batch in batches)
+            self.codebook = self.trainer.strategy.broadcast(self.codebook)
+
+    @torch.no_grad()
+    def make_codebook(self, pictures: Iterable[Tensor]) -> None:
+        """`codebook` by K-means of the features of ``pictures`` [B, 3, H, W] in [0, 1]."""
+        features = [self.pretrained_features(2 * x - 1).flatten(0, 2) for x in pictures]
+        means = KMeans(len(self.codebook), random_state=self.seed).fit(torch.cat(features).numpy())
+        self.codebook.copy_(torch.from_numpy(means.cluster_centers_))
+
+    @torch.no_grad()
+    def codes(self, x: Tensor) -> Tensor:
+        """Numbers in `codebook` for pictures in [−1, 1], int64 [B, H, W], alike over 8×8 pixels."""
+        nearest = torch.cdist(self.pretrained_features(x), self.codebook[None, None]).argmin(-1)
+        return nearest.repeat_interleave(taef.STRIDE, 1).repeat_interleave(taef.STRIDE, 2)
+
+    def pretrained_features(self, x: Tensor) -> Tensor:
+        """TAEF2's u for pictures in [−1, 1], float32 [B, H/8, W/8, 32]."""
+        assert isinstance(self.system.E, AroundEncoder), "a codebook needs a pretrained transform"
+        return self.system.E.pixels(x / 2 + 0.5).permute(0, 2, 3, 1).float()
+
     def loss_step(self, batch: Batch) -> None:
         c, clock = self.config.train, self.batches_seen
         x, t_s = self.pictures(batch), self.semantic(batch)
-        self.system.E.norm.train(clock < c.freeze_from)
+        if isinstance(self.system.E, Encoder):
+            self.system.E.norm.train(clock < c.freeze_from)
         level = (torch.rand(len(x), device=x.device) ** c.level_power * self.config.model.levels).long()
         output = self.system(x, level, self.random_maps(t_s), self.noise(x), self.rate_weight, c.sigma)
         D = self.D if self.adversarial else None
 
-        # Discriminator: (D(x) − 1)² + D(x̂)² at every scale, real and decoded pictures under the same map.
+        # Discriminator: real and decoded pictures under the same map.
+        told = t_s
         if D is not None:
-            real = D(x, t_s)
-            loss_d = least_squares_discriminator(scores(real), scores(D(output.picture.detach(), t_s)))
+            told = self.codes(x) if c.labels == "codebook" else t_s
+            loss_d = self.discriminator_loss(x, output.picture.detach(), told)
             self.update("discriminator", loss_d, c.clip)
             self.log("loss/discriminator", loss_d)
 
@@ -75,16 +147,47 @@ class ExtremeSemantic(CompressionModule):
             perceptual = self.perceptual(x, output.picture)
             loss = loss + c.perceptual_weight * perceptual
             logged["loss/perceptual"] = perceptual
+        if self.lpips is not None:
+            lpips = self.lpips(x / 2 + 0.5, output.picture / 2 + 0.5).mean()
+            loss = loss + c.lpips_weight * lpips
+            logged["loss/lpips"] = lpips
         if D is not None:
-            fake = D(output.picture, t_s)
-            loss_g = least_squares_generator(scores(fake))
+            fake = D(output.picture, told)
+            loss_g = self.adversarial_loss(scores(fake), told)
             with torch.no_grad():  # by the D that judges x̂: it has made a step since its own loss
-                real = D(x, t_s)
+                real = D(x, told)
             matching = feature_matching(inner(real), inner(fake))
             loss = loss + c.adversarial_weight * loss_g + c.feature_weight * matching
             logged |= {"loss/adversarial": loss_g, "loss/features": matching}
         self.update("generator", loss, c.clip)
         self.log_dict({"loss/total": loss, **logged})
+
+    def discriminator_loss(self, x: Tensor, x_hat: Tensor, told: Tensor | None) -> Tensor:
+        """(D(x) − 1)² + D(x̂)² at every scale, or OASIS' cross-entropies, with LabelMix where it has a weight.
+
+        Args:
+            x, x_hat: pictures, without a gradient. told: labels [B, H, W] that D sees or has to find, or None.
+        """
+        assert self.D is not None
+        real, fake = scores(self.D(x, told)), scores(self.D(x_hat, told))
+        if self.config.train.discriminator == "multiscale":
+            return least_squares_discriminator(real, fake)
+        assert told is not None, "`semantic` gives a map where oasis needs one"
+        loss, weight = (
+            oasis_discriminator(real[0], fake[0], told, self.ignored),
+            self.config.train.label_mix_weight,
+        )
+        if weight > 0:
+            mask = label_mix(told, fake[0].shape[1] - 1)
+            mixed = scores(self.D(torch.where(mask, x, x_hat), told))[0]
+            loss = loss + weight * label_mix_distance(mixed, real[0], fake[0], mask)
+        return loss
+
+    def adversarial_loss(self, fake: list[Tensor], told: Tensor | None) -> Tensor:
+        """(D(x̂) − 1)² at every scale, or OASIS' cross-entropy."""
+        if told is None or self.config.train.discriminator == "multiscale":
+            return least_squares_generator(fake)
+        return oasis_generator(fake[0], told, self.ignored)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Everything preserved, at every C."""
@@ -93,6 +196,8 @@ class ExtremeSemantic(CompressionModule):
             x_hat, bits, *_ = self.system(x, self.same_level(x, k).long(), None, self.noise(x))
             x_hat = x_hat.clamp(-1, 1)
             more = {} if self.features is None else {"perceptual": self.perceptual(x, x_hat)}
+            if self.lpips is not None:
+                more["lpips_squeeze"] = self.lpips((x + 1) / 2, (x_hat + 1) / 2)
             self.log_validation((x + 1) / 2, (x_hat + 1) / 2, bits, k, **more)
 
     def panels(self, batch: Batch) -> dict[str, Shown]:
@@ -115,8 +220,10 @@ class ExtremeSemantic(CompressionModule):
 
     @property
     def sees_labels(self) -> bool:
-        """Whether a network is given t_s."""
-        return (self.config.train.conditional and self.D is not None) or self.system.F is not None
+        """Whether a network is given t_s, or has to find it."""
+        t = self.config.train
+        by_D = t.conditional if t.discriminator == "multiscale" else t.labels == "maps"
+        return (by_D and self.D is not None) or self.system.F is not None
 
     def check_data(self, data: Any) -> None:
         """Where a network sees labels: that the data has them."""
@@ -125,12 +232,15 @@ class ExtremeSemantic(CompressionModule):
     def semantic(self, batch: Batch) -> Tensor | None:
         """t_s, or None where the configuration needs none; ConfigError where it is needed and not there."""
         self._require_labels(batch.semantic is not None)
-        return batch.semantic if self.sees_labels else None
+        if not self.sees_labels or batch.semantic is None:
+            return None
+        return batch.semantic.clamp(max=self.system.classes - 1)
 
     def _require_labels(self, there: bool) -> None:
         if self.sees_labels and not there:
             raise ConfigError(
-                "label maps are needed: data.labels=[semantic], or train.conditional=false for GC"
+                "label maps are needed: data.labels=[semantic], or for GC train.conditional=false (multiscale), "
+                "train.labels=codebook (oasis)"
             )
 
     def random_maps(self, t_s: Tensor | None) -> Tensor | None:

@@ -3,6 +3,8 @@
 c7s1-k: 7×7 convolution, stride 1, k channels; d k: 3×3, stride 2; R k: residual block of two 3×3; u k: 3×3 of
 fractional stride ½. Each is followed by a norm and ReLU, pads by reflection, and where a picture is smaller than the
 padding, by repeating its edge.
+
+Ours beside them: E and G around a pretrained auto-encoder (`layers.pretrained`), and a U-Net for D.
 """
 
 from __future__ import annotations
@@ -12,8 +14,11 @@ from itertools import pairwise
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
 
-from genic.lightning_modules.extreme_semantic.config import ExtremeSemanticModel
+from genic.lightning_modules.extreme_semantic.config import ExtremeSemanticModel, ExtremeSemanticTraining
+from genic.lightning_modules.layers.patch_discriminator import patch_layers
+from genic.lightning_modules.layers.pretrained import PretrainedDecoder, PretrainedEncoder
 
 
 class ChannelNorm(nn.Module):
@@ -114,26 +119,48 @@ class Encoder(nn.Module):
         return self.norm(self.last(self.body(x)).float())
 
 
+class AroundEncoder(PretrainedEncoder):
+    """E around TAEF2's encoder; as `Encoder`, but that nothing keeps w to the centres' range after the start."""
+
+    def __init__(self, config: ExtremeSemanticModel) -> None:
+        super().__init__(config.C[-1], config.analysis_blocks)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x / 2).float()
+
+
+class AroundGenerator(PretrainedDecoder):
+    """G around TAEF2's decoder; as `Generator`. Only the attention blocks see what stands ``beside`` ŵ."""
+
+    def __init__(self, config: ExtremeSemanticModel, beside: int) -> None:
+        c = config
+        super().__init__(c.C[-1], c.synthesis, c.synthesis_blocks, c.light_decoder, beside)
+
+    def forward(self, y: Tensor, beside: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
+        return 2 * super().forward(y, beside, bias)
+
+
 class Generator(nn.Module):
     """G: features at its stride -> x̂ about [−1, 1], linear at the end (the source is silent on a tanh).
 
     Args:
-        in_channels: of ŵ (or of what follows it), of F's features and of the noise together.
+        in_channels: of ŵ, or of what follows it. beside: of F's features and of the noise together.
     """
 
-    def __init__(self, config: ExtremeSemanticModel, in_channels: int) -> None:
+    def __init__(self, config: ExtremeSemanticModel, in_channels: int, beside: int) -> None:
         super().__init__()
         norm, fold, widths = config.norm, config.fold_out, config.G
-        self.first = Conv(in_channels, widths[0], 3)
+        self.first = Conv(in_channels + beside, widths[0], 3)
         layers: list[nn.Module] = [make_norm(norm, widths[0]), nn.ReLU()]
         layers += [Residual(norm, widths[0]) for _ in range(config.blocks)]
         layers += [Up(norm, a, b) for a, b in pairwise(widths)]
         layers.append(Conv(widths[-1], 3 * fold**2, 7 if fold == 1 else 3))
         self.rest = nn.Sequential(*layers, *([nn.PixelShuffle(fold)] if fold > 1 else []))
 
-    def forward(self, features: Tensor, bias: Tensor | None) -> Tensor:
+    def forward(self, y: Tensor, beside: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
         """``bias``: [B, G[0]] added to the first layer's output, or None."""
-        y = self.first(features)
+        whole = y if beside is None else torch.cat((y, beside), 1)
+        y = self.first(whole.contiguous(memory_format=torch.channels_last))
         return self.rest(y if bias is None else y + bias[:, :, None, None])
 
 
@@ -187,6 +214,49 @@ class Discriminator(nn.Module):
                 x = F.avg_pool2d(x, 3, 2, padding=1, count_include_pad=False)
             outputs.append(scale(x))
         return outputs
+
+
+class UNetDiscriminator(nn.Module):
+    """D of OASIS (Sushko et al. 2021): scores of each class and, last, of 'fake' for every pixel.
+
+    The label map is no input but the target: D has to find every pixel's class, and G is asked for pictures in which
+    it does. Ours: shuffles of pixels in front and at the end, strided convolutions in place of residual blocks.
+
+    Args:
+        widths: of the features at 1/4 of the sides, and at each halving; sides are even.
+        classes: without 'fake'.
+    """
+
+    def __init__(self, widths: list[int], classes: int) -> None:
+        super().__init__()
+        layers = patch_layers(12, widths)
+        self.down = nn.ModuleList(nn.Sequential(*layers[k : k + 2]) for k in range(0, len(layers), 2))
+        inputs = [12, *widths]
+        self.up = nn.ModuleList(
+            nn.Sequential(spectral_norm(nn.Conv2d(below + beside, width, 3, padding=1)), nn.LeakyReLU(0.2))
+            for below, beside, width in zip(widths, inputs, [widths[0], *widths], strict=False)
+        )
+        self.last = nn.Sequential(nn.Conv2d(widths[0], 4 * (classes + 1), 1), nn.PixelShuffle(2))
+
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> list[list[Tensor]]:
+        """x [B, 3, H, W] in [−1, 1] -> outputs of the layers, of one scale; the last is [B, classes + 1, H, W]."""
+        del labels
+        features = [F.pixel_unshuffle(x, 2)]
+        for layer in self.down:
+            features.append(layer(features[-1]))
+        outputs, y = features[1:], features[-1]
+        for layer, beside in zip(reversed(self.up), features[-2::-1], strict=True):
+            larger = F.interpolate(y, size=beside.shape[2:], mode="nearest")
+            y = layer(torch.cat((larger, beside), 1))
+            outputs.append(y)
+        return [[*outputs, self.last(y)]]
+
+
+def discriminator(train: ExtremeSemanticTraining, classes: int) -> Discriminator | UNetDiscriminator:
+    """D as ``train`` says, for label maps of ``classes``."""
+    if train.discriminator == "oasis":
+        return UNetDiscriminator(train.D, train.codes if train.labels == "codebook" else classes)
+    return Discriminator(train.D, train.scales, classes if train.conditional else 0)
 
 
 def scores(outputs: list[list[Tensor]]) -> list[Tensor]:

@@ -25,7 +25,14 @@ from genic.lightning_modules.entropy.context import ContextModel
 from genic.lightning_modules.entropy.folded import CENTRES, folded_bits
 from genic.lightning_modules.extreme_semantic.config import ExtremeSemanticModel
 from genic.lightning_modules.extreme_semantic.maps import heat_of
-from genic.lightning_modules.extreme_semantic.networks import Encoder, Generator, downwards, one_hot
+from genic.lightning_modules.extreme_semantic.networks import (
+    AroundEncoder,
+    AroundGenerator,
+    Encoder,
+    Generator,
+    downwards,
+    one_hot,
+)
 from genic.lightning_modules.layers.rounding import scale_gradient
 from genic.lightning_modules.layers.soft_quantiser import SoftToHardQuantiser
 
@@ -50,7 +57,8 @@ class System(nn.Module):
     def __init__(self, config: ExtremeSemanticModel) -> None:
         super().__init__()
         self.config, self.classes = config, len(config.classes)
-        self.E = Encoder(config)
+        pretrained = config.transform == "pretrained"
+        self.E = AroundEncoder(config) if pretrained else Encoder(config)
         self.Q = SoftToHardQuantiser(len(CENTRES), learned=False)
         norm, channels = config.norm, config.C[-1]
         self.after = (
@@ -58,10 +66,11 @@ class System(nn.Module):
         )
         kernel = 7 if config.map_stride == 1 else 3
         self.F = nn.Sequential(*downwards(norm, self.classes + 1, config.F, kernel)) if config.F else None
-        width = (config.after or [channels])[-1] + (config.F[-1] if config.F else 0) + config.noise
-        self.G = Generator(config, width)
-        nested = config.levels > 1
-        self.level_bias = nn.Parameter(torch.zeros(config.levels, config.G[0])) if nested else None
+        beside = (config.F[-1] if config.F else 0) + config.noise
+        coded = (config.after or [channels])[-1]
+        self.G = AroundGenerator(config, beside) if pretrained else Generator(config, coded, beside)
+        nested, width = config.levels > 1, config.synthesis if pretrained else config.G[0]
+        self.level_bias = nn.Parameter(torch.zeros(config.levels, width)) if nested else None
         psi = self.classes + 1 if config.F else 1
         self.H = ContextModel(
             channels, psi, config.context, config.heads, config.radius, config.skew, config.levels
@@ -107,18 +116,17 @@ class System(nn.Module):
             labels: int64 [B, H/map_stride, W/map_stride], `classes` where preserved; None where all is.
             noise: [B, noise, H/stride, W/stride], or None where the configuration has none.
         """
-        features = [self.after(w_hat)]
+        y, features = self.after(w_hat), []
         if self.F is not None:
             if labels is None:
                 ratio = self.config.latent_stride // self.config.map_stride
                 size = (len(w_hat), *(ratio * n for n in w_hat.shape[2:]))
                 labels = torch.full(size, self.classes, device=w_hat.device)
-            features.append(self.F(one_hot(labels, self.classes + 1).to(features[0].dtype)))
+            features.append(self.F(one_hot(labels, self.classes + 1).to(y.dtype)).float())
         if noise is not None:
             features.append(noise)
         bias = None if self.level_bias is None else self.level_bias[level]
-        whole = torch.cat([f.float() for f in features], 1).contiguous(memory_format=torch.channels_last)
-        return self.G(whole, bias).float()
+        return self.G(y.float(), torch.cat(features, 1) if features else None, bias).float()
 
     def forward(
         self,

@@ -2,4 +2,4 @@
 
 from genic.lightning_modules.paper import Paper
 
-PAPER = Paper(__name__, "GanReversal", "gr")
+PAPER = Paper(__name__, "GanReversal", "gr", publication="after Tolunay and Ghalayini 2018")

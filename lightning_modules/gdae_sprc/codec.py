@@ -8,17 +8,20 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from genic.lightning_modules.classical import ycbcr
 from genic.lightning_modules.codec.container import Container
 from genic.lightning_modules.codec.contract import Image
-from genic.lightning_modules.codec.errors import ConfigError
+from genic.lightning_modules.codec.errors import ConfigError, DamagedFileError
+from genic.lightning_modules.codec.learned import to_image
 from genic.lightning_modules.codec.options import HeatMap
 from genic.lightning_modules.codec.rate_control import Found, eighths
 from genic.lightning_modules.gdae_sprc.autoencoder_codec import GdaeCodec
 from genic.lightning_modules.gdae_sprc.config import GdaeSprcCoding
-from genic.lightning_modules.gdae_sprc.grad_cam import SHARED_CLASSIFIER, GradCam, open_classifier
+from genic.lightning_modules.gdae_sprc.grad_cam import GradCam, classifier_at_hand
 from genic.lightning_modules.gdae_sprc.rate_allocation import Attempt, Base, Choices, least_cost, least_error
 from genic.lightning_modules.gdae_sprc.residual import (
     MAX_QP,
@@ -27,7 +30,10 @@ from genic.lightning_modules.gdae_sprc.residual import (
     encode_residual,
     qp_map,
 )
-from genic.losses.pretrained import SHARED_WEIGHTS, shared_weights
+from genic.lightning_modules.layers.tiling import tiled
+from genic.losses.pretrained import SHARED_WEIGHTS
+
+_STRENGTHS = 5  # a QP; 0 to 51 in a byte
 
 
 class GdaeSprcCodec(GdaeCodec):
@@ -35,7 +41,8 @@ class GdaeSprcCodec(GdaeCodec):
 
     Quality is 51 − QP of the residual, 0 to 51. For a given quality or a byte budget, the level of the latents is
     chosen; the slides fix it by hand. Among the choices is a file without latents, whose residual is taken from
-    mid-grey. Within a budget the residual's quality is chosen with the level, for the least squared error.
+    mid-grey. Within a budget the residual's quality is chosen with the level, for the least squared error. Where the
+    weights have the network R, each of these is tried with restoration as well.
 
     The heat map is made by Grad-CAM of ``mobilenetv2_100`` with the weights below ``GENIC_DATA``, or of the classifier
     that `encode` is told. Without any, quality is uniform, and a warning says so; `coding_options` says which it was.
@@ -61,6 +68,8 @@ class GdaeSprcCodec(GdaeCodec):
         coding = self._coding(options)
         grad_cam = self._grad_cam(coding)
         told = {name: value for name, value in asdict(coding).items() if value is not None}
+        if self.system.R is None:
+            del told["restore"]  # nothing depends on it
         return told | {"heat": "none: uniform quality" if grad_cam is None else grad_cam.description}
 
     def _option_sources(self) -> Sequence[Any]:
@@ -99,8 +108,8 @@ class GdaeSprcCodec(GdaeCodec):
             )
         cells = cell_means(heat)
 
-        def attempt(base: Base, quality: float) -> Attempt:
-            return self._attempt(image, base, quality, qp_map(quality, cells, coding.strength), coding.effort)
+        def attempt(base: Base, quality: float) -> list[Attempt]:
+            return self._attempts(image, base, quality, qp_map(quality, cells, coding.strength), coding)
 
         return Choices(
             bases=self._bases(image, coding),
@@ -113,10 +122,44 @@ class GdaeSprcCodec(GdaeCodec):
         # The residual first: it is where a false size shows before anything large is allocated.
         stream = container.sections.get("residual")
         residual = None if stream is None else decode_residual(stream, height, width)
-        if residual is not None and set(container.sections) == {"residual"}:
-            return _add(_grey(height, width), residual)
-        x_hat = self.synthesise(self.read_latents(container), height, width)
-        return x_hat if residual is None else _add(x_hat, residual)
+        if residual is not None and set(container.sections) <= {"residual", "restoration"}:
+            x_hat = _grey(height, width)
+        else:
+            x_hat = self.synthesise(self.read_latents(container), height, width)
+        strength = container.sections.get("restoration")
+        if residual is None:
+            if strength is not None:
+                raise DamagedFileError("the file has a restoration and no residual")
+            return x_hat
+        planes = _planes(x_hat, residual)
+        if strength is None:
+            return ycbcr.to_rgb(planes)
+        if self.system.R is None or len(strength) != 1:
+            raise DamagedFileError("the restoration is one byte, for weights that have the network for it")
+        return self.restore(planes, strength[0])
+
+    @torch.inference_mode()
+    def restore(self, planes: np.ndarray, strength: int) -> Image:
+        """The picture that R makes of decoded planes. Float arithmetic: pixels may differ by rounding between machines;
+        no symbol of a file depends on them.
+
+        Args:
+            planes: uint8 3×H×W, full-range Y, Cb, Cr.
+            strength: the residual's QP, in fifths.
+        """
+        R, (height, width) = self.system.R, planes.shape[1:]
+        assert R is not None
+        x = torch.from_numpy(planes).to(self.device)[None].float()
+        x = F.pad(x, (0, width % 2, 0, height % 2), mode="replicate")
+        qp = torch.tensor([strength / _STRENGTHS], device=self.device)
+        features = R.features(x, qp).contiguous(memory_format=torch.channels_last)
+        steps = tiled(R.body, features, (features.shape[2], features.shape[3]), 1, R.margin, up=False)
+        return to_image(R.corrected(x, qp, steps)[0, :, :height, :width])
+
+    def _settings(self, container: Container) -> dict[str, object]:
+        strength = container.sections.get("restoration")
+        told = {} if strength is None else {"restored at QP": strength[0] / _STRENGTHS}
+        return super()._settings(container) | told
 
     def _coding(self, options: Mapping[str, object]) -> GdaeSprcCoding:
         """The weights' own options with others in place, checked."""
@@ -125,9 +168,7 @@ class GdaeSprcCodec(GdaeCodec):
         return coding
 
     def _grad_cam(self, coding: GdaeSprcCoding) -> GradCam | None:
-        if coding.classifier is None and shared_weights() is None:
-            return None
-        return open_classifier(coding.classifier or SHARED_CLASSIFIER, coding.top_k)
+        return classifier_at_hand(coding.classifier, coding.top_k)
 
     def _found_heat(self, image: Image, coding: GdaeSprcCoding) -> np.ndarray:
         heat = self.heat(image, **asdict(coding))
@@ -150,21 +191,32 @@ class GdaeSprcCodec(GdaeCodec):
             latents = self.analyse(image, level)
             yield Base(self.latent_sections(latents, coding.latents), self.synthesise(latents, height, width))
 
-    def _attempt(self, image: Image, base: Base, quality: float, qp: np.ndarray, effort: str) -> Attempt:
+    def _attempts(
+        self, image: Image, base: Base, quality: float, qp: np.ndarray, coding: GdaeSprcCoding
+    ) -> list[Attempt]:
+        """With the residual of that quality as it is, and with restoration where that may be."""
         height, width = image.shape[:2]
         difference = ycbcr.from_rgb(image).astype(np.int16) - ycbcr.from_rgb(base.x_hat)
-        stream = encode_residual(difference, qp, effort)
-        decoded = _add(base.x_hat, decode_residual(stream, height, width))
+        stream = encode_residual(difference, qp, coding.effort)
+        planes = _planes(base.x_hat, decode_residual(stream, height, width))
         sections = base.sections | {"residual": stream}
-        error = image.astype(np.int32) - decoded
-        size = self.file_size(sections, height, width)
-        return Attempt(sections, size, float(np.sum(error * error, dtype=np.int64)), quality)
+        found = [(sections, ycbcr.to_rgb(planes))]
+        if coding.restore and self.system.R is not None:
+            strength = round(_STRENGTHS * (MAX_QP - quality))
+            restored = self.restore(planes, strength)
+            found.append((sections | {"restoration": bytes([strength])}, restored))
+        attempts = []
+        for sections, decoded in found:
+            error = image.astype(np.int32) - decoded
+            size = self.file_size(sections, height, width)
+            attempts.append(Attempt(sections, size, float(np.sum(error * error, dtype=np.int64)), quality))
+        return attempts
 
 
 def _grey(height: int, width: int) -> Image:
     return np.full((height, width, 3), 128, np.uint8)
 
 
-def _add(x_hat: Image, residual: np.ndarray) -> Image:
-    planes = ycbcr.from_rgb(x_hat) + residual
-    return ycbcr.to_rgb(np.clip(planes, 0, 255).astype(np.uint8))
+def _planes(x_hat: Image, residual: np.ndarray) -> np.ndarray:
+    """x̂ and its residual, uint8 3×H×W."""
+    return np.clip(ycbcr.from_rgb(x_hat) + residual, 0, 255).astype(np.uint8)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from genic.lightning_modules.config import CodingConfig, Fields, PaperConfig, TrainConfig
 from genic.losses.gan import GAN_LOSSES
 
+PARTS = ("autoencoder", "restoration")
 LATENT_CODERS = ("best", "jpeg_xl", "learned")
 EFFORTS = (
     "ultrafast",
@@ -37,6 +39,8 @@ class GdaeSprcModel:
         growth: channels that a stage receives from each earlier one.
         centres: number of quantiser centres, shared by all channels; odd, so that one lies at 0.
         hyper, psi, context, heads, radius, skew: of the entropy model (`lightning_modules.entropy`).
+        R: width of the network that restores what HEVC's quantisation took, ours; 0 is none, as the slides have it.
+        R_blocks: its residual blocks.
     """
 
     levels: int = 1
@@ -52,6 +56,8 @@ class GdaeSprcModel:
     heads: int = 2
     radius: int = 3
     skew: int = 1
+    R: int = 0
+    R_blocks: int = 10
 
     @property
     def stride(self) -> int:
@@ -75,6 +81,10 @@ class GdaeSprcTraining(TrainConfig):
             ``sigma_to`` until batch ``anneal_batches``; equal values are a fixed temperature.
         D: widths of the discriminator's stages.
         adversarial_from: batch from which the discriminator takes part.
+        part: what is trained: ``autoencoder``, all but R, or ``restoration``, R alone, on pictures after HEVC.
+        restoration_qp: quantisation parameters of these, ascending whole numbers, drawn at random.
+        coded_side: of a picture that is longer the middle is coded, so many pixels a side.
+        coded: folder where HEVC's streams are kept. A picture is coded once a QP, and again when the coder changes.
     """
 
     mse_weight: float = 10.0
@@ -87,6 +97,10 @@ class GdaeSprcTraining(TrainConfig):
     anneal_batches: int = 1
     D: list[int] = field(default_factory=lambda: [64, 128, 256, 512])
     adversarial_from: int = 0
+    part: str = "autoencoder"
+    restoration_qp: list[int] = field(default_factory=lambda: [22, 25, 28, 31, 34, 37, 40, 43])
+    coded_side: int = 768
+    coded: str = "~/.cache/genic/coded_pictures"
 
 
 @dataclass
@@ -104,6 +118,7 @@ class GdaeSprcCoding(CodingConfig):
             heat's standard deviation is about a quarter, so 4 is one QP of deviation, which costs about 0.1 dB of the
             whole picture's PSNR.
         effort: x265's preset.
+        restore: restoration is among the choices, where the weights have the network for it.
     """
 
     level: str | float = "best"
@@ -112,6 +127,7 @@ class GdaeSprcCoding(CodingConfig):
     top_k: int = 1
     strength: float = 4.0
     effort: str = "veryslow"
+    restore: bool = True
 
     def check(self, levels: int) -> None:
         """Raise `ConfigError` on a value out of range; ``levels`` is the model's."""
@@ -152,4 +168,11 @@ class GdaeSprcConfig(PaperConfig):
         train.above(0, "sigma", "sigma_to")
         train.at_least(1, "anneal_batches")
         train.lists("D")
+        model.at_least(0, "R")
+        model.at_least(1, "R_blocks")
+        train.one_of(PARTS, "part")
+        model.require("R", t.part != "restoration" or m.R > 0, "a width, with train.part=restoration,")
+        ascending = t.restoration_qp and all(a < b for a, b in pairwise([-1, *t.restoration_qp, 52]))
+        train.require("restoration_qp", ascending, "ascending numbers from 0 to 51")
+        train.at_least(1, "coded_side")
         self.coding.check(m.levels)

@@ -21,7 +21,7 @@ from genic.lightning_modules.codec.contract import Image, check_image
 from genic.lightning_modules.codec.errors import ConfigError
 from genic.lightning_modules.codec.weights import weights_identity
 from genic.losses.perceptual import FrozenFeatures
-from genic.losses.pretrained import SHARED_INPUT, SHARED_WEIGHTS, classifier_weights
+from genic.losses.pretrained import SHARED_INPUT, SHARED_WEIGHTS, classifier_weights, shared_weights
 
 SHARED_CLASSIFIER = "mobilenetv2_100"
 VGG16_LAYER = "features.29"
@@ -114,6 +114,13 @@ class GradCam:
         sides = (min(max(s * scale, _MULTIPLE), 4 * self.side) for s in (height, width))
         height, width = (max(round(s / _MULTIPLE), 1) * _MULTIPLE for s in sides)
         return height, width
+
+
+def classifier_at_hand(name: str | None, top_k: int) -> GradCam | None:
+    """`open_classifier`; without a name that of ``mobilenetv2_100``, or None where its weights are not there."""
+    if name is None and shared_weights() is None:
+        return None
+    return open_classifier(name or SHARED_CLASSIFIER, top_k)
 
 
 def open_classifier(name: str, top_k: int = 1) -> GradCam:

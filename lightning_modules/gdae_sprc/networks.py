@@ -1,4 +1,4 @@
-"""Encoder and decoder with dense connections, hyper encoder, discriminator.
+"""Encoder and decoder with dense connections, restoration, hyper encoder, discriminator.
 
 The slides draw U-Net-like dense connections and give no widths. Ours, stage by stage::
 
@@ -91,6 +91,71 @@ class DenseDecoder(nn.Module):
                 carried.append(_repeat(self.connections[k](x)))
             x = y
         return F.pixel_shuffle(self.last(torch.cat((x, *carried), 1)), 2)
+
+
+class ResidualPair(nn.Module):
+    """3×3, ReLU, 3×3 and a skip: [B, width, H, W] -> the same."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, width, 3, padding=1)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x)
+
+
+class Restoration(nn.Module):
+    """R: HEVC's planes and their quantisation parameter (QP) -> the picture, nearer to the original.
+
+    Ours, after the filters that follow HEVC in the literature::
+
+        Y, Cb, Cr ── ↓ ─┬─ 3×3 ── residual pairs ── 3×3 ── × step ── ↑ ── + planes ── RGB
+              QP ───────┘
+
+    What quantisation took grows with its step, 2^((QP − 4)/6): the network gives the correction in steps. It starts as
+    no correction at all. The planes are not rounded to RGB before it, nor after it but once.
+
+    Attributes:
+        margin: cells of 2×2 pixels that a cell's result depends on, each way.
+    """
+
+    def __init__(self, width: int, blocks: int) -> None:
+        super().__init__()
+        last = nn.Conv2d(width, 12, 3, padding=1)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)  # pyright: ignore[reportArgumentType]  # there is one
+        pairs = (ResidualPair(width) for _ in range(blocks))
+        self.body = nn.Sequential(nn.Conv2d(25, width, 3, padding=1), *pairs, last)
+        self.margin = 2 + 2 * blocks
+
+    def forward(self, planes: Tensor, qp: Tensor) -> Tensor:
+        """Planes [B, 3, H, W], full-range Y, Cb, Cr, 0 to 255, sides even; qp [B] -> RGB [B, 3, H, W], about [0, 1]
+        and not clamped."""
+        return self.corrected(planes, qp, self.body(self.features(planes, qp)))
+
+    @staticmethod
+    def features(planes: Tensor, qp: Tensor) -> Tensor:
+        """What ``body`` sees, [B, 25, H/2, W/2]: cells of 2×2 pixels; the same less the mean of the 5×5 cells around,
+        in steps of the quantiser, in which detail is of one size at every QP; and the QP."""
+        cells, qp = F.pixel_unshuffle(planes, 2), qp[:, None, None, None]
+        around = F.avg_pool2d(F.avg_pool2d(planes, 2), 5, 1, 2, count_include_pad=False)
+        detail = (cells - around.repeat_interleave(4, 1)) / quantiser_step(qp)
+        return torch.cat(((cells - 128) / 128, detail, (qp / 32 - 1).expand_as(cells[:, :1])), 1)
+
+    @staticmethod
+    def corrected(planes: Tensor, qp: Tensor, steps: Tensor) -> Tensor:
+        """RGB of the planes and the correction that ``body`` gave, [B, 12, H/2, W/2]."""
+        planes = planes + F.pixel_shuffle(steps.float(), 2) * quantiser_step(qp)[:, None, None, None]
+        y, cb, cr = (planes[:, k] - 128 * (k > 0) for k in range(3))
+        r, b = y + 1.402 * cr, y + 1.772 * cb
+        return torch.stack((r, (y - 0.299 * r - 0.114 * b) / 0.587, b), 1) / 255
+
+
+def quantiser_step(qp: Tensor) -> Tensor:
+    """HEVC's, in values of 8 bits."""
+    return 2 ** ((qp - 4) / 6)
 
 
 class HyperEncoder(nn.Module):

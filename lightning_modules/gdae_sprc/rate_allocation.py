@@ -1,4 +1,4 @@
-"""Rate allocation: how a file's bytes are shared between latents and residual.
+"""Rate allocation: how a file's bytes are shared between latents and residual, and whether its picture is restored.
 
 More latents make a better x̂ and leave fewer bytes for its residual. Every choice of latents is tried, none at all among
 them, since cost is no smooth function of the level. Only what cannot win is passed over: latents that alone cost too
@@ -9,7 +9,7 @@ level by hand.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from genic.lightning_modules.codec.contract import Image
@@ -43,12 +43,13 @@ class Choices(NamedTuple):
 
     Attributes:
         bases: each is asked for once.
-        attempt: a base and the residual's quality to a file; a finer quality has no more error.
+        attempt: a base and the residual's quality to files of one residual, the smallest first: as it is, and perhaps
+            with restoration; a finer quality has no more error.
         file_size: bytes of a whole file of these sections.
     """
 
     bases: Iterable[Base]
-    attempt: Callable[[Base, float], Attempt]
+    attempt: Callable[[Base, float], Sequence[Attempt]]
     file_size: Callable[[dict[str, bytes]], int]
 
 
@@ -61,9 +62,9 @@ def least_cost(choices: Choices, quality: float) -> Attempt:
     for base in choices.bases:
         if slope * choices.file_size(base.sections) >= least:
             continue
-        attempt = choices.attempt(base, quality)
-        if (cost := attempt.error + slope * attempt.size) < least:
-            best, least = attempt, cost
+        for attempt in choices.attempt(base, quality):
+            if (cost := attempt.error + slope * attempt.size) < least:
+                best, least = attempt, cost
     if best is None:
         raise ValueError("no choice of latents")
     return best
@@ -93,15 +94,16 @@ def _search(choices: Choices, base: Base, budget: int, quality: float, to_beat: 
     low, high = -_STEP, MAX_QP + _STEP  # fits, does not
     fixed = choices.file_size(base.sections)
     for _ in range(_MOST):
-        attempt = choices.attempt(base, quality)
-        yield attempt
+        attempts = choices.attempt(base, quality)
+        yield from attempts
+        attempt = attempts[0]
         if attempt.size <= budget:
             low = quality
             if attempt.size >= _CLOSE * budget:
                 return
         else:
             high = quality
-            if attempt.error >= to_beat:
+            if min(each.error for each in attempts) >= to_beat:
                 return  # whatever fits is coarser, and has at least this error
         if high - low <= 2 * _STEP - 1e-9 and (low >= 0 or high <= _STEP):
             return

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 
+import av
 import numpy as np
 
 from genic.lightning_modules.classical.ffmpeg import Region, decode_planes, encode_planes
@@ -32,6 +33,11 @@ _PARAMETERS = (
     "info=0:hrd=0:aud=0:vui-timing-info=0:keyint=1:"
     "frame-threads=1:pools=none:wpp=0:log-level=none"
 )
+
+
+def coder(effort: str) -> str:
+    """All that a stream depends on besides picture and QP: settings, and the build of x265 by that of PyAV."""
+    return f"x265 of PyAV {av.__version__}, {effort}, {_PARAMETERS}"
 
 
 def qp_map(quality: float, heat: np.ndarray, strength: float) -> np.ndarray:

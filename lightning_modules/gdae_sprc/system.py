@@ -7,11 +7,12 @@ Compensation' (Wang, Waseda University), the only source::
     x ── E ── gain ── z ── Q ── index
                                    └─> ẑ ── gain⁻¹ ── G ──> x̂ ─────── D (training)
                                                              x − x̂ ── SPRC ──> bits (`residual`, `grad_cam`)
+                                               x̂ + what SPRC decodes ── R ──> picture, where that is nearer to x
 
 Published: an auto-encoder with dense connections, soft quantisation, lossless coding of the quantised latents (FLIF),
 a discriminator on x̂, the three losses, the residual coded by BPG with a quality that follows a Grad-CAM heat map
 linearly. Ours: all sizes (`config`), the wiring of the connections (`networks`), the entropy model, the gain units, the
-rate term, the residual's mapping to pixels, and the choice between latents and residual.
+rate term, the residual's mapping to pixels, the choice between latents and residual, and the restoration R.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from torch import Tensor, nn
 from genic.lightning_modules.entropy.hyperprior import EntropyEstimator, Rate
 from genic.lightning_modules.gdae_sprc.config import GdaeSprcModel
 from genic.lightning_modules.gdae_sprc.klt_initialisation import initialise_gains, initialise_with_klt
-from genic.lightning_modules.gdae_sprc.networks import DenseDecoder, DenseEncoder, HyperEncoder
+from genic.lightning_modules.gdae_sprc.networks import DenseDecoder, DenseEncoder, HyperEncoder, Restoration
 from genic.lightning_modules.layers.gain_units import GainUnits
 from genic.lightning_modules.layers.rounding import noisy, rounded, scale_gradient, symbols
 from genic.lightning_modules.layers.soft_quantiser import SoftToHardQuantiser
@@ -38,7 +39,7 @@ class Output(NamedTuple):
 
 
 class System(nn.Module):
-    """E, Q, G and the entropy model H with its encoder H_e."""
+    """E, Q, G, the entropy model H with its encoder H_e, and R or None."""
 
     def __init__(self, config: GdaeSprcModel) -> None:
         super().__init__()
@@ -51,6 +52,7 @@ class System(nn.Module):
             initialise_gains(self.gain)
         self.H_e = HyperEncoder(config)
         self.H = EntropyEstimator(config)
+        self.R = Restoration(config.R, config.R_blocks) if config.R else None
 
     def latents(self, x: Tensor, level: Tensor) -> Tensor:
         """x [B, 3, H, W] in [0, 1], sides multiples of the stride; level [B] -> z [B, latents, ·, ·] before Q."""

@@ -17,19 +17,19 @@ from genic.datamodules.batch import Batch
 from genic.lightning_modules.base import CompressionModule, Shown
 from genic.lightning_modules.config import require
 from genic.lightning_modules.layers.gain_units import between_levels
-from genic.lightning_modules.layers.taef import TAIL
-from genic.lightning_modules.selective_detail.codec import SelectiveDetailCodec
-from genic.lightning_modules.selective_detail.config import SelectiveDetailConfig
-from genic.lightning_modules.selective_detail.networks import (
+from genic.lightning_modules.layers.pretrained import (
     PretrainedDecoder,
     PretrainedEncoder,
-    discriminator,
-    start_as_klt,
+    freeze,
+    parameter_groups,
+    start,
 )
+from genic.lightning_modules.selective_detail.codec import SelectiveDetailCodec
+from genic.lightning_modules.selective_detail.config import SelectiveDetailConfig
+from genic.lightning_modules.selective_detail.networks import discriminator
 from genic.lightning_modules.selective_detail.system import Reconstruction, System
 from genic.losses.gan import softplus_discriminator, softplus_generator
 from genic.losses.perceptual import Lpips
-from genic.losses.pretrained import load_taef
 from genic.losses.ssim import ms_ssim, ms_ssim_pair
 
 KLT_BATCHES = 32
@@ -49,8 +49,7 @@ class SelectiveDetail(CompressionModule):
         self.system = System(config.model)
         self.D = discriminator(config) if config.train.adversarial_weight > 0 else None
         self.lpips = Lpips("squeeze") if config.train.perceptual_weight > 0 else None
-        for name, parameter in self.system.named_parameters():
-            parameter.requires_grad_(not name.startswith(tuple(config.train.frozen)))
+        freeze(self.system, config.train.frozen)
         self.register_buffer("rate_weight", torch.tensor(config.train.rate_weight), persistent=False)
 
     @property
@@ -59,12 +58,9 @@ class SelectiveDetail(CompressionModule):
         return self.config.model.detail_decoder and self.batches_seen >= self.config.train.detail_from
 
     def optimiser_groups(self) -> dict[str, tuple[Iterable[nn.Parameter], float]]:
-        groups, theirs, ours = super().optimiser_groups(), [], []
-        for name, parameter in self.system.named_parameters():
-            if parameter.requires_grad:
-                (theirs if _pretrained(name) else ours).append(parameter)
-        scaled = [{"params": ours}, {"params": theirs, "scale": self.config.train.pretrained_rate}]
-        return groups | {"generator": ([g for g in scaled if g["params"]], self.config.train.learning_rate)}
+        t = self.config.train
+        generator = parameter_groups(self.system, t.pretrained_rate), t.learning_rate
+        return super().optimiser_groups() | {"generator": generator}
 
     def check_data(self, data: Any) -> None:
         """Where D is to see labels: that the data has them, and no more classes than D knows."""
@@ -80,16 +76,12 @@ class SelectiveDetail(CompressionModule):
     def setup(self, stage: str) -> None:
         """A run that starts from nothing starts ``pretrained`` transforms at TAEF2 and the training pictures' KLT."""
         c = self.config
-        fresh = self.batches_seen == 0 and self.trainer.ckpt_path is None and c.train.initialise_from is None
-        if c.model.transform == "pretrained" and fresh:
+        if c.model.transform == "pretrained" and self.fresh:
             E, G_m = self.system.E, self.system.G_m
             assert isinstance(E, PretrainedEncoder) and isinstance(G_m, PretrainedDecoder)
-            load_taef(E.pixels, G_m.pixels)
             self.system.gain.start(c.train.gain_start, c.train.gain_step)
             batches = islice(self._datamodule.train_dataloader(), KLT_BATCHES)
-            with torch.no_grad():
-                t = [E.folded(batch.image - 0.5).permute(0, 2, 3, 1).flatten(0, 2) for batch in batches]
-            start_as_klt(E, G_m, torch.cat(t))
+            start(E, G_m, (batch.image for batch in batches))
 
     @property
     def _datamodule(self) -> Any:
@@ -202,8 +194,3 @@ def mask_distance(m: Tensor, t_a: Tensor) -> Tensor:
     inside = ((1 - m) * t_a).sum() / t_a.sum().clamp_min(1)
     outside = (m * (1 - t_a)).sum() / (1 - t_a).sum().clamp_min(1)
     return (inside + outside) / 2
-
-
-def _pretrained(name: str) -> bool:
-    """Whether a parameter of the system is TAEF2's; of a light decoder's end it is not."""
-    return name.startswith("E.pixels.") or (name.startswith("G_m.pixels.") and int(name.split(".")[2]) < TAIL)

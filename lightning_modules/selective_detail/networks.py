@@ -1,14 +1,6 @@
 """The networks of figure 1: encoder E, decoders G_m and G_s, hyper encoder H_e, discriminator D.
 
-E and G_m are the publication's, or built around a pretrained auto-encoder (`layers.taef`), which is ours::
-
-    x ── TAEF2 ──> u [32, H/8, W/8] ── inverse pixel shuffle ──> t [128, H/16, W/16] ─┬─ 1×1 ──────────────┬─ + ──> z
-                                                                                      └─ attention blocks ─┘
-    ŷ = gain⁻¹(ẑ) ─┬─ 1×1 ──────────────┬─ + ── pixel shuffle ──> û ── TAEF2 ──> x̂_m
-                   └─ attention blocks ─┘
-
-The 1×1 maps start as the Karhunen-Loève transform of t and its inverse (`start_as_klt`), the attention blocks at
-nothing: training begins at a transform coder of TAEF2's latents.
+E and G_m are the publication's, or built around a pretrained auto-encoder (`layers.pretrained`), which is ours.
 """
 
 from __future__ import annotations
@@ -18,8 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from genic.lightning_modules.layers import taef
-from genic.lightning_modules.layers.attention_blocks import decoder_body, encoder_body, residual_group
+from genic.lightning_modules.layers.attention_blocks import decoder_body, encoder_body
 from genic.lightning_modules.layers.patch_discriminator import patch_layers
 from genic.lightning_modules.selective_detail.config import (
     SelectiveDetailConfig,
@@ -42,68 +33,6 @@ def decoder(latents: int, widths: list[int], blocks: list[int]) -> nn.Sequential
     """G_m or G_s: ẑ [B, latents, H/16, W/16] -> [B, widths[-1], H, W]."""
     bodies = [decoder_body(a, b, n) for a, b, n in zip(widths[:-1], widths[1:], blocks, strict=True)]
     return nn.Sequential(nn.Conv2d(latents, widths[0], 3, padding=1), *bodies)
-
-
-FOLDED = 4 * taef.CHANNELS
-"""Channels of t."""
-
-
-class PretrainedEncoder(nn.Module):
-    """E around TAEF2's encoder ``pixels``; x − ½ [B, 3, H, W] -> z [B, latents, H/16, W/16]."""
-
-    def __init__(self, config: SelectiveDetailModel) -> None:
-        super().__init__()
-        self.pixels = taef.Encoder()
-        self.linear = nn.Conv2d(FOLDED, config.latents, 1)
-        last = _zero(nn.Conv2d(FOLDED, config.latents, 3, padding=1))
-        self.residual = nn.Sequential(residual_group(FOLDED, config.analysis_blocks), last)
-
-    def folded(self, x: Tensor) -> Tensor:
-        """t of x − ½."""
-        return F.pixel_unshuffle(self.pixels(x + 0.5), 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        t = self.folded(x)
-        return self.linear(t) + self.residual(t)
-
-
-class PretrainedDecoder(nn.Module):
-    """G_m around TAEF2's decoder ``pixels``; ŷ [B, latents, H/16, W/16] -> x̂_m − ½ [B, 3, H, W]."""
-
-    def __init__(self, config: SelectiveDetailModel) -> None:
-        super().__init__()
-        width = config.synthesis
-        self.linear = nn.Conv2d(config.latents, FOLDED, 1)
-        self.residual = nn.Sequential(
-            nn.Conv2d(config.latents, width, 3, padding=1),
-            residual_group(width, config.synthesis_blocks),
-            _zero(nn.Conv2d(width, FOLDED, 3, padding=1)),
-        )
-        self.pixels = taef.Decoder(config.light_decoder)
-
-    def forward(self, y: Tensor) -> Tensor:
-        return self.pixels(F.pixel_shuffle(self.linear(y) + self.residual(y), 2)) - 0.5
-
-
-@torch.no_grad()
-def start_as_klt(E: PretrainedEncoder, G: PretrainedDecoder, t: Tensor) -> None:
-    """Set both linear maps to the Karhunen-Loève transform of t's positions [N, 128], largest variance first."""
-    assert E.linear.bias is not None and G.linear.bias is not None
-    mean = t.mean(0)
-    basis = (
-        torch.linalg.eigh(torch.cov(t.T.double())).eigenvectors.flip(1)[:, : E.linear.out_channels].float()
-    )
-    E.linear.weight.copy_(basis.T[:, :, None, None])
-    E.linear.bias.copy_(-basis.T @ mean)
-    G.linear.weight.copy_(basis[:, :, None, None])
-    G.linear.bias.copy_(mean)
-
-
-def _zero(conv: nn.Conv2d) -> nn.Conv2d:
-    assert conv.bias is not None
-    nn.init.zeros_(conv.weight)
-    nn.init.zeros_(conv.bias)
-    return conv
 
 
 class HyperEncoder(nn.Module):

@@ -22,15 +22,10 @@ from torch import Tensor, nn
 
 from genic.lightning_modules.entropy.hyperprior import EntropyEstimator, Rate
 from genic.lightning_modules.layers.gain_units import GainUnits
+from genic.lightning_modules.layers.pretrained import PretrainedDecoder, PretrainedEncoder
 from genic.lightning_modules.layers.rounding import noisy, rounded
 from genic.lightning_modules.selective_detail.config import SelectiveDetailModel
-from genic.lightning_modules.selective_detail.networks import (
-    HyperEncoder,
-    PretrainedDecoder,
-    PretrainedEncoder,
-    decoder,
-    encoder,
-)
+from genic.lightning_modules.selective_detail.networks import HyperEncoder, decoder, encoder
 
 
 class Reconstruction(NamedTuple):
@@ -66,12 +61,12 @@ class System(nn.Module):
     def __init__(self, config: SelectiveDetailModel) -> None:
         super().__init__()
         pretrained = config.transform == "pretrained"
-        self.E = PretrainedEncoder(config) if pretrained else encoder(config)
+        self.E = PretrainedEncoder(config.latents, config.analysis_blocks) if pretrained else encoder(config)
         self.gain = GainUnits(config.levels, config.latents)
         self.H_e = HyperEncoder(config)
         self.H = EntropyEstimator(config)
         self.G_m = (
-            PretrainedDecoder(config)
+            PretrainedDecoder(config.latents, config.synthesis, config.synthesis_blocks, config.light_decoder)
             if pretrained
             else decoder(config.latents, config.G_m, config.G_m_blocks)
         )

@@ -7,6 +7,9 @@ is a new version of the format, with these kept and others added. A folder a pap
   `experiments.migrate` brings them to it; then the identity in the files is brought up to date, too.
 - ``CODEC-CASE.gnc``: files of small procedural pictures, by each of its codecs; `CASES` has what is peculiar to one.
 - ``decoded.npz``: of each file all columns that range decoders gave, in their order, and the decoded picture.
+
+Beside the folders ``restored.gnc`` and its picture: of `gdae_sprc` with a restoration (``python -m tests.golden.every
+restored``).
 """
 
 from __future__ import annotations
@@ -22,11 +25,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from genic.datamodules.images import read_image, write_png
 from genic.experiments.migrate import migrate
 from genic.lightning_modules.codec.container import Container
 from genic.lightning_modules.codec.contract import Codec, Image
 from genic.lightning_modules.codec.learned import LearnedCodec
 from genic.lightning_modules.codec.weights import as_stored
+from genic.lightning_modules.gdae_sprc.codec import GdaeSprcCodec
+from genic.lightning_modules.gdae_sprc.networks import Restoration
 from genic.lightning_modules.registry import PAPERS, Paper, learned
 from tests.coded import decoded
 
@@ -81,8 +87,8 @@ def paper_of(codec: str) -> Paper:
     return next(paper for paper in PAPERS.values() if codec in paper.codecs())
 
 
-def golden_codec(codec: str, device: str = "cpu") -> LearnedCodec:
-    """The codec of the committed weights."""
+def golden_weights(codec: str) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """The committed weights and their metadata, as the present configuration has them."""
     paper = paper_of(codec)
     kind = pkgutil.resolve_name(learned()[codec][1])
     with np.load(FOLDER / paper.name / "weights.npz") as arrays:
@@ -90,7 +96,38 @@ def golden_codec(codec: str, device: str = "cpu") -> LearnedCodec:
         metadata = json.loads(str(arrays[METADATA]))
     if set(json.loads(metadata["config"])) != {field.name for field in dataclasses.fields(kind.config_class)}:
         tensors, metadata = migrate(tensors, metadata)
-    return kind(tensors, metadata, device)
+    return tensors, metadata
+
+
+def golden_codec(codec: str, device: str = "cpu") -> LearnedCodec:
+    """The codec of the committed weights."""
+    return pkgutil.resolve_name(learned()[codec][1])(*golden_weights(codec), device)
+
+
+def restoring_codec(device: str = "cpu") -> GdaeSprcCodec:
+    """`gdae_sprc` of the committed weights and a restoration of integers."""
+    tensors, metadata = golden_weights("gdae_sprc")
+    config = json.loads(metadata["config"]) | {"R": 4, "R_blocks": 1}
+    for name, tensor in Restoration(4, 1).state_dict().items():
+        values = (torch.arange(tensor.numel()) * 37 % 101 - 50) / 500
+        tensors[f"R.{name}"] = values.reshape(tensor.shape).half()
+    return GdaeSprcCodec(tensors, metadata | {"config": json.dumps(config)}, device)
+
+
+def golden_restored(weights: bytes) -> tuple[bytes, Image]:
+    """The file, with ``weights`` for identity, and its picture."""
+    container = Container.from_bytes((FOLDER / "restored.gnc").read_bytes())
+    return dataclasses.replace(container, weights=weights).to_bytes(), read_image(FOLDER / "restored.png")
+
+
+def make_restored() -> None:
+    """The file, made from one without: R of integers restores nothing that an encoder would choose."""
+    codec = restoring_codec()
+    plain = Container.from_bytes(codec.encode(procedural(33, 47), 20.0, strength=0.0, restore=False))
+    sections = plain.sections | {"restoration": bytes([5 * 31])}
+    data = dataclasses.replace(plain, sections=sections).to_bytes()
+    (FOLDER / "restored.gnc").write_bytes(data)
+    write_png(FOLDER / "restored.png", codec.decode(data))
 
 
 def golden_files(codec: str, weights: bytes) -> dict[str, tuple[bytes, np.ndarray, Image]]:
@@ -138,7 +175,10 @@ def make(paper: Paper) -> None:
 
 def main(names: Sequence[str]) -> int:
     for name in names:
-        if (FOLDER / name).exists():
+        if name == "restored" and not (FOLDER / "restored.gnc").exists():
+            make_restored()
+            continue
+        if any(FOLDER.glob(f"{name}*")):
             print(
                 f"{FOLDER / name} is there: a new version of the format adds files, it replaces none",
                 file=sys.stderr,

@@ -38,9 +38,8 @@ def test_killed_at_any_time(tmp_path: Path, count: Callable[[int, int], int], re
     kills, rng = count(0, 20), np.random.default_rng(0)
     if not kills:
         pytest.skip("minutes; with --stress (test_run_resume stops a run in this process)")
-    # Children of a server that has imported all start at once, and have not trained before.
+    # The server's children start at once, and have not trained before.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["genic.experiments.run"])
 
     def start(paper: str, out: Path) -> multiprocessing.process.BaseProcess:
         process = context.Process(target=train, args=(paper, out))

@@ -1,57 +1,74 @@
-"""The figure of extreme semantic compression: original, maps, GC, SC, and HEVC at equal and at twice the bytes."""
+"""The figure: original, GC and SC beside HEVC at equal and at twice the bytes, and what SC sends.
+
+::
+
+    python -m experiments.tables extreme_semantic figure --picture 0001TP_008550
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from genic.experiments.paper_tables.common import save_figure, show
-from genic.experiments.paper_tables.extreme_semantic.scenes import Pictures, Row
+from genic.datamodules.images import read_label
+from genic.experiments.evaluate import dataset
+from genic.experiments.paper_tables.common import log_figure, parser, save_figure, show
 from genic.lightning_modules.codec.errors import ConfigError, needs
 from genic.lightning_modules.extreme_semantic.codec import ExtremeSemanticCodec
+from genic.lightning_modules.registry import open_codec
 
 SYNTHESISED = "road,building,sky"
 
 
-def draw(
-    codec: ExtremeSemanticCodec, pictures: Pictures, name: str | None, best: Mapping[str, Row], out: Path
-) -> None:
-    """``figure.png`` in ``out``.
+def main(arguments: Sequence[str]) -> int:
+    """The command line after ``experiments.tables extreme_semantic figure``; returns the exit status."""
+    kinds = {"default": "camvid", "choices": ["camvid"], "help": "pictures with label maps (default: camvid)"}
+    found = parser("extreme_semantic", "figure", __doc__, **kinds)
+    found.add_argument("--weights", default="small", help="preset, file or run")
+    found.add_argument("--picture", metavar="NAME", help="the one to draw (default: the one in the middle)")
+    options = found.parse_args(arguments)
+    module, items = dataset(options.data, options.root)
+    names = [Path(item.name).stem for item in items]
+    name = options.picture or names[len(names) // 2]
+    if name not in names:
+        raise ConfigError(f"{options.data} has no picture {name!r}; the first is {names[0]}")
+    item = items[names.index(name)]
+    codec = open_codec(f"extreme_semantic:{options.weights}")
+    assert isinstance(codec, ExtremeSemanticCodec)
+    path = options.out / "figure.png"
+    draw(codec, item.read(), read_label(module.label_path("semantic", item.name)), path)
+    print(path)
+    log_figure(options, "extreme_semantic-figure", path)
+    return 0
 
-    Args:
-        name: of the picture; None for the one in the middle.
-        best: GC's row at the largest C, and HEVC's within its bytes and within twice as many, by scheme.
-    """
+
+def draw(codec: ExtremeSemanticCodec, image: np.ndarray, labels: np.ndarray, path: Path) -> None:
+    """Six panels of the picture [H, W, 3] with its label map [H, W]; GC is at the largest C."""
     with needs("eval"):
+        from matplotlib import colormaps
         from matplotlib.figure import Figure
 
-    names = list(pictures.images)
-    name = names[len(names) // 2] if name is None else name
-    if name not in pictures.images:
-        raise ConfigError(f"{pictures.name} has no picture {name!r}; the first is {names[0]}")
-    image, labels = pictures.images[name], pictures.labels[name]
-    gc, hevc, twice = (best[scheme].files[name] for scheme in ("GC", "HEVC", "HEVC, twice"))
+    hevc = open_codec("hevc")
+    gc = codec.encode(image, codec.qualities[-1])
+    equal, twice = (hevc.encode(image, target_bytes=factor * len(gc)) for factor in (1, 2))
     sc = codec.encode(image, labels=labels, synthesise=SYNTHESISED)
-    found = codec.semantic_map(sc)
-    stride = codec.config.map_stride
-    heat = np.ones(image.shape[:2], bool)
+    found, stride = codec.semantic_map(sc), codec.config.map_stride
+    sent = image
     if found is not None:
-        heat = (found == len(codec.config.classes)).repeat(stride, 0).repeat(stride, 1)
+        found = found.repeat(stride, 0).repeat(stride, 1)[: image.shape[0], : image.shape[1]]
+        colours = colormaps["tab20"](found, bytes=True)[..., :3]
+        sent = np.where((found == len(codec.config.classes))[..., None], image, colours)
     panels = (
         ("original", image),
-        ("label map", labels),
-        (f"heat map ({SYNTHESISED} synthesised)", heat[: image.shape[0], : image.shape[1]]),
-        (f"GC, {len(gc.data)} bytes", gc.picture),
+        (f"GC, {len(gc)} bytes", codec.decode(gc)),
+        (f"HEVC, {len(equal)} bytes", hevc.decode(equal)),
+        (f"what SC sends: of {SYNTHESISED.replace(',', ', ')} labels", sent),
         (f"SC, {len(sc)} bytes, map included", codec.decode(sc)),
-        (f"HEVC, {len(hevc.data)} bytes", hevc.picture),
-        (f"HEVC, {len(twice.data)} bytes", twice.picture),
+        (f"HEVC, {len(twice)} bytes", hevc.decode(twice)),
     )
-    figure = Figure(figsize=(16, 6.6), layout="constrained")
-    axes = figure.subplots(2, 4).flatten()
-    axes[-1].set_axis_off()
-    for axis, (title, picture) in zip(axes, panels, strict=False):
-        flat = {"cmap": "tab20" if picture.dtype != bool else "gray", "interpolation": "nearest"}
-        show(axis, title, picture, **(flat if picture.ndim == 2 else {}))
-    save_figure(figure, out / "figure.png", 80)
+    figure = Figure(figsize=(14.6, 7.7), layout="constrained")
+    for axes, (title, picture) in zip(figure.subplots(2, 3).flat, panels, strict=True):
+        show(axes, title, picture)
+    save_figure(figure, path, 84)

@@ -23,7 +23,6 @@ from genic.eval.segmentation import KINDS, Segmenter, load_segmenter, save_segme
 from genic.eval.tables import number, table
 from genic.experiments.command import listed
 from genic.experiments.paper_tables.common import parser, save
-from genic.experiments.paper_tables.extreme_semantic.figure import draw
 from genic.experiments.paper_tables.extreme_semantic.scenes import (
     Pictures,
     Row,
@@ -121,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for data in options.data:
             pictures = load_pictures(data, options.root, options.limit, options.out, workers, networks)
             judge = Judge(pictures, backbone, segmenters)
-            rows, sweep, best = _generative(pictures, judge, options)
+            rows, sweep = _generative(pictures, judge, options)
             lines += _rows_text(pictures, judge, rows)
             results[data] = rows
             if data == "camvid":
@@ -131,8 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 assert isinstance(codec, ExtremeSemanticCodec)
                 selective = selective_rows(codec, pictures, name)
                 results |= {"hevc": {"curve": sweep, "same": found}, "selective": selective}
-                draw(codec, pictures, options.picture, best, options.out)
-                lines += [_rates_text(found, sweep), *selective_text(selective), "![](figure.png)"]
+                lines += [_rates_text(found, sweep), *selective_text(selective)]
     save(options, "table", "\n\n".join(lines), results)
     return 0
 
@@ -154,7 +152,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     qualities = [51, 48, 45, 42, 39, 36]
     found.add_argument("--sweep", type=listed(int), default=qualities, metavar="QP,…", help="of HEVC")
-    found.add_argument("--picture", metavar="NAME", help="of the figure (default: the one in the middle)")
     return found
 
 
@@ -179,9 +176,9 @@ def _segmenter(kind: str, options: argparse.Namespace, backbone: Path) -> Segmen
 
 def _generative(
     pictures: Pictures, judge: Judge, options: argparse.Namespace
-) -> tuple[list[Figures], list[Figures], dict[str, Row]]:
-    """Rows of GC at every C, each followed by the classical codecs within the same bytes; HEVC's rows at fixed QPs, for
-    scenes with labels; and the rows of the last C by scheme's first word, with HEVC's at twice the bytes."""
+) -> tuple[list[Figures], list[Figures]]:
+    """Rows of GC at every C, each followed by the classical codecs within the same bytes; and HEVC's rows at fixed QPs,
+    for scenes with labels."""
     name = f"extreme_semantic:{options.weights}"
     rows: list[Row] = []
     for quality in open_codec(name).qualities:
@@ -189,17 +186,14 @@ def _generative(
         rows.append(pictures.at(f"GC {label}", name, quality))
         limits = rows[-1].sizes
         rows += [pictures.within(f"{title} ≤ {label}", other, limits) for title, other in CLASSICAL]
-    best = {row.scheme.partition(" ")[0]: row for row in rows[-1 - len(CLASSICAL) :]}
     sweep: list[Row] = []
     if pictures.labels:
-        twice = {name: 2 * size for name, size in best["GC"].sizes.items()}
-        best["HEVC, twice"] = pictures.within("", "hevc", twice)
         sweep = [pictures.at(f"hevc {qp}", "hevc", qp) for qp in options.sweep]
     if options.unconditional:
         name = f"extreme_semantic:{options.unconditional}"
         qualities = open_codec(name).qualities
         rows += [pictures.at(f"GC C = {q:g}, unconditional", name, q) for q in qualities]
-    return [judge.figures(row) for row in rows], [judge.figures(row) for row in sweep], best
+    return [judge.figures(row) for row in rows], [judge.figures(row) for row in sweep]
 
 
 def _same_distance(rows: Sequence[Figures], sweep: Sequence[Figures]) -> list[dict[str, object]]:

@@ -33,7 +33,8 @@ from genic.lightning_modules.gdae_sprc.codec import GdaeSprcCodec
 from genic.lightning_modules.gdae_sprc.config import GdaeSprcCoding
 
 HOT = 0.5
-CROP = 96
+CROP = (120, 160)
+"""Height and width of the crops, drawn at twice their size."""
 
 
 class Regions(NamedTuple):
@@ -109,8 +110,9 @@ def draw(image: Image, gdae: Image, heat: np.ndarray, sprc: Image, titles: Seque
         from matplotlib.patches import Rectangle
 
     hottest, coldest = _extremes(heat)
-    figure = Figure(figsize=(16, 10), layout="constrained")
-    axes = figure.subplots(3, 4, height_ratios=[2, 1, 1])
+    heights = [320 * image.shape[0] / image.shape[1], 2 * CROP[0], 2 * CROP[0]]
+    figure = Figure(figsize=(13.2, (sum(heights) + 90) / 100), layout="constrained")
+    axes = figure.subplots(3, 4, height_ratios=heights)
     for column, (title, picture) in enumerate(zip(titles, (image, gdae, None, sprc), strict=True)):
         for row, window in enumerate((None, hottest, coldest)):
             axis = axes[row, column]
@@ -123,7 +125,7 @@ def draw(image: Image, gdae: Image, heat: np.ndarray, sprc: Image, titles: Seque
             axes[0, column].add_patch(Rectangle(corner, *sides, fill=False, color=colour))
     axes[1, 0].set_title("where the heat is highest", color="red")
     axes[2, 0].set_title("where it is lowest", color="deepskyblue")
-    save_figure(figure, path, 100)
+    save_figure(figure, path, 86)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -164,8 +166,8 @@ def _regions(image: Image, path: Path, hot: np.ndarray) -> Regions:
 
 
 def _extremes(heat: np.ndarray) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """Windows of at most `CROP` pixels a side where the mean heat is highest and lowest."""
-    sides = [min(CROP, side) for side in heat.shape]
+    """Windows of at most `CROP` pixels where the mean heat is highest and lowest."""
+    sides = [min(crop, side) for crop, side in zip(CROP, heat.shape, strict=True)]
     # Typed as one size for all axes; it takes one an axis, too.
     means = uniform_filter(heat.astype(np.float64), sides)  # pyright: ignore[reportArgumentType]
     # Centres whose windows lie inside the picture.

@@ -1,4 +1,4 @@
-"""The figure: original, what is kept, the reconstruction, and JPEG at the same bytes.
+"""The figure: each scheme's pixels and fillings, all in the bytes of the picture's JPEG of quality 1.
 
 ::
 
@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from genic.eval.metrics import measure
-from genic.experiments.paper_tables.common import save_figure, show
+from genic.experiments.paper_tables.common import log_figure, save_figure, show
 from genic.experiments.paper_tables.ppgn_inpainting.common import CROP, codec_name, crop, parser, pictures
 from genic.lightning_modules.codec.container import Container
 from genic.lightning_modules.codec.contract import Image
@@ -23,14 +22,13 @@ from genic.lightning_modules.ppgn_inpainting.codec import PpgnInpaintingCodec
 from genic.lightning_modules.ppgn_inpainting.schemes import Parameters
 from genic.lightning_modules.registry import open_codec
 
-_ROWS: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("central square", {"scheme": "square"}),
-    ("random pixels", {"scheme": "pixels"}),
-    ("edge pixels", {"scheme": "edges"}),
-    ("blocks near edges", {"scheme": "blocks"}),
-    ("blocks + random", {"scheme": "blocks_random"}),
-    ("thumbnail", {"scheme": "thumbnail"}),
-)
+_SCHEMES = {
+    "central square": "square",
+    "random pixels": "pixels",
+    "edge pixels": "edges",
+    "blocks near edges": "blocks",
+    "blocks + random": "blocks_random",
+}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -48,47 +46,47 @@ def main(arguments: Sequence[str]) -> int:
     assert isinstance(codec, PpgnInpaintingCodec)
     draw(codec, image, Path(item.name).stem, options.steps, path)
     print(path)
-    if options.wandb:
-        from genic.experiments import dashboard
-
-        with dashboard.opened("tables", options.out, "ppgn_inpainting-figure", {"picture": item.name}) as run:
-            dashboard.log_figure(run, "ppgn_inpainting-figure", path)
+    log_figure(options, "ppgn_inpainting-figure", path)
     return 0
 
 
 def draw(codec: PpgnInpaintingCodec, image: Image, name: str, steps: int, path: Path) -> None:
-    """One row a scheme, each at the bytes of the picture's JPEG of quality 1."""
+    """First the original, its JPEG of quality 1 and a thumbnail, then a column a scheme, within that JPEG's bytes."""
     with needs("eval"):
         from matplotlib.figure import Figure
 
     jpeg = open_codec("jpeg")
     data = jpeg.encode(image, 1)
-    titled, budget = (f"JPEG 1, {len(data)} bytes", jpeg.decode(data)), {"target_bytes": len(data)}
-    figure = Figure(figsize=(15, 3.2 * len(_ROWS)), layout="constrained")
-    for row, (title, options) in zip(figure.subplots(len(_ROWS), 5), _ROWS, strict=True):
-        files = [codec.encode(image, **budget, **options)]
-        if options["scheme"] != "thumbnail" and steps:
-            files.append(codec.encode(image, **budget, steps=steps, **options))
-        shown = [(f"{name}, original", image), (f"{title}, kept", _kept(codec, files[0]))]
-        for label, file in zip(("feed-forward", f"PPGN, {steps} steps"), files, strict=False):
-            shown.append((f"{label}, {len(file)} bytes", codec.decode(file)))
-        shown += [titled] + [("", np.full_like(image, 255))] * (4 - len(shown))
-        for axes, (label, picture) in zip(row, shown, strict=True):
-            ssim = measure(image, picture).ssim if label and "kept" not in label else None
-            show(axes, label + (f", {ssim:.3f}" if ssim is not None and ssim < 1 else ""), picture)
-            axes.title.set_fontsize(9)
-    save_figure(figure, path, 80)
+    thumbnail = codec.encode(image, target_bytes=len(data), scheme="thumbnail")
+    columns = [
+        [
+            (f"{name}, original", image),
+            (f"JPEG 1, {len(data)} bytes", jpeg.decode(data)),
+            (f"thumbnail, {len(thumbnail)} bytes", codec.decode(thumbnail)),
+        ]
+    ]
+    for title, scheme in _SCHEMES.items():
+        plain = codec.encode(image, target_bytes=len(data), scheme=scheme)
+        sampled = codec.encode(image, target_bytes=len(data), scheme=scheme, steps=steps)
+        columns.append(
+            [
+                (f"{title}, kept", _kept(codec, plain)),
+                (f"feed-forward, {len(plain)} bytes", codec.decode(plain)),
+                (f"PPGN, {steps} steps, {len(sampled)} bytes", codec.decode(sampled)),
+            ]
+        )
+    figure = Figure(figsize=(2.66 * len(columns), 8.7), layout="constrained")
+    for axes, panels in zip(figure.subplots(3, len(columns)).T, columns, strict=True):
+        for place, (label, picture) in zip(axes, panels, strict=True):
+            ssim = measure(image, picture).ssim if "kept" not in label else None
+            show(place, label + (f", {ssim:.3f}" if ssim is not None and ssim < 1 else ""), picture)
+            place.title.set_fontsize(8)
+    save_figure(figure, path, 100)
 
 
 def _kept(codec: PpgnInpaintingCodec, data: bytes) -> Image:
-    """What the file holds of the picture, the rest in black; a thumbnail as it is, in a corner."""
+    """What the file holds of the picture, the rest in black."""
     container = Container.from_bytes(data)
     size, sections = (container.height, container.width), container.sections
-    p = Parameters.from_bytes(sections["parameters"], *size)
-    if p.scheme == "thumbnail":
-        small = codec.decoded_thumbnail(p, sections, *size)
-        out = np.zeros((*size, 3), np.uint8)
-        out[: small.shape[0], : small.shape[1]] = small
-        return out
-    mask, image = codec.kept_pixels(p, sections, *size)
+    mask, image = codec.kept_pixels(Parameters.from_bytes(sections["parameters"], *size), sections, *size)
     return np.where(mask[..., None], image, np.uint8(0))
