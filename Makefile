@@ -41,8 +41,9 @@ unexport PYTHONDONTWRITEBYTECODE
 demo: $(READY)
 	$(RUN) -m experiments.demo
 
-# On all cores, one thread each: more threads than cores make every test slower.
+# On all cores, one thread each: more threads than cores make every test slower, above all where they wait busily.
 test: export OMP_NUM_THREADS := 1
+test conformance: export OMP_WAIT_POLICY := passive
 test: $(READY)
 	$(RUN) -m pytest -m "not conformance" -n auto --dist worksteal $(PYTEST_ARGS)
 

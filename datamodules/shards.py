@@ -1,5 +1,7 @@
 """Training crops from tar shards: sequential reading for runs at scale, with the folder layouts' transform.
 
+Shards lie wherever fsspec reads: in a folder, behind HTTP, in S3 (``pip install 'genic[s3]'``) and so on.
+
 Reading order, a pure function of the seed, of the number of ranks and of `DataConfig.workers`: each pass
 permutes the shards; the readers of all ranks ("lanes") take every n-th one; a shard is read whole and its
 samples are permuted. So a resumed run passes over whole shards without opening them, and goes on exactly.
@@ -9,11 +11,13 @@ from __future__ import annotations
 
 import json
 import logging
+import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from io import TextIOWrapper
+from io import BytesIO
 from typing import Any
 
+import fsspec
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
@@ -22,10 +26,10 @@ from genic.datamodules.batch import Batch, Sample, collate
 from genic.datamodules.config import DataConfig
 from genic.datamodules.dataset import augment, checked
 from genic.datamodules.images import read_image, read_label
-from genic.lightning_modules.codec.errors import ConfigError, DataError, ImageError, needs
+from genic.lightning_modules.codec.errors import ConfigError, DataError, ImageError, ToolError, needs
 
 with needs("train"):
-    import webdataset as wds
+    from webdataset.tariterators import group_by_keys, tar_file_expander
 
 
 logger = logging.getLogger(__name__)
@@ -53,8 +57,7 @@ class ShardIndex:
         """Parse ``index.json``; `DataError` where there is none or it is not one of ours."""
         folder = folder.rstrip("/")
         try:
-            with wds.gopen(f"{folder}/{INDEX}") as stream:  # pyright: ignore[reportAttributeAccessIssue]  # lazy
-                found = json.load(TextIOWrapper(stream, "utf-8"))
+            found = json.loads(_fetched(f"{folder}/{INDEX}"))
             shards = tuple((str(name), int(count)) for name, count in found["shards"])
             index = cls(folder, shards, tuple(found["labels"]), int(found["semantic_classes"]))
         except OSError as error:
@@ -119,11 +122,9 @@ class ShardStream(IterableDataset):
         url = f"{self.index.folder}/{name}"
         try:
             # Splitting among ranks and readers is done above; samples stay bytes, so nothing is unpickled.
-            tar = wds.WebDataset(  # pyright: ignore[reportAttributeAccessIssue]  # lazy
-                url, shardshuffle=False, nodesplitter=None, workersplitter=None, empty_check=False
-            )
-            shard = list(tar)
-        except OSError as error:
+            files = tar_file_expander([{"url": url, "stream": BytesIO(_fetched(url))}])
+            shard = list(group_by_keys(files))
+        except (OSError, tarfile.TarError) as error:
             raise DataError(f"shard {url} cannot be read ({error}): fetch or pack it again") from error
         if len(shard) != count:
             raise DataError(f"shard {url} holds {len(shard)} samples, its index says {count}: pack it again")
@@ -161,6 +162,15 @@ def shard_loader(config: DataConfig, classes: int, start_batch: int, rank: int, 
         pin_memory=torch.cuda.is_available(),
         persistent_workers=config.workers > 0,
     )
+
+
+def _fetched(url: str) -> bytes:
+    """A whole file; ToolError where fsspec wants another package for this kind of address."""
+    try:
+        with fsspec.open(url, "rb") as stream:
+            return stream.read()  # pyright: ignore[reportAttributeAccessIssue]  # typed as a list, too
+    except ImportError as error:
+        raise ToolError(f"{url} cannot be read: {error}; for S3 pip install 'genic[s3]'") from error
 
 
 def _unchanged(batch: Any) -> Any:

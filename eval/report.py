@@ -186,8 +186,8 @@ def _text(name: str) -> str:
 
 
 def _style(style: dict[str, Any], k: int) -> dict[str, str]:
-    """Colour and symbol of a curve, the k-th of its kind; published ones have open symbols in turn."""
-    symbol = _SYMBOLS[style["marker"]] if "marker" in style else _OPEN[(k + k // len(_OPEN)) % len(_OPEN)]
+    """Colour and symbol of a curve, the k-th of its kind; published ones, dashed, have open symbols in turn."""
+    symbol = _OPEN[(k + k // len(_OPEN)) % len(_OPEN)] if "linestyle" in style else _SYMBOLS[style["marker"]]
     return {"colour": style["color"], "symbol": symbol}
 
 
@@ -217,9 +217,17 @@ def _comparisons(curves: Sequence[Curve], anchor: Curve, measure: Measure) -> li
 
 
 def _first(results: Sequence[CodecResult], anchor: Curve) -> list[str]:
-    """Codecs in the order in which the viewer opens with two of them: a learned one beside the anchor."""
+    """Codecs in the order in which the viewer opens with two of them: the anchor beside the learned one whose rates
+    come nearest to the anchor's, so that there are files of equal bytes."""
+    rates = {result.codec: [point.mean.bpp for point in result.points] for result in results}
+    known = rates.get(anchor.name, [])
+
+    def apart(codec: str) -> float:
+        return min((abs(math.log(a / b)) for a in rates[codec] for b in known), default=0.0)
+
     learned = [result.codec for result in results if result.weights is not None]
-    return list(dict.fromkeys([*learned[:1], anchor.name, *learned, *(result.codec for result in results)]))
+    learned.sort(key=apart)
+    return list(dict.fromkeys([*learned[:1], anchor.name, *learned, *rates]))
 
 
 def _original(name: str, whole: Image, side: int, maps: Path | None) -> dict[str, Any]:

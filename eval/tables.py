@@ -76,7 +76,7 @@ def losses(curve: Curve, rivals: Sequence[Curve]) -> str:
 
     The rates are those of `OVERVIEW` that the curve has, else its own points'.
     """
-    parts = []
+    parts, compared = [], False
     for measure in COMPARED:
         if measure.key not in curve.points:
             continue
@@ -89,13 +89,14 @@ def losses(curve: Curve, rivals: Sequence[Curve]) -> str:
             ]
             if own is None or not there:
                 continue
+            compared = True
             best, name = max(there, key=lambda pair: sign * pair[0])
             if sign * best > sign * own:
                 digits = _few(measure)
                 behind.append(f"{rate:.3g} bpp {number(own, digits)}, {name} {number(best, digits)}")
         if behind:
             parts.append(f"{measure.label} at {'; at '.join(behind)}")
-    return ". ".join(parts) or "nowhere at these rates"
+    return ". ".join(parts) or ("nowhere at these rates" if compared else "none is measured at its rates")
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:

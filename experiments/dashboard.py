@@ -52,14 +52,19 @@ CLASSICAL = (
 THUMBNAIL = 192
 
 
-def settings(folder: Path, name: str) -> dict[str, Any]:
-    """What all runs give `wandb.init`: files below ``folder``, which is made; `ToolError` where W&B is not there."""
+def settings(folder: Path, name: str, first: bool = True) -> dict[str, Any]:
+    """What all runs give `wandb.init`: files below ``folder``, which the ``first`` of a run's processes makes.
+
+    Raises:
+        ToolError: W&B is not there.
+    """
     with needs("wandb"):
         import wandb
     mode = os.environ.get("WANDB_MODE")
     if not mode and not wandb.login(prompt=False, verify=False):
         mode = "offline"
-    folder.mkdir(parents=True, exist_ok=True)
+    if first:
+        folder.mkdir(parents=True, exist_ok=True)
     return {
         "project": os.environ.get("WANDB_PROJECT") or PROJECT,
         "name": os.environ.get("WANDB_NAME") or name,

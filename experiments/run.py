@@ -55,7 +55,15 @@ from genic.experiments.config import (
     to_yaml,
 )
 from genic.experiments.evaluate import pictures
-from genic.experiments.training.callbacks import FINISHED, Checkpoints, Clock, Meters, Overview, Panels
+from genic.experiments.training.callbacks import (
+    FINISHED,
+    AveragedWeights,
+    Checkpoints,
+    Clock,
+    Meters,
+    Overview,
+    Panels,
+)
 from genic.experiments.training.checkpoint import (
     PROCESSES_KEY,
     SafeCheckpointIO,
@@ -66,6 +74,7 @@ from genic.experiments.training.checkpoint import (
 from genic.experiments.training.devices import Placement, choose_devices, cluster_plugins
 from genic.experiments.training.folder import WEIGHTS, choose_folder
 from genic.experiments.training.loggers import BatchLogger, JsonlLogger
+from genic.experiments.training.networks import checkpoint_activations, compile_networks
 from genic.experiments.training.precision import lightning_precision
 from genic.experiments.training.progress import ProgressDisplay
 from genic.lightning_modules.base import CompressionModule
@@ -139,6 +148,8 @@ def train(
                 f"{checkpoint_path} was written by {checkpoint[PROCESSES_KEY]} processes: on {placement.processes} "
                 "the run goes on with other batches than it would have had"
             )
+        if "averaging_state" in checkpoint and not config.train.average_weights:
+            raise ConfigError(f"{checkpoint_path} has averaged weights: give train.average_weights, too")
         del checkpoint
     elif config.train.initialise_from is not None:
         package = find_paper(config.experiment).folder
@@ -148,6 +159,10 @@ def train(
     datamodule.start_batch = start_batch
     if config.train.channels_last:
         module.to(memory_format=torch.channels_last)
+    if config.train.checkpoint_activations:
+        checkpoint_activations(module)
+    if config.train.compile:
+        compile_networks(module)
     # Missing pictures are better missed now than at the end of the run.
     measured = pictures(config.train.evaluate, config.data.root, None)[1] if config.train.evaluate else []
     _announce(config, folder, start_batch, placement)
@@ -163,6 +178,7 @@ def train(
     if logger == "wandb":
         loggers.append(BatchLogger(folder, asdict(config)))
     clock, meters = Clock(config.train.batches, max_time), Meters()
+    average = AveragedWeights(config.train.average_weights) if config.train.average_weights else None
     notes = {"preset": config.preset, "data": config.data.name, "seed": str(config.seed)}
     trainer = pl.Trainer(
         **placement.trainer_arguments(),
@@ -176,11 +192,12 @@ def train(
         log_every_n_steps=config.train.log_every,
         logger=loggers,
         callbacks=[
+            *([average] if average else []),
             clock,
             meters,
-            Checkpoints(folder, config.train, to_yaml(config), notes),
+            Checkpoints(folder, config.train, to_yaml(config), notes, average),
             Overview(),
-            Panels(folder, config.train.panels_every),
+            Panels(folder, config.train.panels_every, average),
             ProgressDisplay(config.train.batches, meters, max_time),
         ],
         plugins=[SafeCheckpointIO(), *cluster_plugins()],

@@ -56,6 +56,7 @@ class CompressionModule(pl.LightningModule):
         self.automatic_optimization = False
         self.config, self.seed = config, seed
         self.batches_seen = 0
+        self._gathering: set[str] = set()  # optimisers with gradients that wait for their step
 
     @abstractmethod
     def loss_step(self, batch: Batch) -> None:
@@ -202,15 +203,26 @@ class CompressionModule(pl.LightningModule):
         self.loss_step(batch)
         self.batches_seen += 1
 
+    @property
+    def steps_now(self) -> bool:
+        """Whether optimisers step in this batch, the last of ``train.accumulate``."""
+        return (self.batches_seen + 1) % self.config.train.accumulate == 0
+
     def update(self, name: str, loss: Tensor, clip: float | None = None) -> None:
         """One step of optimiser ``name`` on ``loss``; what ``loss`` reaches of other optimisers is left alone.
 
-        Logs ``gradient/<name>``, the norm of the gradients before clipping to ``clip``.
+        With ``train.accumulate`` the gradient is put by, and the last batch steps on the mean. Logs
+        ``gradient/<name>``, the norm of the gradients before clipping to ``clip``.
         """
         optimiser = self._optimisers()[self.optimiser_names.index(name)]
         parameters = [p for group in optimiser.param_groups for p in group["params"]]
-        optimiser.zero_grad(set_to_none=True)
-        self.manual_backward(loss, inputs=parameters)
+        if name not in self._gathering:
+            optimiser.zero_grad(set_to_none=True)
+            self._gathering.add(name)
+        self.manual_backward(loss / self.config.train.accumulate, inputs=parameters)
+        if not self.steps_now:
+            return
+        self._gathering.remove(name)
         norm = nn.utils.clip_grad_norm_(parameters, float("inf") if clip is None else clip)
         optimiser.step()
         self.log(f"gradient/{name}", norm)

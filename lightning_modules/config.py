@@ -29,6 +29,11 @@ class TrainConfig:
         precision: ``32``; ``bf16`` for autocast to bfloat16 with float32 weights; ``auto`` for the latter where the
             hardware computes in it.
         channels_last: memory format of the weights, and so of the features.
+        compile: have torch compile the networks; pays after some minutes of training.
+        accumulate: batches of which the optimisers take the mean gradient for one step; the clock stays batches.
+        checkpoint_activations: compute features again in the backward pass, in place of keeping them.
+        average_weights: decay per step of a moving average of the weights, which is what is validated, drawn and
+            exported; 0 for none.
         initialise_from: weights to start from, e.g. of an earlier stage: a preset, a file or a run's folder.
         evaluate: data set on which the final weights are measured as a codec; null for none.
         clip: bound on the norm of each network's gradient.
@@ -45,6 +50,10 @@ class TrainConfig:
     keep_every: int = 50_000
     precision: str = "auto"
     channels_last: bool = True
+    compile: bool = False
+    accumulate: int = 1
+    checkpoint_activations: bool = False
+    average_weights: float = 0.0
     initialise_from: str | None = None
     evaluate: str | None = "sample"
     clip: float = 1.0
@@ -90,10 +99,17 @@ class PaperConfig:
     def check(self) -> None:
         """Raise `ConfigError` on what cannot be trained or decoded; subclasses extend it."""
         t = Fields("train", self.train)
-        t.at_least(1, "batches", "log_every")
+        t.at_least(1, "batches", "log_every", "accumulate")
         t.at_least(0, "validate_every", "panels_every", "checkpoint_every", "keep_every")
         t.one_of(PRECISIONS, "precision")
         t.above(0, "learning_rate", "clip")
+        t.require("average_weights", 0 <= self.train.average_weights < 1, "0 or more and below 1")
+        for field in (
+            "batches",
+            "checkpoint_every",
+        ):  # gradients that wait for their step are in no checkpoint
+            whole = getattr(self.train, field) % self.train.accumulate == 0
+            t.require(field, whole, f"a multiple of train.accumulate={self.train.accumulate}")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Training of which every process tells what it holds: ``python -m tests.ranks …`` is ``python -m experiments.run …``.
+"""Training of which every process tells what it holds.
 
 After each batch a process writes hashes of its parameters, buffers and optimisers' state as a line of
 ``$RANKS_FOLDER/RANK.jsonl``; after batch 2 the first process keeps a copy of the checkpoint there. Random numbers of a
@@ -20,7 +20,9 @@ import pytorch_lightning as pl
 import torch
 from torch.overrides import TorchFunctionMode
 
+from genic.experiments import run
 from genic.lightning_modules.base import CompressionModule
+from tests import toy_experiment
 
 COPY, COPIED_AFTER = "copy.ckpt", 2
 
@@ -91,26 +93,20 @@ def hash_of(value: torch.Tensor | float) -> str:
     return hashlib.sha256(f"{array.dtype}{array.shape}".encode() + array.tobytes()).hexdigest()[:16]
 
 
-def main(arguments: list[str]) -> int:
-    """The command."""
-    from genic.experiments import run
-    from tests import toy_experiment
-
-    toy_experiment.install() if arguments[0] == "toy" else None
-    install(pytest.MonkeyPatch(), witness=True)
-    return run.main(arguments)
-
-
 def start(rank: int, port: int, log: Path, environment: dict[str, str], arguments: list[str]) -> None:
-    """The command in a forked process, as Lightning would start it for a rank of two; the process ends."""
+    """`experiments.run` in a process as Lightning would start it for a rank of two; the process ends with it."""
     os.environ |= environment | {"LOCAL_RANK": str(rank), "NODE_RANK": "0", "WORLD_SIZE": "2"}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.set_num_threads(1)
     with open(log, "w") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    sys.exit(main(arguments))
+    if arguments[0] == "toy":
+        toy_experiment.install()
+    install(pytest.MonkeyPatch(), witness=True)
+    sys.exit(run.main(arguments))
 
 
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+if __name__ == "__main__":  # a node's process
+    install(pytest.MonkeyPatch(), witness=True)
+    sys.exit(run.main())

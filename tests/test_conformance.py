@@ -33,11 +33,6 @@ def container(sections: dict[str, bytes]) -> Container:
     return Container("sd", 1, 1, sections)
 
 
-def part(count: int) -> int:
-    """Of the pictures' sides, where every symbol counts and no number of them is needed: the reduced set is quick."""
-    return 1 if count > 2 else 2
-
-
 def in_batches(subjects: list[Latents], size: int) -> list[list[Latents]]:
     """Batches of pictures of one shape; the last of each shape is filled up from its start."""
     shapes = defaultdict(list)
@@ -107,7 +102,7 @@ def decodes_to(coder: HyperpriorCoder, stream: dict[str, bytes], x: Latents) -> 
 
 @pytest.mark.parametrize("count", COUNTS)
 def test_the_exact_path_gives_the_same_integers_and_bytes(count: int, capsys: pytest.CaptureFixture) -> None:
-    coder, subjects = small()[1].coder, latents(count, part(count))
+    coder, subjects = small()[1].coder, latents(count)
     with REFERENCE():
         expected = {id(x): parameters(coder, [x], by_diagonal=False) for x in subjects}
         streams = [coder.encode(*x) for x in subjects]
@@ -150,8 +145,8 @@ def test_files_go_from_gpu_to_cpu_and_back() -> None:
 def test_reconstructions_differ_by_rounding_alone(count: int, capsys: pytest.CaptureFixture) -> None:
     """Pixels come from float32 networks: threads and libraries may round them differently, within `PIXEL_BOUND`."""
     codec, rows = small()[1], []
-    sizes = [picture.shape[:2] for picture in pictures(count, part(count))]
-    subjects = latents(count, part(count))
+    sizes = [picture.shape[:2] for picture in pictures(count)]
+    subjects = latents(count)
     with REFERENCE():
         expected = [
             codec.synthesise(x.z_hat, x.level, *size) for x, size in zip(subjects, sizes, strict=True)

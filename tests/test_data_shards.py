@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import sys
 import tarfile
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import islice
 from pathlib import Path
+from threading import Thread
 
+import fsspec
 import numpy as np
 import pytest
 import torch
@@ -19,7 +24,7 @@ pytest.importorskip("webdataset")
 
 from genic.datamodules.pack import main, pack
 from genic.datamodules.shards import ShardIndex, ShardStream
-from genic.lightning_modules.codec.errors import ConfigError, DataError
+from genic.lightning_modules.codec.errors import ConfigError, DataError, ToolError
 
 PICTURES = 23
 
@@ -95,6 +100,41 @@ def test_resume_goes_on_exactly(shards: Path, workers: int) -> None:
             assert torch.equal(a.image, b.image) and torch.equal(a.semantic, b.semantic)
 
 
+def test_the_same_stream_from_a_web_server(shards: Path) -> None:
+    """By two readers, which share no connection."""
+    handler = partial(SimpleHTTPRequestHandler, directory=str(shards))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        for workers in (0, 2):
+            near, far = (make_datamodule(_config(at, workers=workers)) for at in (shards, address))
+            near.start_batch = far.start_batch = 5
+            for a, b in zip(*(islice(d.train_dataloader(), 4) for d in (near, far)), strict=True):
+                assert torch.equal(a.image, b.image)
+        with pytest.raises(DataError, match=r"no index\.json"):
+            ShardIndex.read(f"{address}/absent")
+        server.shutdown()
+    with pytest.raises(DataError, match=r"no index\.json"):
+        ShardIndex.read(address)
+
+
+def test_the_same_stream_from_an_object_store(shards: Path) -> None:
+    """fsspec's own in memory, addressed as S3's are."""
+    store = fsspec.filesystem("memory")
+    for file in shards.iterdir():
+        store.pipe(f"/bucket/packed/{file.name}", file.read_bytes())
+    near, far = (make_datamodule(_config(at)) for at in (shards, "memory://bucket/packed"))
+    for a, b in zip(*(islice(d.train_dataloader(), 3) for d in (near, far)), strict=True):
+        assert torch.equal(a.image, b.image)
+    store.rm("/bucket", recursive=True)
+
+
+def test_an_address_that_needs_another_package(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    with pytest.raises(ToolError, match=r"genic\[s3\]"):
+        ShardIndex.read("s3://bucket/packed")
+
+
 def test_ranks_read_different_shards(shards: Path) -> None:
     index = ShardIndex.read(str(shards))
     first = {name: count for name, count in index.shards}
@@ -117,6 +157,10 @@ def test_damage_is_typed(shards: Path, tmp_path: Path) -> None:
     for name, _ in index["shards"]:
         (tmp_path / name).write_bytes((shards / name).read_bytes())
     with pytest.raises(DataError, match="its index says"):
+        next(iter(make_datamodule(_config(tmp_path)).train_dataloader()))
+    for name, _ in index["shards"]:
+        (tmp_path / name).write_bytes((shards / name).read_bytes()[:700])
+    with pytest.raises(DataError, match="cannot be read"):
         next(iter(make_datamodule(_config(tmp_path)).train_dataloader()))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import hashlib
 import json
@@ -80,7 +79,6 @@ def trained() -> GanReversal:
         optimiser.zero_grad()
         module._encoder_loss(x).backward()
         optimiser.step()
-    module.average.module.load_state_dict(module.system.state_dict())
     return module
 
 
@@ -359,19 +357,6 @@ class TestStep:
         for name, p in module.D.named_parameters():
             torch.testing.assert_close(found[name], p.grad, rtol=1e-3, atol=1e-6)
 
-    def test_the_moving_average_is_exported(self):
-        module, crops = nano("train.ema_decay=0.25"), batch()
-        Recorder(module)
-        module.loss_step(crops)
-        module.average.n_averaged += 1000  # the decay has risen to its full value
-        before = copy.deepcopy(module.average.module.state_dict())
-        with torch.no_grad():
-            module.system.G.layers[0].bias += 1
-        module.loss_step(crops)
-        name = "G.layers.0.bias"
-        expected = 0.25 * before[name] + 0.75 * module.system.state_dict()[name]
-        torch.testing.assert_close(module.export_weights()[name], expected)
-
     def test_the_published_gan_trains_without_a_guess(self):
         module, crops = dcgan(), batch(4)
         recorder = Recorder(module)
@@ -397,7 +382,6 @@ class TestStep:
             ("coding.continuous=1", "coding.continuous"),
             ("coding.effort=10", "coding.effort"),
             ("coding.loss=l1", "coding.loss"),
-            ("train.ema_decay=1", "train.ema_decay"),
         ],
     )
     def test_settings_that_contradict_each_other(self, setting, field):

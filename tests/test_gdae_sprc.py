@@ -629,7 +629,7 @@ def restoring(tmp_path_factory) -> GdaeSprc:
     for _ in range(60):
         found = module.restored(batch)
         optimiser.zero_grad()
-        ((found.picture - batch.image) / found.step).square().mean().backward()
+        (255 * (found.picture - batch.image)).square().mean().backward()
         optimiser.step()
     return module
 
@@ -643,7 +643,7 @@ class TestRestoration:
         wanted = ycbcr.to_rgb(planes)
         assert np.abs((255 * picture).clamp(0, 255).numpy() - wanted).max() <= 0.501
 
-    def test_a_step_s_loss_is_the_squared_error_in_steps_weighted_by_the_qp_of_the_place(self):
+    def test_a_step_s_loss_is_the_squared_error_weighted_by_the_qp_of_the_place(self):
         module = nano(R=4, R_blocks=1, part="restoration")
         assert module.D is None and module.networks() == [module.system.R]
         recorder, rng = Recorder(module), np.random.default_rng(0)
@@ -662,7 +662,7 @@ class TestRestoration:
         error = x - np.stack([r, (y - 0.299 * r - 0.114 * b) / 0.587, b], -1)
         step = 2 ** ((qps - 4) / 6)
         weight = np.where(np.arange(16) < 8, 2.0, 0.5)[None, None, :, None]
-        expected = np.mean((weight * error**2).mean((1, 2, 3)) / step**2)
+        expected = np.mean((weight * error**2).mean((1, 2, 3)) / step)
         assert recorder.logged["loss/total"] == pytest.approx(expected, rel=1e-4)
         assert recorder.logged["loss/gain_db"] == pytest.approx(0, abs=1e-5)
         trained = {n for n, p in module.system.named_parameters() if p.grad is not None}

@@ -3,8 +3,6 @@
 import json
 import multiprocessing
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -25,7 +23,6 @@ from genic.lightning_modules.registry import PAPERS, find_paper
 from tests.ranks import COPIED_AFTER, COPY, install, start
 from tests.toy_fixtures import register
 
-ROOT = Path(__file__).resolve().parent.parent
 COMMON = [
     "preset=nano",
     "train.validate_every=0",
@@ -48,26 +45,11 @@ DCGAN = [
 
 
 def two(experiment: str, folder: Path, *settings: str) -> Path:
-    """Train on two processes; gives the run's folder. The toy's start as users' do, others are forked: faster."""
+    """Train on two processes; gives the run's folder. They are forked, which is faster than as users start them."""
     folder.mkdir()
     arguments = [experiment, *COMMON, *settings, "--cpus", "2", "--logger", "csv", "--out", str(folder)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "RANKS_FOLDER": str(folder)}
+    environment = os.environ | {"RANKS_FOLDER": str(folder)}
     logs = [folder / f"{rank}.log" for rank in range(2)]
-    if experiment == "toy":
-        command = [sys.executable, "-m", "tests.ranks", *arguments]
-        with open(logs[0], "w") as log:
-            done = subprocess.run(command, cwd=ROOT, env=environment, stdout=log, stderr=log, timeout=280)
-        codes = [done.returncode]
-    else:
-        codes = _forked(environment, arguments, logs)
-    told = "".join(log.read_text() for log in logs if log.exists())
-    assert set(codes) == {0}, told
-    assert told.count("finished at batch") == 1
-    return folder / experiment / "nano"
-
-
-def _forked(environment: dict[str, str], arguments: list[str], logs: list[Path]) -> list[int | None]:
-    """Exit statuses, of a rank a log."""
     port, fork = find_free_network_port(), multiprocessing.get_context("forkserver")
     ranks = [
         fork.Process(target=start, args=(rank, port, log, environment, arguments), daemon=True)
@@ -77,9 +59,11 @@ def _forked(environment: dict[str, str], arguments: list[str], logs: list[Path])
         rank.start()
     for rank in ranks:
         rank.join(280)
-    for rank in ranks:
         rank.kill()
-    return [rank.exitcode for rank in ranks]
+    told = "".join(log.read_text() for log in logs)
+    assert [rank.exitcode for rank in ranks] == [0, 0], told
+    assert told.count("finished at batch") == 1
+    return folder / experiment / "nano"
 
 
 def lines(folder: Path, rank: int) -> list[dict[str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 import json
 import math
@@ -138,6 +139,8 @@ class TestData:
                 assert point["mean"]["psnr_rgb"] == expected.mean.psnr_rgb
                 assert [image["bytes"] for image in point["images"]] == [i.bytes for i in expected.images]
                 assert all(sum(image["ledger"].values()) == image["bytes"] for image in point["images"])
+        symbols = [{curve["symbol"].endswith("-open") for curve in data[k]} for k in ("codecs", "published")]
+        assert symbols == [{False}, {True}]
         shown = {curve["name"]: curve["shown"] for curve in data["published"]}
         assert shown == {"VTM 9.1 intra 4:4:4": True, "Others' codec": False}
 
@@ -208,6 +211,25 @@ class TestData:
         missing, stale = viewer["notes"]
         assert "webp" in missing and "--save-decoded" in missing
         assert "jpeg 5 of a.png" in stale and "jpeg 15 of a.png" in stale
+
+    def test_the_viewer_opens_with_the_learned_codec_nearest_in_rate(self, evaluated):
+        results = {result.codec: result for result, _ in _sources(evaluated)}
+        far, near = (
+            dataclasses.replace(
+                results["webp"],
+                codec=name,
+                weights="ab",
+                points=[
+                    dataclasses.replace(p, mean=dataclasses.replace(p.mean, bpp=factor * p.mean.bpp))
+                    for p in results["jpeg"].points
+                ],
+            )
+            for name, factor in (("a_far", 0.1), ("near", 1.1))
+        )
+        every = [far, near, *results.values()]
+        curves = [curve_of(result) for result in every]
+        page = page_data(every, [], curves, curves[2], (), viewer_data([], [], [1.0], 100, 1))
+        assert page["viewer"]["first"] == ["near", "jpeg", "a_far", "webp"]
 
     def test_infinite_figures_and_hostile_names(self):
         image = ImageResult(

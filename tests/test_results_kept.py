@@ -59,7 +59,8 @@ class TestPages:
         ]
         assert losses(ours, rivals[:1]) == "PSNR (RGB) at 0.5 bpp 30.0, a 31.0"
         assert losses(ours, rivals).endswith("; at 0.5 bpp 30.0, b 32.0")
-        assert losses(ours, []) == "nowhere at these rates"
+        assert losses(ours, []) == "none is measured at its rates"
+        assert losses(rivals[1], [ours]) == "nowhere at these rates"
         falling = Curve("ours", {"lpips_alex": np.array([[0.01, 0.4]])})
         rival = Curve("a", {"lpips_alex": np.array([[0.005, 0.3], [0.02, 0.2]])})
         assert "0.01 bpp 0.400, a 0.250" in losses(falling, [rival])

@@ -6,8 +6,11 @@ import argparse
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from PIL import Image
 
 from genic.eval.provenance import provenance
 from genic.eval.runner import Task, WorkerPairs, measure_files
@@ -108,9 +111,11 @@ def show(axes: Axes, title: str, picture: Any, **how: Any) -> None:
 
 
 def save_figure(figure: Figure, path: Path, dpi: int) -> None:
-    """PNG."""
+    """PNG in true colour, as small as that goes."""
+    drawn = BytesIO()
+    figure.savefig(drawn, dpi=dpi, format="png")
     with atomic_file(path) as file:
-        figure.savefig(file, dpi=dpi, format="png")
+        Image.open(drawn).convert("RGB").save(file, "PNG", optimize=True)
 
 
 def log_figure(options: argparse.Namespace, name: str, path: Path) -> None:

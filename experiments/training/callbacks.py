@@ -7,14 +7,19 @@ import resource
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+import torch.distributed as dist
+from pytorch_lightning.callbacks import WeightAveraging
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
+from torch import Tensor
 
 from genic.datamodules.batch import Batch
 from genic.experiments.training.checkpoint import CONFIG_KEY, PROCESSES_KEY
@@ -49,6 +54,9 @@ class Clock(pl.Callback):
         self._started = time.monotonic()
 
     def on_train_start(self, *_: Any) -> None:
+        if dist.is_available() and dist.is_initialized():
+            # Between hosts alone: NCCL's would have every host wait for its GPU.
+            self._hosts = dist.new_group(backend="gloo")
         if threading.current_thread() is threading.main_thread():
             self._previous = {s: signal.signal(s, self._on_signal) for s in _SIGNALS}
 
@@ -58,7 +66,7 @@ class Clock(pl.Callback):
         pl_module.log("step", float(seen))
         if seen >= self.batches:
             self._stop(trainer, FINISHED)
-        elif reason := self._interruption(trainer):
+        elif seen % pl_module.config.train.accumulate == 0 and (reason := self._interruption(trainer)):
             self._stop(trainer, reason)
             # Without this, Lightning validates before it stops.
             trainer.limit_val_batches = 0
@@ -82,7 +90,7 @@ class Clock(pl.Callback):
             return mine
         # All processes stop after the same batch, or those that go on would wait for the others for ever.
         reasons: list[str | None] = [None] * trainer.world_size
-        torch.distributed.all_gather_object(reasons, mine)
+        dist.all_gather_object(reasons, mine, self._hosts)
         return next((reason for reason in reasons if reason), None)
 
     def _stop(self, trainer: pl.Trainer, reason: str) -> None:
@@ -95,6 +103,44 @@ class Clock(pl.Callback):
         signal.signal(received, self._previous.get(received) or signal.SIG_DFL)
 
 
+class AveragedWeights(WeightAveraging):
+    """An exponential moving average of parameters and buffers, by batches in which optimisers stepped.
+
+    Its decay rises to the one given. Lightning's `EMAWeightAveraging` has no rise and averages whole numbers, too.
+    """
+
+    def __init__(self, decay: float) -> None:
+        super().__init__(multi_avg_fn=self._move)
+        self.decay, self._seen = decay, 0
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self._device = trainer.strategy.root_device  # the module is on the CPU still
+        super().setup(trainer, pl_module, stage)
+        assert self._average_model is not None
+        # It is read on the host at each step, which would have to wait for the GPU.
+        self._average_model.n_averaged = self._average_model.n_averaged.cpu()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
+        assert isinstance(pl_module, CompressionModule)
+        self._seen = pl_module.batches_seen
+        super().on_train_batch_end(trainer, pl_module, *args)
+
+    @contextmanager
+    def in_place(self, module: CompressionModule) -> Iterator[None]:
+        """The module has the averages meanwhile."""
+        self._swap_models(module)
+        try:
+            yield
+        finally:
+            self._swap_models(module)
+
+    def _move(self, averages: list[Tensor], own: list[Tensor], updates: Any) -> None:
+        """Towards the module's own."""
+        decay = min(self.decay, (1 + self._seen) / (10 + self._seen))
+        for average, new in zip(averages, own, strict=True):
+            average.lerp_(new, 1 - decay) if average.is_floating_point() else average.copy_(new)
+
+
 class Checkpoints(pl.Callback):
     """Writes ``config.yaml``, ``last.ckpt`` and ``last.safetensors``, and weights that are kept.
 
@@ -103,10 +149,19 @@ class Checkpoints(pl.Callback):
         config: of the trainer.
         yaml: the resolved configuration of the whole run.
         notes: further metadata of the weights files.
+        average: of the weights, where it is what is exported.
     """
 
-    def __init__(self, folder: Path, config: TrainConfig, yaml: str, notes: dict[str, str]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        config: TrainConfig,
+        yaml: str,
+        notes: dict[str, str],
+        average: AveragedWeights | None = None,
+    ) -> None:
         self.folder, self.config, self.yaml, self.notes = folder, config, yaml, notes
+        self.average = average
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: CompressionModule) -> None:
         if trainer.is_global_zero:
@@ -128,7 +183,8 @@ class Checkpoints(pl.Callback):
 
     @rank_zero_only
     def _save_weights(self, module: CompressionModule, name: str) -> None:
-        save_weights(self.folder / name, module.export_weights(), {**self.notes, **module.metadata()})
+        with self.average.in_place(module) if self.average else nullcontext():
+            save_weights(self.folder / name, module.export_weights(), {**self.notes, **module.metadata()})
 
 
 class Meters(pl.Callback):
@@ -189,8 +245,10 @@ class Overview(pl.Callback):
 class Panels(pl.Callback):
     """Draws the module's pictures of the same few validation crops, as PNG and in Weights & Biases."""
 
-    def __init__(self, folder: Path, every: int, pictures: int = 4) -> None:
-        self.folder, self.every, self.pictures = folder, every, pictures
+    def __init__(
+        self, folder: Path, every: int, average: AveragedWeights | None = None, pictures: int = 4
+    ) -> None:
+        self.folder, self.every, self.average, self.pictures = folder, every, average, pictures
         self._batch: Batch | None = None
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: CompressionModule, *_: Any) -> None:
@@ -198,7 +256,8 @@ class Panels(pl.Callback):
         if not trainer.is_global_zero or not due(seen, self.every):
             return
         self._batch = self._batch or fixed_pictures(trainer, pl_module, self.pictures)
-        drawn = draw(trainer, pl_module, self._batch)
+        with self.average.in_place(pl_module) if self.average else nullcontext():
+            drawn = draw(trainer, pl_module, self._batch)
         with atomic_file(self.folder / "panels" / f"{seen:07d}.png") as file:
             picture_grid(drawn.pictures).save(file, format="PNG")
         for logger in trainer.loggers:

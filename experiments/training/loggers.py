@@ -104,8 +104,9 @@ class BatchLogger(WandbLogger):
     """
 
     def __init__(self, folder: Path, config: dict[str, Any]) -> None:
-        settings = dashboard.settings(folder, f"{folder.parent.name}/{folder.name}")
-        found = dashboard.identity(folder, rank_zero_only.rank == 0)
+        first = rank_zero_only.rank == 0
+        settings = dashboard.settings(folder, f"{folder.parent.name}/{folder.name}", first)
+        found = dashboard.identity(folder, first)
         super().__init__(save_dir=settings.pop("dir"), **settings, id=found, job_type="train", config=config)
         self._wandb_init.pop(
             "anonymous", None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -32,14 +33,20 @@ class NetworksDDPStrategy(DDPStrategy):
         return self.lightning_module
 
     def configure_ddp(self) -> None:
+        self._parallel: list[DistributedDataParallel] = []
         for network in self._trained.networks():
             # Parameters take part or not by the batch, e.g. of a decoder that starts late.
             parallel = DistributedDataParallel(network, find_unused_parameters=True)
             parallel.broadcast_buffers = False  # before each call; at the start they are
             call_through(parallel)
+            self._parallel.append(parallel)
 
     def training_step(self, *args: Any, **kwargs: Any) -> Any:
-        output = super().training_step(*args, **kwargs)
+        with ExitStack() as alone:
+            if not self._trained.steps_now:
+                for parallel in self._parallel:
+                    alone.enter_context(parallel.no_sync())
+            output = super().training_step(*args, **kwargs)
         average_statistics(self._trained)
         return output
 

@@ -62,7 +62,6 @@ class GanReversalTraining(TrainConfig):
         adversarial_from: batch from which D and the adversarial loss take part.
         r1_weight, r1_every: γ of the R1 penalty on D, 0 for none, and the batches from one to the next.
         augment: DiffAugment (Zhao et al. 2020) on all that D sees; for small sets.
-        ema_decay: of the exponential moving average of the weights that are exported; 0 exports the last.
         beta1: of Adam; DCGAN's 0.5.
     """
 
@@ -76,7 +75,6 @@ class GanReversalTraining(TrainConfig):
     r1_weight: float = 0.0
     r1_every: int = 16
     augment: bool = False
-    ema_decay: float = 0.0
     learning_rate: float = 2e-4
     beta1: float = 0.5
     clip: float = 10.0
@@ -166,7 +164,6 @@ class GanReversalConfig(PaperConfig):
         weights = ("ssim_weight", "mse_weight", "rate_weight")
         train.at_least(0, *weights, "adversarial_weight", "shift_range", "r1_weight")
         train.at_least(1, "r1_every")
-        train.require("ema_decay", 0 <= t.ema_decay < 1, "0 or more and below 1")
         if not m.encoder:
             for name in weights:
                 train.require(name, getattr(t, name) == 0, "model.encoder, or 0 here,")

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 from genic.datamodules.batch import Batch
 from genic.lightning_modules.base import CompressionModule, Shown
@@ -43,11 +42,6 @@ class GanReversal(CompressionModule):
         if train.adversarial_weight > 0:
             dcgan = config.model.generator == "dcgan"
             self.D = DcganDiscriminator(train) if dcgan else PatchDiscriminator(train.D)
-        # Of the system alone: Lightning's callback would average D, too, and count optimiser steps.
-        self.average = None
-        if train.ema_decay > 0:
-            self.average = AveragedModel(self.system, avg_fn=self._moving_average, use_buffers=True)
-            self.average.requires_grad_(False)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         optimisers = super().configure_optimizers()
@@ -84,37 +78,33 @@ class GanReversal(CompressionModule):
         if loss.requires_grad:
             self.update("generator", loss, c.clip)
         self.log("loss/total", loss)
-        if self.average is not None:
-            self.average.update_parameters(self.system)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """With E: SSIM and estimated rate of its z. Without: how the averaged generator's draws score."""
-        system, x = self._exported(), batch.image
-        if system.E is not None:
-            x_hat, rate = system(x, x.new_zeros(len(x)))
+        """With E: SSIM and estimated rate of its z. Without: how the generator's draws score."""
+        x = batch.image
+        if self.system.E is not None:
+            x_hat, rate = self.system(x, x.new_zeros(len(x)))
             x_hat = x_hat.clamp(0, 1)
             # One level: the quantiser as trained, without a shift.
             self.log_validation(x, x_hat, rate, 0, ssim=ssim(x, x_hat))
         elif self.D is not None:
-            score = self.D(self._drawn(x, system)).float().mean()
+            score = self.D(self._drawn(x)).float().mean()
             self.log("validation/score_drawn", score, batch_size=len(x), sync_dist=True)
 
     def panels(self, batch: Batch) -> dict[str, Shown]:
-        system, x = self._exported(), batch.image
-        shown: dict[str, Shown] = {"x": x, "drawn": self._drawn(x, system)}
-        if system.E is not None:
-            shown["x_hat"] = tuple(system(x, x.new_zeros(len(x))))
+        x = batch.image
+        shown: dict[str, Shown] = {"x": x, "drawn": self._drawn(x)}
+        if self.system.E is not None:
+            shown["x_hat"] = tuple(self.system(x, x.new_zeros(len(x))))
         return shown
 
     def export_weights(self) -> dict[str, Tensor]:
-        return self._exported().exported() | build_tables().state()
+        return self.system.exported() | build_tables().state()
 
     def initialise_from(self, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> tuple[int, int]:
         if "prior.index" in tensors:
             tensors = dict(tensors) | {"prior.offset": self.system.prior.offset_of(tensors["prior.index"])}
-        counts = super().initialise_from(tensors, metadata)
-        self._exported().load_state_dict(self.system.state_dict())
-        return counts
+        return super().initialise_from(tensors, metadata)
 
     def _encoder_loss(self, x: Tensor) -> Tensor:
         """ssim_weight·(1 − SSIM) + mse_weight·MSE + rate_weight·bpp of E's z under quantisers of random shift."""
@@ -130,9 +120,9 @@ class GanReversal(CompressionModule):
         )
         return (c.ssim_weight * dissimilarity + c.mse_weight * error + rate_weight * bpp).mean()
 
-    def _drawn(self, x: Tensor, system: System | None = None) -> Tensor:
+    def _drawn(self, x: Tensor) -> Tensor:
         """As many pictures of the prior as ``x`` has, of its size."""
-        G = (system or self.system).G
+        G = self.system.G
         z = torch.randn(len(x), self.config.model.latents, *G.grid(*x.shape[2:]), device=x.device)
         return G(z)[..., : x.shape[2], : x.shape[3]].float()
 
@@ -145,14 +135,3 @@ class GanReversal(CompressionModule):
         with torch.autocast(x.device.type, enabled=False):
             real = x.detach().float().requires_grad_()
             return r1_penalty(D(self._view(real)), real)
-
-    def _exported(self) -> System:
-        if self.average is None:
-            return self.system
-        assert isinstance(self.average.module, System)
-        return self.average.module
-
-    def _moving_average(self, average: Tensor, own: Tensor, batches: int | Tensor) -> Tensor:
-        """Exponential; its decay rises to the configured one."""
-        decay = min(self.config.train.ema_decay, (1 + int(batches)) / (10 + int(batches)))
-        return own + decay * (average - own)

@@ -28,7 +28,7 @@ from genic.losses.ssim import ssim
 
 class Restored(NamedTuple):
     """Of a batch of pictures after HEVC: RGB [B, 3, H, W] in about [0, 1], not clamped, as decoded and as restored; the
-    weight of each place's squared error, [B, 1, H, W]; the quantiser's step in [0, 1], [B]."""
+    weight of each place's squared error, [B, 1, H, W]; the quantiser's step in values of 8 bits, [B]."""
 
     decoded: Tensor
     picture: Tensor
@@ -41,9 +41,9 @@ class GdaeSprc(CompressionModule):
 
     The slides' L_SSIM is −SSIM; 1 − SSIM differs by a constant only.
 
-    With ``train.part=restoration`` R alone is trained, on pictures after HEVC: squared error in steps of the quantiser,
-    so that all QPs have about an equal say, each place weighted as HEVC's encoder weighs it at its QP, which follows
-    the heat.
+    With ``train.part=restoration`` R alone is trained, on pictures after HEVC: squared error of 8-bit values, each
+    place weighted as HEVC's encoder weighs it at its QP, which follows the heat, over the quantiser's step. Over Kodak
+    HEVC's squared error grows about as the step itself, so that all QPs have about an equal say.
     """
 
     paper = "gdae_sprc"
@@ -106,7 +106,7 @@ class GdaeSprc(CompressionModule):
         decoded = Restoration.corrected(planes, qp, torch.zeros_like(F.pixel_unshuffle(planes, 2)))
         # Squared error is worth 2^(−QP/3) bits to HEVC's encoders.
         weight = 2 ** ((qp[:, None, None, None] - place) / 3)
-        return Restored(decoded, self.restoration(planes, qp), weight, quantiser_step(qp) / 255)
+        return Restored(decoded, self.restoration(planes, qp), weight, quantiser_step(qp))
 
     def loss_step(self, batch: Batch) -> None:
         if self.restoring:
@@ -146,8 +146,8 @@ class GdaeSprc(CompressionModule):
 
     def _restoration_step(self, batch: Batch) -> None:
         x, found = batch.image, self.restored(batch)
-        error = (found.weight * (found.picture - x).square()).mean((1, 2, 3))
-        loss = (error / found.step.square()).mean()
+        error = (found.weight * (255 * (found.picture - x)).square()).mean((1, 2, 3))
+        loss = (error / found.step).mean()
         self.update("generator", loss, self.config.train.clip)
         self.log_dict({"loss/total": loss, "loss/gain_db": _gain(x, found.decoded, found.picture).mean()})
 

@@ -153,7 +153,8 @@ class PpgnInpainting(CompressionModule):
         loss = c.mse_weight * mse + c.h1_weight * h1 + c.h_weight * h + c.adversarial_weight * loss_g
         if ratio <= c.gate_high:
             self.update("generator", loss, c.clip)
-        self._remember_ratio(loss_d.detach() / loss_g.detach().clamp_min(1e-6))
+        if self.steps_now:  # or a network would pause with a part of its gradient
+            self._remember_ratio(loss_d.detach() / loss_g.detach().clamp_min(1e-6))
         self.log_dict(
             {
                 "loss/mse": mse,

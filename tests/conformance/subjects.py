@@ -86,21 +86,19 @@ def random_weights(config: SelectiveDetailModel, seed: int = 0) -> tuple[dict[st
     return as_stored(system.state_dict() | build_tables().state()), metadata
 
 
-def pictures(count: int, part: int = 1) -> list[np.ndarray]:
+def pictures(count: int) -> list[np.ndarray]:
     """``count`` Kodak pictures, of both orientations; without them photographs that ship with scikit-learn, continued
-    by reflection to the same size. Of the sides the first of ``part`` parts."""
+    by reflection to the same size."""
     if KODAK:
         # The first portrait pictures are 4 and 9; a few pictures shall hold both orientations.
-        whole = [np.array(Image.open(path)) for path in KODAK[2 : 2 + count] + KODAK[: max(0, count - 22)]]
-    else:
-        photographs = [load_sample_image(name) for name in ("china.jpg", "flower.jpg")]
-        padded = [np.pad(p, ((0, 85), (0, 128), (0, 0)), mode="reflect") for p in photographs]
-        whole = [np.roll(padded[k % 2], 32 * k, axis=1) for k in range(count)]
-    return [np.ascontiguousarray(p[: p.shape[0] // part, : p.shape[1] // part]) for p in whole]
+        return [np.array(Image.open(path)) for path in KODAK[2 : 2 + count] + KODAK[: max(0, count - 22)]]
+    photographs = [load_sample_image(name) for name in ("china.jpg", "flower.jpg")]
+    padded = [np.pad(p, ((0, 85), (0, 128), (0, 0)), mode="reflect") for p in photographs]
+    return [np.roll(padded[k % 2], 32 * k, axis=1) for k in range(count)]
 
 
-def latents(count: int, part: int = 1) -> list[Latents]:
-    """Symbols of `pictures`, at the codec's rate levels in turn."""
+def latents(count: int) -> list[Latents]:
+    """Symbols of ``count`` pictures, at the codec's rate levels in turn."""
     codec = small()[1]
     levels = codec.qualities
-    return [Latents(*codec.analyse(p, levels[k % len(levels)])) for k, p in enumerate(pictures(count, part))]
+    return [Latents(*codec.analyse(p, levels[k % len(levels)])) for k, p in enumerate(pictures(count))]

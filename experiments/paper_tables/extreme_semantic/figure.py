@@ -57,19 +57,18 @@ def draw(codec: ExtremeSemanticCodec, image: np.ndarray, labels: np.ndarray, pat
     found, stride = codec.semantic_map(sc), codec.config.map_stride
     sent = image
     if found is not None:
-        kept = (found == len(codec.config.classes)).repeat(stride, 0).repeat(stride, 1)
-        kept = kept[: image.shape[0], : image.shape[1], None]
-        colours = colormaps["tab20"](labels, bytes=True)[..., :3]
-        sent = np.where(kept, image, colours)
+        found = found.repeat(stride, 0).repeat(stride, 1)[: image.shape[0], : image.shape[1]]
+        colours = colormaps["tab20"](found, bytes=True)[..., :3]
+        sent = np.where((found == len(codec.config.classes))[..., None], image, colours)
     panels = (
         ("original", image),
         (f"GC, {len(gc)} bytes", codec.decode(gc)),
         (f"HEVC, {len(equal)} bytes", hevc.decode(equal)),
-        (f"SC sends labels of {SYNTHESISED.replace(',', ', ')}", sent),
+        (f"what SC sends: of {SYNTHESISED.replace(',', ', ')} labels", sent),
         (f"SC, {len(sc)} bytes, map included", codec.decode(sc)),
         (f"HEVC, {len(twice)} bytes", hevc.decode(twice)),
     )
     figure = Figure(figsize=(14.6, 7.7), layout="constrained")
     for axes, (title, picture) in zip(figure.subplots(2, 3).flat, panels, strict=True):
         show(axes, title, picture)
-    save_figure(figure, path, 100)
+    save_figure(figure, path, 84)
