@@ -103,8 +103,8 @@ class ExtremeSemanticTraining(TrainConfig):
             (`networks.UNetDiscriminator`), which is ours.
         conditional: D sees the label map. scales: of D, each at half the resolution of the one before; both of
             ``multiscale``. D: widths.
-        labels: whose classes ``oasis`` gives: ``maps``, the label maps', or ``codebook``, the nearest of ``codes``
-            centres of E's pretrained features (`ExtremeSemantic.codebook`), for pictures without label maps.
+        labels: whose classes ``oasis`` gives: ``maps``, the label maps', or ``codebook``, the nearest centre of E's
+            pretrained features (`ExtremeSemantic.codebook`), for pictures without label maps. codes: number of centres.
         ignored: names of classes whose pixels ``oasis`` learns nothing from.
         label_mix_weight: of ``oasis``'s consistency on mixed pictures (`losses.gan.label_mix`).
         selective: share of the training crops with a heat map; the others keep everything. 0 is GC, 1 is SC.
