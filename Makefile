@@ -1,7 +1,7 @@
 # Set-up and the usual jobs. Needs make and Python 3.11 or later; everything else is fetched on first use:
 # uv (into .uv where there is none on the PATH) and the pinned packages (into .venv).
 #
-#   make demo | test | conformance | lint | docs | setup | lock
+#   make demo | test | conformance | stress | fuzz | lint | docs | setup | lock
 #
 # The checkout is installed as well, as it stands: .venv/bin/genic is the command. It needs the checkout's links
 # (genic/eval and so on), which git makes on Linux and macOS.
@@ -33,10 +33,14 @@ FIND_PYTHON = for python in $(PYTHON) python3 python3.13 python3.12 python3.11 p
 		echo 'genic needs Python 3.11 or later on the PATH (or PYTHON=/path/to/python)' >&2; exit 1; \
 	fi
 
+<<<<<<< HEAD
+.PHONY: demo test conformance stress fuzz lint docs setup lock
+=======
 # Without cached bytecode every process compiles what it imports, most of a short one's time.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test conformance lint docs setup lock
+>>>>>>> main
 
 demo: $(READY)
 	$(RUN) -m experiments.demo
@@ -49,6 +53,18 @@ test: $(READY)
 
 conformance: $(READY)
 	$(RUN) -m pytest -m conformance $(PYTEST_ARGS)
+
+# Hours; the tables of docs/reliability.md are those of the last one.
+stress: export OMP_NUM_THREADS := 1
+stress: $(READY)
+	$(RUN) -m pytest tests/stress --stress -n auto --dist worksteal --timeout 10000 $(PYTEST_ARGS)
+
+# A minute each of FUZZ (default: the container and all codecs); inputs that reach new code are added to the corpus.
+fuzz: $(READY)
+	$(RUN) -c 'import atheris' 2>/dev/null || $(UV) pip install --quiet --python $(RUN) atheris
+	for target in $${FUZZ:-container $$($(RUN) -c 'from tests.stress.subjects import *; print(*SUBJECTS)')}; do \
+		$(RUN) -m tests.stress.fuzz $$target -max_total_time=60 || exit 1; \
+	done
 
 lint: $(READY) docs
 	$(RUN) -m ruff check .

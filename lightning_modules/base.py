@@ -173,6 +173,10 @@ class CompressionModule(pl.LightningModule):
         parts, or its gradients stay this process's own."""
         return [child for child in self.children() if any(p.requires_grad for p in child.parameters())]
 
+    def differentiated_twice(self) -> list[nn.Module]:
+        """The networks whose gradient a loss contains: torch compiles none of those."""
+        return []
+
     def learning_rate_factor(self, batch: int) -> float:
         """Schedule: factor on every base learning rate at batch number ``batch``."""
         return self.config.train.learning_rate_factor(batch)

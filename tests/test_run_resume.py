@@ -1,5 +1,6 @@
 """A run that was stopped, killed or is lengthened goes on as if nothing had happened, from files that are safe."""
 
+import errno
 import os
 import pickle
 import signal
@@ -101,6 +102,24 @@ def test_resuming_after_a_crash_repeats_the_run(whole, tmp_path, monkeypatch):
     rest = run_toy(tmp_path, resume=folder)
     assert_same(rest.module.state_dict(), whole.module.state_dict())
     assert steady(rest.folder / "metrics.jsonl") == steady(whole.folder / "metrics.jsonl")
+
+
+def test_a_full_disk_leaves_the_last_good_checkpoint(whole, tmp_path, monkeypatch):
+    written, fsync = [], os.fsync
+
+    def full_after_three(descriptor: int) -> None:
+        written.append(descriptor)
+        if len(written) > 3:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        fsync(descriptor)
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left") as caught:
+        patch.setattr(os, "fsync", full_after_three)
+        run_toy(tmp_path, "train.checkpoint_every=1")
+    folder = tmp_path / "toy" / "nano"
+    assert Path(caught.value.filename).parent == folder and not list(folder.glob(".*.part"))
+    assert 0 < read_checkpoint(folder / "last.ckpt")["batches_seen"] < 6
+    assert_same(run_toy(tmp_path, resume="auto").module.state_dict(), whole.module.state_dict())
 
 
 def test_a_longer_run_goes_on_from_a_finished_one(whole, tmp_path):

@@ -21,9 +21,10 @@ def checkpoint_activations(module: CompressionModule) -> None:
 
 
 def compile_networks(module: CompressionModule) -> None:
-    """Have torch compile each network as a whole; names of tensors stay."""
+    """Have torch compile each network as a whole, where it can; names of tensors stay."""
     for network in module.networks():
-        network.forward = torch.compile(network.forward)
+        if network not in module.differentiated_twice():
+            network.forward = torch.compile(network.forward)
 
 
 def _checkpoint(part: nn.Module) -> None:

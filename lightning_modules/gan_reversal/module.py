@@ -54,6 +54,9 @@ class GanReversal(CompressionModule):
         every = (self.system.G, self.system.E, self.system.prior, self.D)
         return [n for n in every if n is not None and any(p.requires_grad for p in n.parameters())]
 
+    def differentiated_twice(self) -> list[nn.Module]:
+        return [self.D] if self.D is not None and self.config.train.r1_weight > 0 else []
+
     def loss_step(self, batch: Batch) -> None:
         c, x, clock = self.config.train, batch.image, self.batches_seen
         D = self.D if self.adversarial else None

@@ -127,7 +127,7 @@ class Restoration(nn.Module):
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)  # pyright: ignore[reportArgumentType]  # there is one
         pairs = (ResidualPair(width) for _ in range(blocks))
-        self.body = nn.Sequential(nn.Conv2d(13, width, 3, padding=1), *pairs, last)
+        self.body = nn.Sequential(nn.Conv2d(25, width, 3, padding=1), *pairs, last)
         self.margin = 2 + 2 * blocks
 
     def forward(self, planes: Tensor, qp: Tensor) -> Tensor:
@@ -137,9 +137,12 @@ class Restoration(nn.Module):
 
     @staticmethod
     def features(planes: Tensor, qp: Tensor) -> Tensor:
-        """What ``body`` sees, [B, 13, H/2, W/2]."""
-        cells = F.pixel_unshuffle((planes - 128) / 128, 2)
-        return torch.cat((cells, (qp / 32 - 1)[:, None, None, None].expand_as(cells[:, :1])), 1)
+        """What ``body`` sees, [B, 25, H/2, W/2]: cells of 2×2 pixels; the same less the mean of the 5×5 cells around,
+        in steps of the quantiser, in which detail is of one size at every QP; and the QP."""
+        cells, qp = F.pixel_unshuffle(planes, 2), qp[:, None, None, None]
+        around = F.avg_pool2d(F.avg_pool2d(planes, 2), 5, 1, 2, count_include_pad=False)
+        detail = (cells - around.repeat_interleave(4, 1)) / quantiser_step(qp)
+        return torch.cat(((cells - 128) / 128, detail, (qp / 32 - 1).expand_as(cells[:, :1])), 1)
 
     @staticmethod
     def corrected(planes: Tensor, qp: Tensor, steps: Tensor) -> Tensor:
