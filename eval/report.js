@@ -435,6 +435,14 @@ function match() {
   fillFiles("right", $("match").checked && left ? left.figures.bytes : null);
 }
 
+/** Of the left codec the file that the right one has the nearest match in bytes for. */
+function chooseMatched() {
+  const [left, right] = ["left", "right"].map((side) => filesOf($(`${side}-codec`).value));
+  if (!left.length || !right.length) return;
+  const apart = (file) => Math.min(...right.map((r) => Math.abs(Math.log(r.figures.bytes / file.figures.bytes))));
+  $("left-file").selectedIndex = left.indexOf(left.reduce((a, b) => (apart(b) < apart(a) ? b : a)));
+}
+
 function choosePicture() {
   const picture = viewed();
   const before = chosenBytes;
@@ -445,6 +453,7 @@ function choosePicture() {
   fill($("left-codec"), entries, $("left-codec").value || left || ORIGINAL);
   fill($("right-codec"), entries, $("right-codec").value || right || left || ORIGINAL);
   fillFiles("left", before);
+  if (before === null) chooseMatched();
   match();
   fit();
   drawStage();

@@ -400,7 +400,13 @@ class TestBrowser:
 
     def test_bytes_are_matched_until_a_file_is_chosen(self, opened):
         files = _data_of(opened, "viewer")["pictures"][0]["files"]
-        right = [f for f in files if f["codec"] == opened.run("return chosen('right').codec")]
+        left, right = (
+            [f for f in files if f["codec"] == opened.run(f"return chosen('{side}').codec")]
+            for side in ("left", "right")
+        )
+        first = [opened.run(f"return chosen('{side}').figures.bytes") for side in ("left", "right")]
+        pairs = [(a["figures"]["bytes"], b["figures"]["bytes"]) for a in left for b in right]
+        assert abs(math.log(first[0] / first[1])) == min(abs(math.log(a / b)) for a, b in pairs)
         for k in range(opened.run("return document.getElementById('left-file').options.length")):
             opened.choose("#left-file", str(k))
             size = opened.run("return chosen('left').figures.bytes")
