@@ -62,7 +62,7 @@ def overview(curves: Sequence[Curve], names: Sequence[Sequence[str]], *also: str
     """A short table: a codec a row, at the rates `OVERVIEW` by the measures `COMPARED`.
 
     Args:
-        curves: of a codec with none of the rates its last point stands instead.
+        curves: of a codec with none of the rates, or fewer than three points, its last point stands instead.
         names: what stands on the left of each row, its name and what belongs to the columns ``also``.
     """
     rates = " / ".join(f"{rate:g}" for rate in OVERVIEW)
@@ -74,7 +74,7 @@ def overview(curves: Sequence[Curve], names: Sequence[Sequence[str]], *also: str
 def losses(curve: Curve, rivals: Sequence[Curve]) -> str:
     """Where some rival is better at equal rate, by the measures `COMPARED`: the rates and the best rival there.
 
-    The rates are those of `OVERVIEW` that the curve has, else its own points'.
+    The rates are those of `OVERVIEW` that the curve has, else its own points'; between points linear in log rate.
     """
     parts, compared = [], False
     for measure in COMPARED:
@@ -176,9 +176,10 @@ def _at(curve: Curve, measure: Measure) -> list[str]:
 
 
 def _rates(curve: Curve, measure: Measure) -> list[float]:
-    """Of `OVERVIEW` those that the curve has, else its own points'."""
+    """Of `OVERVIEW` those that the curve has; its own points' where it has none, or is no curve of three points."""
+    own = [float(rate) for rate in curve.points[measure.key][:, 0]]
     grid = [rate for rate in OVERVIEW if curve.at(measure.key, rate) is not None]
-    return grid or [float(rate) for rate in curve.points[measure.key][:, 0]]
+    return grid if grid and len(own) > 2 else own
 
 
 def _few(measure: Measure) -> int:
@@ -190,14 +191,13 @@ def _overview(curve: Curve) -> list[str]:
     cells = []
     for measure in COMPARED:
         digits = _few(measure)
-        values = [curve.at(measure.key, rate) for rate in OVERVIEW]
-        if any(value is not None for value in values):
-            cells.append(" / ".join(number(value, digits) for value in values))
-        elif measure.key in curve.points:
+        if measure.key not in curve.points:
+            cells.append("–")
+        elif _rates(curve, measure)[0] in OVERVIEW:
+            cells.append(" / ".join(number(curve.at(measure.key, rate), digits) for rate in OVERVIEW))
+        else:
             rate, value = curve.points[measure.key][-1]
             cells.append(f"{value:.{digits}f} at {rate:.3f}")
-        else:
-            cells.append("–")
     return cells
 
 
