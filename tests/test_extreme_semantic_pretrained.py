@@ -96,21 +96,28 @@ class TestCodec:
 
 
 class TestStart:
-    def test_it_is_a_transform_coder_whose_channels_use_all_centres(self):
-        """Whatever TAEF2's weights are: w is decorrelated, of one deviation, and G gets t back from all of w."""
-        module = nano(C="[2,128]", **GC)
-        E, G, x = module.system.E, module.system.G, batch().image
+    def test_it_is_a_transform_coder(self):
+        """Whatever TAEF2's weights are: w is decorrelated, and G gets t back from all of w."""
+        module = nano(C="[2,128]", steps="[4.0,0.5]", noise=0, **GC)
+        system, x = module.system, batch().image
+        E, G = system.E, system.G
         with torch.no_grad():
             t = E.folded(x - 0.5)
-            rows = t.permute(0, 2, 3, 1).flatten(0, 2)
-            rows = (rows + 0.01 * torch.randn_like(rows)).repeat(8, 1) + 0.01 * torch.randn(
-                8 * len(rows), 128
+            rows = t.permute(0, 2, 3, 1).flatten(0, 2).repeat(40, 1)
+            rows = rows + torch.linspace(2, 0.01, 128) * torch.randn_like(rows)
+            deviations = start_as_klt(E, G, rows)
+            module.start_gains(deviations)
+            z = E.linear(rows.T[None, :, :, None])
+            torch.testing.assert_close(
+                torch.cov(z[0, :, :, 0]), deviations.square().diag(), rtol=0, atol=1e-2
             )
-            start_as_klt(E, G, rows, DEVIATION)
-            w = E.linear(rows.T[None, :, :, None])
-            torch.testing.assert_close(G.linear(w)[0, :, :, 0].T, rows, rtol=0, atol=1e-3)
-            covariance = torch.cov(w[0, :, :, 0])
-            torch.testing.assert_close(covariance, DEVIATION**2 * torch.eye(128), rtol=0, atol=1e-2)
+            assert (deviations[:-1] >= deviations[1:]).all()
+            # One step for all channels but the widest, whose deviation comes to that of the five centres.
+            for k, step in enumerate((4.0, 0.5)):
+                found = deviations * system.gain.log_gain[k].exp()
+                torch.testing.assert_close(found, (deviations / step).clamp(max=DEVIATION))
+            w = system.gain(z, torch.ones(1))
+            torch.testing.assert_close(G.linear(system.gain.inverse(w, torch.ones(1)))[0, :, :, 0].T, rows)
             # In E and G the rest is silent.
             torch.testing.assert_close(E(2 * x - 1), E.linear(t))
 
@@ -120,11 +127,11 @@ class TestStart:
         module = nano(C="[2,32]", light_decoder="false", noise=0, **GC)
         system, x = module.system.eval(), batch(4).image
         before = {n: p.clone() for n, p in system.named_parameters() if ".pixels." in n}
-        start(system.E, system.G, [x], DEVIATION)
+        module.start_gains(start(system.E, system.G, [x]))
         own = dict(system.named_parameters())
         assert before and not any(torch.equal(t, own[n]) for n, t in before.items())
-        w = system.latents(2 * x - 1, torch.full((4,), 1))
-        shown = system.G(w, None, system.level_bias[[1] * 4]) / 2 + 0.5
+        level = torch.full((4,), 1)
+        shown = system.reconstruct(system.latents(2 * x - 1, level), level, None, None) / 2 + 0.5
         psnr = -10 * torch.log10((shown - x).square().mean())
         assert psnr > 24  # not quantised, a quarter of the KLT's channels; about 10 with a layer out of place
 
@@ -142,11 +149,22 @@ class TestStart:
                 size + tables.numel() * tables.element_size() < 0.99 * MAX_FILE_BYTES
             )  # names take the rest
 
+    def test_every_c_has_its_weight_of_the_rate(self):
+        module, x, level = nano(noise=0, **GC), 2 * batch().image - 1, torch.tensor([1, 2])
+        gradients = []
+        for beta in (torch.tensor([1.0, 0.0]), torch.tensor([0.0, 2.0]), torch.tensor([1.0, 2.0])):
+            bits = module.system(x, level, None, None, beta).rate.sum()
+            gradients.append(torch.autograd.grad(bits, module.system.gain.log_gain)[0])
+        assert gradients[0][1].any() and not gradients[0][2].any() and not gradients[1][1].any()
+        torch.testing.assert_close(gradients[0] + gradients[1], gradients[2])
+
     def test_the_second_stage_leaves_files_as_they_are(self):
         config = load_config("extreme_semantic", ["preset=street_2"])
         module = nano(frozen=str(config.train.frozen).replace("'", ""))
-        trained = {n.partition(".")[0] for n, p in module.system.named_parameters() if p.requires_grad}
-        assert trained == {"F", "G", "level_bias"}
+        trained = [
+            n for n, p in module.system.named_parameters() if p.requires_grad and n[:2] not in ("F.", "G.")
+        ]
+        assert trained == ["level_bias", "gain.log_inverse"]
         groups = module.optimiser_groups()["generator"][0]
         assert [group.get("scale", 1.0) for group in groups] == [1.0, 1.0] and len(groups) == 2
 

@@ -39,7 +39,8 @@ class ExtremeSemanticModel:
         context, heads, radius, skew: of the entropy model (`lightning_modules.entropy.context`).
         transform: of E and G. ``residual`` is the publication; ``pretrained`` has TAEF2 between pictures and 1/8 of
             their sides, and a linear map beside residual attention blocks between that and ŵ (`layers.pretrained`): E,
-            after and G have no widths of their own then.
+            after and G have no widths of their own then. A learned gain for each C and channel is in front of the
+            quantiser, its inverse behind.
         analysis_blocks, synthesis_blocks: those attention blocks in E and in G. synthesis: their width in G.
         light_decoder: leave out TAEF2's layers at full resolution (`layers.taef.Decoder`).
     """
@@ -102,8 +103,8 @@ class ExtremeSemanticTraining(TrainConfig):
             (`networks.UNetDiscriminator`), which is ours.
         conditional: D sees the label map. scales: of D, each at half the resolution of the one before; both of
             ``multiscale``. D: widths.
-        labels: whose classes ``oasis`` gives: ``maps``, the label maps', or ``codebook``, the nearest of ``codes``
-            centres of E's pretrained features (`ExtremeSemantic.codebook`), for pictures without label maps.
+        labels: whose classes ``oasis`` gives: ``maps``, the label maps', or ``codebook``, the nearest centre of E's
+            pretrained features (`ExtremeSemantic.codebook`), for pictures without label maps. codes: number of centres.
         ignored: names of classes whose pixels ``oasis`` learns nothing from.
         label_mix_weight: of ``oasis``'s consistency on mixed pictures (`losses.gan.label_mix`).
         selective: share of the training crops with a heat map; the others keep everything. 0 is GC, 1 is SC.
@@ -111,13 +112,15 @@ class ExtremeSemanticTraining(TrainConfig):
         adversarial_weight, mse_weight, feature_weight, perceptual_weight: of the losses; 0 leaves one out.
         lpips_weight: of LPIPS (SqueezeNet); not published (0).
         rate_weight: β, of the entropy of ŵ in bits per pixel for the encoder; with 0 the rate is capped by dim·log2 L
-            alone. The entropy model is trained in either case. rate_from: batch from which β counts; an encoder that
-            saves bits before G can use them ends at no bits.
+            alone. The entropy model is trained in either case. rate_factors: of β, one a C; none for 1. rate_from:
+            batch from which β counts; an encoder that saves bits before G can use them ends at no bits.
         backbone: timm's name of the perceptual loss's; backbone_weights: ``shared`` (mobilenetv2_100 below GENIC_DATA),
             ``hub``, a safetensors file, or ``random``. backbone_layers: which features; layer_weights: of each, by
             default as pix2pixHD has them for VGG. perceptual_from: batch from which this loss counts.
         level_power: a crop's C is number ⌊u^level_power · levels⌋, u uniform; below 1 the last C comes oftener.
         adversarial_from: batch from which D takes part.
+        steps: of the quantiser at the start of a ``pretrained`` transform, in units of TAEF2's latents, one a C; wider
+            where five centres would cover too little. None for the least.
         pretrained_rate: factor on the learning rate of TAEF2's own layers.
         frozen: prefixes of the names of the system's parameters that are not trained.
     """
@@ -141,6 +144,7 @@ class ExtremeSemanticTraining(TrainConfig):
     perceptual_weight: float = 12.0
     lpips_weight: float = 0.0
     rate_weight: float = 0.0
+    rate_factors: list[float] = field(default_factory=list)
     rate_from: int = 0
     backbone: str = "vgg16"
     backbone_weights: str = "hub"
@@ -149,6 +153,7 @@ class ExtremeSemanticTraining(TrainConfig):
     perceptual_from: int = 0
     level_power: float = 1.0
     adversarial_from: int = 0
+    steps: list[float] = field(default_factory=list)
     pretrained_rate: float = 1.0
     frozen: list[str] = field(default_factory=list)
     learning_rate: float = 2e-4
@@ -199,6 +204,10 @@ class ExtremeSemanticConfig(PaperConfig):
         train.one_of(DISCRIMINATORS, "discriminator")
         train.one_of(LABELS, "labels")
         train.at_least(2, "codes")
+        for name in ("rate_factors", "steps"):
+            if values := getattr(t, name):
+                train.counts(m.levels, name, "model.C")
+                train.require(name, min(values) > 0, "a list of values above 0")
         train.require("ignored", set(t.ignored) <= set(m.classes), "names of model.classes")
         if t.labels == "codebook":
             fixed = m.transform == "pretrained" and "E.pixels.".startswith(tuple(t.frozen))

@@ -44,7 +44,7 @@ from genic.losses.pretrained import classifier_weights
 START_BATCHES, CODEBOOK_BATCHES = 32, 16
 """Of the training data, from which a pretrained transform's start and the codebook are estimated."""
 DEVIATION = 1.2
-"""Of w's channels at that start: all five centres are in use."""
+"""The largest of w's channels at that start, for which the five centres are best."""
 
 
 class ExtremeSemantic(CompressionModule):
@@ -89,11 +89,21 @@ class ExtremeSemantic(CompressionModule):
         data: Any = getattr(self.trainer, "datamodule", None)
         if isinstance(E, AroundEncoder) and isinstance(G, AroundGenerator) and self.fresh:
             batches = islice(data.train_dataloader(), START_BATCHES)
-            start(E, G, (batch.image for batch in batches), DEVIATION)
+            self.start_gains(start(E, G, (batch.image for batch in batches)))
         if t.labels == "codebook" and self.batches_seen == 0 and self.trainer.ckpt_path is None:
             batches = islice(data.train_dataloader(), CODEBOOK_BATCHES)
             self.make_codebook(batch.image for batch in batches)
             self.codebook = self.trainer.strategy.broadcast(self.codebook)
+
+    @torch.no_grad()
+    def start_gains(self, deviations: Tensor) -> None:
+        """One step of the quantiser for all channels of a C, but for those of whose ``deviations`` [C] five centres
+        would cover too little."""
+        gain, c = self.system.gain, self.config
+        assert gain is not None, "of a pretrained transform"
+        steps = torch.tensor(c.train.steps or [0.0] * c.model.levels)[:, None]
+        gain.log_gain.copy_((DEVIATION / deviations).minimum(1 / steps).log())
+        gain.log_inverse.copy_(-gain.log_gain)
 
     @torch.no_grad()
     def make_codebook(self, pictures: Iterable[Tensor]) -> None:
@@ -119,7 +129,9 @@ class ExtremeSemantic(CompressionModule):
         if isinstance(self.system.E, Encoder):
             self.system.E.norm.train(clock < c.freeze_from)
         level = (torch.rand(len(x), device=x.device) ** c.level_power * self.config.model.levels).long()
-        output = self.system(x, level, self.random_maps(t_s), self.noise(x), self.rate_weight, c.sigma)
+        rate_weight = self.rate_weight * torch.tensor(c.rate_factors or [1.0], device=x.device)
+        rate_weight = rate_weight.expand(self.config.model.levels)[level]
+        output = self.system(x, level, self.random_maps(t_s), self.noise(x), rate_weight, c.sigma)
         D = self.D if self.adversarial else None
 
         # Discriminator: real and decoded pictures under the same map.

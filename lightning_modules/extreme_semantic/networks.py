@@ -120,7 +120,7 @@ class Encoder(nn.Module):
 
 
 class AroundEncoder(PretrainedEncoder):
-    """E around TAEF2's encoder; as `Encoder`, but that nothing keeps w to the centres' range after the start."""
+    """E around TAEF2's encoder; as `Encoder`, but that gains follow in place of the norm."""
 
     def __init__(self, config: ExtremeSemanticModel) -> None:
         super().__init__(config.C[-1], config.analysis_blocks)

@@ -33,6 +33,7 @@ from genic.lightning_modules.extreme_semantic.networks import (
     downwards,
     one_hot,
 )
+from genic.lightning_modules.layers.gain_units import GainUnits
 from genic.lightning_modules.layers.rounding import scale_gradient
 from genic.lightning_modules.layers.soft_quantiser import SoftToHardQuantiser
 
@@ -59,6 +60,7 @@ class System(nn.Module):
         self.config, self.classes = config, len(config.classes)
         pretrained = config.transform == "pretrained"
         self.E = AroundEncoder(config) if pretrained else Encoder(config)
+        self.gain = GainUnits(config.levels, config.C[-1]) if pretrained else None
         self.Q = SoftToHardQuantiser(len(CENTRES), learned=False)
         norm, channels = config.norm, config.C[-1]
         self.after = (
@@ -79,7 +81,8 @@ class System(nn.Module):
     def latents(self, x: Tensor, level: Tensor) -> Tensor:
         """x [B, 3, H, W] in [−1, 1], sides multiples of the stride -> w before the quantiser, [B, C, h, w], where C is
         the largest; zeros in the channels that ``level`` [B] (which C) leaves out."""
-        return self.E(x) * self._channels(level)
+        w = self.E(x)
+        return (w if self.gain is None else self.gain(w, level.float())) * self._channels(level)
 
     def wanted(self, level: Tensor, heat: Tensor) -> Tensor:
         """What is coded: bool [B, C, h, w] for ``level`` [B] and ``heat`` bool [B, h, w]."""
@@ -116,7 +119,8 @@ class System(nn.Module):
             labels: int64 [B, H/map_stride, W/map_stride], `classes` where preserved; None where all is.
             noise: [B, noise, H/stride, W/stride], or None where the configuration has none.
         """
-        y, features = self.after(w_hat), []
+        y = w_hat if self.gain is None else self.gain.inverse(w_hat, level.float())
+        y, features = self.after(y), []
         if self.F is not None:
             if labels is None:
                 ratio = self.config.latent_stride // self.config.map_stride
@@ -134,7 +138,7 @@ class System(nn.Module):
         level: Tensor,
         labels: Tensor | None,
         noise: Tensor | None,
-        rate_weight: float = 1.0,
+        rate_weight: float | Tensor = 1.0,
         sigma: float = 1.0,
     ) -> Output:
         """Training: hard centres with soft gradients, and the entropy of the centres under the model.
@@ -142,8 +146,8 @@ class System(nn.Module):
         Args:
             x: [B, 3, H, W] in [−1, 1]. level: int64 [B], which of the configured C.
             labels, noise: see `reconstruct`.
-            rate_weight: β; the gradient of the bits reaches the encoder multiplied by this, the entropy model as it
-                is. So one loss trains both, and with 0 the encoder knows nothing of the rate.
+            rate_weight: β, one or [B]; the gradient of the bits reaches the encoder multiplied by this, the entropy
+                model as it is. So one loss trains both, and with 0 the encoder knows nothing of the rate.
             sigma: of the soft assignment.
         """
         w = self.latents(x, level)

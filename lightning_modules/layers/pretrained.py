@@ -84,36 +84,33 @@ class PretrainedDecoder(nn.Module):
 
 
 @torch.no_grad()
-def start(
-    E: PretrainedEncoder, G: PretrainedDecoder, pictures: Iterable[Tensor], deviation: float | None = None
-) -> None:
+def start(E: PretrainedEncoder, G: PretrainedDecoder, pictures: Iterable[Tensor]) -> Tensor:
     """Both at TAEF2's weights and the Karhunen-Loève transform of its latents of ``pictures`` [B, 3, H, W] in [0, 1].
+
+    Returns:
+        Deviations of z's channels on these pictures, [latents].
 
     Raises:
         WeightsError: TAEF2's weights are not at hand.
     """
     load_taef(E.pixels, G.pixels)
     t = [E.folded(x - 0.5).permute(0, 2, 3, 1).flatten(0, 2) for x in pictures]
-    start_as_klt(E, G, torch.cat(t), deviation)
+    return start_as_klt(E, G, torch.cat(t))
 
 
 @torch.no_grad()
-def start_as_klt(
-    E: PretrainedEncoder, G: PretrainedDecoder, t: Tensor, deviation: float | None = None
-) -> None:
-    """Set both linear maps to the Karhunen-Loève transform of t's positions [N, 128], largest variance first; with
-    ``deviation`` each channel of z is scaled to it, and back."""
+def start_as_klt(E: PretrainedEncoder, G: PretrainedDecoder, t: Tensor) -> Tensor:
+    """Set both linear maps to the Karhunen-Loève transform of t's positions [N, 128], largest variance first; gives the
+    deviations of z's channels."""
     assert E.linear.bias is not None and G.linear.bias is not None
     mean = t.mean(0)
     variances, vectors = torch.linalg.eigh(torch.cov(t.T.double()))
     basis = vectors.flip(1)[:, : E.linear.out_channels].float()
-    scale = torch.ones(basis.shape[1])
-    if deviation is not None:
-        scale = deviation / variances.flip(0)[: len(scale)].clamp_min(1e-12).sqrt().float()
-    E.linear.weight.copy_((basis * scale).T[:, :, None, None])
-    E.linear.bias.copy_(-(basis * scale).T @ mean)
-    G.linear.weight.copy_((basis / scale)[:, :, None, None])
+    E.linear.weight.copy_(basis.T[:, :, None, None])
+    E.linear.bias.copy_(-basis.T @ mean)
+    G.linear.weight.copy_(basis[:, :, None, None])
     G.linear.bias.copy_(mean)
+    return variances.flip(0)[: basis.shape[1]].clamp_min(1e-12).sqrt().float()
 
 
 def parameter_groups(system: nn.Module, rate: float) -> list[Any]:
