@@ -125,7 +125,7 @@ def draw(image: Image, gdae: Image, heat: np.ndarray, sprc: Image, titles: Seque
             axes[0, column].add_patch(Rectangle(corner, *sides, fill=False, color=colour))
     axes[1, 0].set_title("where the heat is highest", color="red")
     axes[2, 0].set_title("where it is lowest", color="deepskyblue")
-    save_figure(figure, path, 86)
+    save_figure(figure, path, 100)
 
 
 def main(arguments: Sequence[str]) -> int:
