@@ -33,21 +33,17 @@ FIND_PYTHON = for python in $(PYTHON) python3 python3.13 python3.12 python3.11 p
 		echo 'genic needs Python 3.11 or later on the PATH (or PYTHON=/path/to/python)' >&2; exit 1; \
 	fi
 
-<<<<<<< HEAD
-.PHONY: demo test conformance stress fuzz lint docs setup lock
-=======
 # Without cached bytecode every process compiles what it imports, most of a short one's time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test conformance lint docs setup lock
->>>>>>> main
+.PHONY: demo test conformance stress fuzz lint docs setup lock
 
 demo: $(READY)
 	$(RUN) -m experiments.demo
 
 # On all cores, one thread each: more threads than cores make every test slower, above all where they wait busily.
 test: export OMP_NUM_THREADS := 1
-test conformance: export OMP_WAIT_POLICY := passive
+test conformance stress: export OMP_WAIT_POLICY := passive
 test: $(READY)
 	$(RUN) -m pytest -m "not conformance" -n auto --dist worksteal $(PYTEST_ARGS)
 
