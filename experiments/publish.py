@@ -43,8 +43,8 @@ RIVALS = {
     "HEVC": "hevc",
     "JPEG": "jpeg",
 }
-CROP = ("kodim04", 1.0, (100, 110, 420, 430))
-"""Picture, quality of ours, and box of the crop."""
+CROP = ("kodim04", 0.11, (100, 110, 420, 430))
+"""Picture, bits per pixel of ours at most, and box of the crop."""
 _SECTION = re.compile(r"(<!-- written: ([\w: ]+) -->\n).*?(?=<!-- end -->)", re.DOTALL)
 
 
@@ -112,11 +112,11 @@ def panel(curves: Sequence[Curve], results: Sequence[CodecResult]) -> Path:
 def crops() -> Image:
     """A crop of the original, of ours, and of classical codecs at equal bytes."""
     _, items = dataset(DATA, None)
-    name, quality, box = CROP
+    name, bpp, box = CROP
     item = next((item for item in items if item.name.startswith(name)), None)
     if item is None:
         raise DataError(f"{DATA} has no picture {name}")
-    return at_equal_bytes(item, Task(item, OURS, quality), RIVALS, box, OURS)
+    return at_equal_bytes(item, Task(item, OURS, target_bpp=bpp), RIVALS, box, OURS)
 
 
 @command
