@@ -50,7 +50,7 @@ test: $(READY)
 conformance: $(READY)
 	$(RUN) -m pytest -m conformance $(PYTEST_ARGS)
 
-# Hours; the tables of docs/reliability.md are those of the last one.
+# Minutes on two cores; the tables of docs/reliability.md are those of the last one.
 stress: export OMP_NUM_THREADS := 1
 stress: $(READY)
 	$(RUN) -m pytest tests/stress --stress -n auto --dist worksteal --timeout 10000 $(PYTEST_ARGS)

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from genic.datamodules.images import ImageItem, read_image
-from genic.eval.metrics import unavailable
+from genic.eval.metrics import available
 from genic.eval.runner import Task, WorkerPairs, measure_files
 
 TITLE, LINE, GAP = 20, 22, 6
@@ -33,7 +33,7 @@ def at_equal_bytes(
         box: left, top, right, bottom of the crop in pixels.
         title: of ``first``.
     """
-    networks = [name for name in ("lpips_alex",) if unavailable(name) is None]
+    networks = available("lpips_alex")
     with TemporaryDirectory() as folder, WorkerPairs() as workers:
         how = {"networks": networks, "save_decoded": Path(folder)}
         [found] = measure_files([first], workers, **how)

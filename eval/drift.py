@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from genic.datamodules.images import ImageItem, manifest_hash
-from genic.eval.metrics import unavailable
+from genic.eval.metrics import available
 from genic.eval.provenance import machine, versions
 from genic.eval.runner import Task, WorkerPairs, measure_files
 from genic.eval.schema import CodecResult, ImageResult
@@ -49,7 +49,7 @@ def drift(
         for item in items[:PICTURES]:
             tasks.append(Task(item, result.codec, point.quality))
             expected.append((result, kept[item.name]))
-    networks = [name for name in ("lpips_alex",) if unavailable(name) is None]
+    networks = available("lpips_alex")
     measured = measure_files(tasks, workers, networks=networks)
     for task, (result, old), new in zip(tasks, expected, measured, strict=True):
         what = f"{result.codec} at {task.quality:g}, {old.name}"

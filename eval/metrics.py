@@ -64,6 +64,11 @@ def unavailable(network: str) -> str | None:
     return None
 
 
+def available(*networks: str) -> list[str]:
+    """Those of some `NETWORKS` that can be used here."""
+    return [network for network in networks if unavailable(network) is None]
+
+
 def psnr_rgb(original: Image, decoded: Image) -> float:
     """See `Metrics`."""
     check_image(original)

@@ -114,7 +114,7 @@ class TestDrift:
             where = dataclasses.replace(provenance(1, 1), versions=versions() | kept)
             result = dataclasses.replace(result, provenance=where)
         measured = [_image("a.png", **change), _image("b.png")]
-        monkeypatch.setattr(drift, "unavailable", lambda network: None)
+        monkeypatch.setattr(drift, "available", lambda *networks: list(networks))
         monkeypatch.setattr(drift, "measure_files", lambda tasks, *_, **__: measured[: len(tasks)])
         problems, notes = drift.drift([result], items, None)
         assert (len(problems), len(notes)) == (problem is not None, note is not None)

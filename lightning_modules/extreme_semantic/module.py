@@ -185,10 +185,8 @@ class ExtremeSemantic(CompressionModule):
         if self.config.train.discriminator == "multiscale":
             return least_squares_discriminator(real, fake)
         assert told is not None, "`semantic` gives a map where oasis needs one"
-        loss, weight = (
-            oasis_discriminator(real[0], fake[0], told, self.ignored),
-            self.config.train.label_mix_weight,
-        )
+        loss = oasis_discriminator(real[0], fake[0], told, self.ignored)
+        weight = self.config.train.label_mix_weight
         if weight > 0:
             mask = label_mix(told, fake[0].shape[1] - 1)
             mixed = scores(self.D(torch.where(mask, x, x_hat), told))[0]

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from genic.datamodules.images import read_label
+from genic.datamodules.images import read_image, read_label
+from genic.eval.runner import Task, WorkerPairs, measure_files
 from genic.experiments.evaluate import dataset
-from genic.experiments.paper_tables.common import log_figure, parser, save_figure, show
-from genic.lightning_modules.codec.contract import Codec
-from genic.lightning_modules.codec.errors import ConfigError, TargetError, needs
+from genic.experiments.paper_tables.common import log_figure, parser, save_figure, show, within_or_smallest
+from genic.lightning_modules.codec.errors import ConfigError, needs
 from genic.lightning_modules.extreme_semantic.codec import ExtremeSemanticCodec
 from genic.lightning_modules.registry import open_codec
 
@@ -36,26 +37,39 @@ def main(arguments: Sequence[str]) -> int:
     if name not in names:
         raise ConfigError(f"{options.data} has no picture {name!r}; the first is {names[0]}")
     item = items[names.index(name)]
-    codec = open_codec(f"extreme_semantic:{options.weights}")
+    which = f"extreme_semantic:{options.weights}"
+    codec, path, files = open_codec(which), options.out / "figure.png", options.out / "files"
     assert isinstance(codec, ExtremeSemanticCodec)
-    path = options.out / "figure.png"
-    draw(codec, item.read(), read_label(module.label_path("semantic", item.name)), path)
+    how: dict[str, Any] = {"store": options.out / "measured", "save_decoded": files}
+    labels = read_label(module.label_path("semantic", item.name))
+    ours = [
+        Task(item, which, codec.qualities[-1]),
+        Task(item, which, options={"labels": labels, "synthesise": SYNTHESISED}),
+    ]
+    with WorkerPairs(options.devices, options.threads) as workers:
+        size = measure_files(ours, workers, **how)[0].bytes
+        limits = [Task(item, "hevc", target_bytes=factor * size) for factor in (1, 2)]
+        hevc = within_or_smallest(limits, workers, **how)
+        measure_files(hevc, workers, **how)
+    draw(codec, item.read(), [task.saved(files) for task in (*ours, *hevc)], path)
     print(path)
     log_figure(options, "extreme_semantic-figure", path)
     return 0
 
 
-def draw(codec: ExtremeSemanticCodec, image: np.ndarray, labels: np.ndarray, path: Path) -> None:
-    """Six panels of the picture [H, W, 3] with its label map [H, W]; GC is at the largest C."""
+def draw(codec: ExtremeSemanticCodec, image: np.ndarray, saved: Sequence[Path], path: Path) -> None:
+    """Six panels of the picture [H, W, 3].
+
+    Args:
+        saved: decoded pictures, files beside them: GC at the largest C, SC, HEVC within GC's bytes and within twice.
+    """
     with needs("eval"):
         from matplotlib import colormaps
         from matplotlib.figure import Figure
 
-    hevc = open_codec("hevc")
-    gc = codec.encode(image, codec.qualities[-1])
-    equal, twice = (_within(hevc, image, factor * len(gc)) for factor in (1, 2))
-    sc = codec.encode(image, labels=labels, synthesise=SYNTHESISED)
-    found, stride = codec.semantic_map(sc), codec.config.map_stride
+    files = [found.with_suffix(".gnc").read_bytes() for found in saved]
+    (gc, sc, equal, twice), decoded = map(len, files), [read_image(found) for found in saved]
+    found, stride = codec.semantic_map(files[1]), codec.config.map_stride
     sent = image
     if found is not None:
         found = found.repeat(stride, 0).repeat(stride, 1)[: image.shape[0], : image.shape[1]]
@@ -63,21 +77,13 @@ def draw(codec: ExtremeSemanticCodec, image: np.ndarray, labels: np.ndarray, pat
         sent = np.where((found == len(codec.config.classes))[..., None], image, colours)
     panels = (
         ("original", image),
-        (f"GC, {len(gc)} bytes", codec.decode(gc)),
-        (f"HEVC, {len(equal)} bytes", hevc.decode(equal)),
+        (f"GC, {gc} bytes", decoded[0]),
+        (f"HEVC, {equal} bytes", decoded[2]),
         (f"what SC sends: of {SYNTHESISED.replace(',', ', ')} labels", sent),
-        (f"SC, {len(sc)} bytes, map included", codec.decode(sc)),
-        (f"HEVC, {len(twice)} bytes", hevc.decode(twice)),
+        (f"SC, {sc} bytes, map included", decoded[1]),
+        (f"HEVC, {twice} bytes", decoded[3]),
     )
     figure = Figure(figsize=(14.6, 7.7), layout="constrained")
     for axes, (title, picture) in zip(figure.subplots(2, 3).flat, panels, strict=True):
         show(axes, title, picture)
     save_figure(figure, path, 84)
-
-
-def _within(codec: Codec, image: np.ndarray, limit: int) -> bytes:
-    """The best file of at most so many bytes; the smallest where none is."""
-    try:
-        return codec.encode(image, target_bytes=limit)
-    except TargetError as error:
-        return codec.encode(image, target_bytes=int(error.best))

@@ -41,10 +41,11 @@ def main(arguments: Sequence[str]) -> int:
         raise ConfigError(f"{options.data} has no picture {missing[0]!r}; the first is {names[0]!r}")
     tasks = [_task(item, options.codec, options.bpp, "m") for item in items]
     results = measured(options, tasks)
-    rows, means = [], {}
+    rows, means, regions = [], {}, []
     for item, task, result in zip(items, tasks, results, strict=True):
         m = read_image(task.saved(options.out / "files"))[..., 0] / 255
         inside = t_a(options, item, item.read())
+        regions.append(inside)
         parts = [float(m[where].mean()) if where.any() else None for where in (inside, ~inside)]
         means[item.name] = {
             "bytes": result.bytes,
@@ -62,7 +63,8 @@ def main(arguments: Sequence[str]) -> int:
         gap = np.mean([m["inside"] - m["outside"] for m in both])
         text.append(f"Inside {gap:+.3f} against outside, mean of {len(both)} pictures that have both.")
     text.append(f"{options.codec}: {codec.weights_id.hex()}")
-    _draw(options, [items[names.index(name)] for name in chosen])
+    places = [names.index(name) for name in chosen]
+    _draw(options, [items[k] for k in places], [regions[k] for k in places])
     save(
         options,
         "mask",
@@ -76,8 +78,8 @@ def _task(item: ImageItem, codec: str, bpp: float, column: str) -> Task:
     return Task(item, codec, target_bpp=bpp, decoding=SHOWN[column])
 
 
-def _draw(options: argparse.Namespace, items: Sequence[ImageItem]) -> None:
-    """A row a picture: original, m, x̂_m, x̂_s, x̂, at the place of most faces and text."""
+def _draw(options: argparse.Namespace, items: Sequence[ImageItem], regions: Sequence[np.ndarray]) -> None:
+    """A row a picture: original, m, x̂_m, x̂_s, x̂, at the place of its ``regions``, bool [H, W]."""
     with needs("eval"):
         from matplotlib.figure import Figure
 
@@ -85,10 +87,9 @@ def _draw(options: argparse.Namespace, items: Sequence[ImageItem]) -> None:
     measured(options, tasks)
     figure = Figure(figsize=(3 * (1 + len(SHOWN)), 3.1 * len(items)), layout="constrained")
     grid = figure.subplots(len(items), 1 + len(SHOWN), squeeze=False)
-    for row, item in enumerate(items):
-        image = item.read()
-        window = _window(t_a(options, item, image))
-        show(grid[row, 0], item.name, image[window], interpolation="nearest")
+    for row, (item, inside) in enumerate(zip(items, regions, strict=True)):
+        window = _window(inside)
+        show(grid[row, 0], item.name, item.read()[window], interpolation="nearest")
         for column, name in enumerate(SHOWN):
             task = tasks[row * len(SHOWN) + column]
             picture = read_image(task.saved(options.out / "files"))
