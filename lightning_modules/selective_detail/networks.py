@@ -47,7 +47,7 @@ class DetailCorrection(nn.Module):
         1/4 ── 3×3 ────────────────────────┘                         │
         1/2 ── 3×3 ──────────────────────────────────────────────────┘
 
-    Ours: a decoder from ẑ of as many parameters was 3 dB behind in MS-SSIM after 150 batches. Starts at nothing, x̂_s = x̂_m.
+    Ours: a decoder from ẑ of as many parameters was 3 dB behind in MS-SSIM after 150 batches. At the start x̂_s = x̂_m.
 
     Args:
         widths: of its layers at 1/8, 1/4 and 1/2.
