@@ -45,5 +45,5 @@ def test_hours_of_stages_add_up_and_values_are_at_fixed_rates(tmp_path, capsys) 
 
 
 def test_a_folder_that_is_no_run_is_named(tmp_path) -> None:
-    with pytest.raises(DataError, match="metrics.jsonl"):
+    with pytest.raises(DataError, match=r"metrics\.jsonl"):
         read([tmp_path])
