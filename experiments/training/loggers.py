@@ -37,6 +37,7 @@ class JsonlLogger(Logger):
         self.path, self.start_batch, self.as_csv = folder / METRICS, start_batch, as_csv
         self._since = time.monotonic()
         self._before: float | None = None
+        self._last: dict[str, Any] = {}
 
     @property
     def name(self) -> str:
@@ -54,12 +55,15 @@ class JsonlLogger(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Append a line; ``step`` is a number of batches."""
+        """Append a line, once for what is said twice (`Checkpoints`); ``step`` is a number of batches."""
         if self._before is None:
             self._before = self._resume()
         seconds = round(self._before + time.monotonic() - self._since, 3)
         # Lightning keeps values in float32: more than seven digits would be noise. JSON has no NaN.
         values = {k: float(f"{v:.7g}") if math.isfinite(v) else str(v) for k, v in metrics.items()}
+        if {"batch": step, **values} == self._last:
+            return
+        self._last = {"batch": step, **values}
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps({"batch": step, "seconds": seconds, **values}) + "\n")
 
