@@ -46,21 +46,18 @@ def photograph(height: int = 96, width: int = 128, top: int = 20, left: int = 13
 class OfflineRun:
     """What a W&B run wrote offline: LevelDB's log of protocol buffers.
 
-    Args:
-        ended: False for one that may have been killed, of which the end may be missing.
-
     Attributes:
         rows: of the history: the step, and values by key. summary, config: by key.
         artifacts: file names by type and name.
     """
 
-    def __init__(self, directory: Path, ended: bool = True) -> None:
+    def __init__(self, directory: Path) -> None:
         self.files = directory / "files"
         self.rows: list[tuple[int, dict]] = []
         self.summary: dict = {}
         self.config: dict = {}
         self.artifacts: dict[tuple[str, str], list[str]] = {}
-        for record in _all_records(directory) if ended else _records(directory):
+        for record in _all_records(next(directory.glob("*.wandb"))):
             if record.HasField("history"):
                 self.rows.append((record.history.step.num, _values(record.history.item)))
             elif record.HasField("summary"):
@@ -85,29 +82,25 @@ class OfflineRun:
         return json.loads((self.files / path).read_text())["data"]
 
 
-def _all_records(directory: Path) -> list:
+def _all_records(path: Path) -> list:
     """With the last one, which W&B's own process may write a moment after the run's end."""
     for _ in range(200):
-        found = _records(directory)
+        found = _records(path.read_bytes())
         if found and found[-1].HasField("exit"):
             return found
         time.sleep(0.1)
-    raise AssertionError(f"{directory} has no end")
+    raise AssertionError(f"{path} has no end")
 
 
-def _records(directory: Path) -> list:
-    """Those that are whole."""
+def _records(data: bytes) -> list:
     from wandb.proto.wandb_internal_pb2 import Record
 
-    data = b"".join(path.read_bytes() for path in directory.glob("*.wandb"))
     at, whole, found = 7, b"", []
-    while at + 7 <= len(data):
+    while at < len(data):
         if (left := 32768 - at % 32768) < 7:  # a block's end
             at += left
             continue
         length, kind = struct.unpack_from("<HB", data, at + 4)
-        if at + 7 + length > len(data):
-            break
         whole += data[at + 7 : at + 7 + length]
         at += 7 + length
         if kind in (1, 4):  # whole, or its last part

@@ -83,7 +83,9 @@ class System(nn.Module):
     def latents(self, x: Tensor, level: Tensor) -> Tensor:
         """x [B, 3, H, W] in [−1, 1], sides multiples of the stride -> w before the quantiser, [B, C, h, w], where C is
         the largest; zeros in the channels that ``level`` [B] (which C) leaves out."""
-        w = self._tiled(self.E, x, grid_of(x, self.config.latent_stride), self.config.latent_stride, 3, up=False)
+        w = self._tiled(
+            self.E, x, grid_of(x, self.config.latent_stride), self.config.latent_stride, 3, up=False
+        )
         return (w if self.gain is None else self.gain(w, level.float())) * self._channels(level)
 
     def wanted(self, level: Tensor, heat: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from genic.lightning_modules.classical import ycbcr
 from genic.lightning_modules.codec.container import Container
-from genic.lightning_modules.codec.contract import Image
+from genic.lightning_modules.codec.contract import Codec, Image
 from genic.lightning_modules.codec.errors import ConfigError, DamagedFileError
 from genic.lightning_modules.codec.learned import to_image
 from genic.lightning_modules.codec.options import HeatMap
@@ -51,6 +51,8 @@ class GdaeSprcCodec(GdaeCodec):
     id = "sprc"
     coding_class = GdaeSprcCoding
     quality_meaning = "51 − QP of the residual"
+    # Its time is HEVC's, a picture after another.
+    _encode_equal, _decode_equal = Codec._encode_equal, Codec._decode_equal
 
     def _open(self, tensors: Mapping[str, Tensor]) -> None:
         super()._open(tensors)

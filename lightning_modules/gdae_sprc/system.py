@@ -25,7 +25,13 @@ from torch import Tensor, nn
 from genic.lightning_modules.entropy.hyperprior import EntropyEstimator, Rate
 from genic.lightning_modules.gdae_sprc.config import GdaeSprcModel
 from genic.lightning_modules.gdae_sprc.klt_initialisation import initialise_gains, initialise_with_klt
-from genic.lightning_modules.gdae_sprc.networks import MARGIN, DenseDecoder, DenseEncoder, HyperEncoder, Restoration
+from genic.lightning_modules.gdae_sprc.networks import (
+    MARGIN,
+    DenseDecoder,
+    DenseEncoder,
+    HyperEncoder,
+    Restoration,
+)
 from genic.lightning_modules.layers.gain_units import GainUnits
 from genic.lightning_modules.layers.rounding import noisy, rounded, scale_gradient, symbols
 from genic.lightning_modules.layers.soft_quantiser import SoftToHardQuantiser
@@ -58,7 +64,9 @@ class System(nn.Module):
 
     def latents(self, x: Tensor, level: Tensor) -> Tensor:
         """x [B, 3, H, W] in [0, 1], sides multiples of the stride; level [B] -> z [B, latents, ·, ·] before Q."""
-        z = tiled(lambda part: self.E(part - 0.5).float(), x, grid_of(x, self.stride), self.stride, MARGIN, up=False)
+        z = tiled(
+            lambda part: self.E(part - 0.5).float(), x, grid_of(x, self.stride), self.stride, MARGIN, up=False
+        )
         return self.gain(z, level)
 
     def hyper_latents(self, index: Tensor) -> Tensor:
