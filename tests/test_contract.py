@@ -206,8 +206,11 @@ class TestEveryCodec:
             )
         for error in errors:
             monkeypatch.setattr(subject.codec, "_decode", Mock(side_effect=error))
-            with pytest.raises(OutOfMemoryError, match="64×48 pixels"):
+            with pytest.raises(OutOfMemoryError, match="decode 64×48 pixels"):
                 subject.codec.decode(files["64x48"])
+            monkeypatch.setattr(subject.codec, "_encoder", Mock(side_effect=error))
+            with pytest.raises(OutOfMemoryError, match="encode 8×8 pixels"):
+                subject.codec.encoder(np.zeros((8, 8, 3), np.uint8))
 
     def test_bytes_after_the_end(self, subject, files):
         _must_refuse(subject.codec, files["64x48"] + b"\0")

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, overload
 
@@ -175,6 +176,7 @@ class Codec(ABC):
         Raises:
             DataError: there is no such file.
             ImageError: not such a picture.
+            OutOfMemoryError: the machine or its GPU lacks the memory.
             ConfigError: a quality or an option is out of range, or more than one of quality and targets is given.
             TargetError: no file is as small as the target; it names the least size.
         """
@@ -218,7 +220,8 @@ class Codec(ABC):
         height, width = image.shape[:2]
         extra = encode_alpha(alpha, height, width)
         room = limit - (self.file_size(extra, height, width) - self.file_size({}, height, width))
-        found = self._encode_within(image, max(room, 1), **options)
+        with self._in_memory("encode", height, width):
+            found = self._encode_within(image, max(room, 1), **options)
         data = _with_sections(found.data, extra)
         self._check_budget(data, limit, height, width)
         return found._replace(data=data)
@@ -238,11 +241,14 @@ class Codec(ABC):
         check_image(image)
         height, width = image.shape[:2]
         extra = encode_alpha(alpha, height, width)
-        sections_at = self._encoder(np.ascontiguousarray(image), **options)
+        with self._in_memory("encode", height, width):
+            sections_at = self._encoder(np.ascontiguousarray(image), **options)
 
         def encode(quality: float) -> bytes:
             self._check_quality(quality)
-            return self._container({**sections_at(quality), **extra}, height, width).to_bytes()
+            with self._in_memory("encode", height, width):
+                sections = sections_at(quality)
+            return self._container({**sections, **extra}, height, width).to_bytes()
 
         return encode
 
@@ -263,7 +269,9 @@ class Codec(ABC):
         self._check_quality(quality)
         files: dict[int, bytes] = {}
         for part in _of_one_size([image.shape[:2] for image in images]):
-            found = self._encode_equal([np.ascontiguousarray(images[k]) for k in part], quality, **options)
+            given = [np.ascontiguousarray(images[k]) for k in part]
+            with self._in_memory("encode", *given[0].shape[:2]):
+                found = self._encode_equal(given, quality, **options)
             for k, sections in zip(part, found, strict=True):
                 files[k] = self._container(sections, *images[k].shape[:2]).to_bytes()
         return [files[k] for k in range(len(images))]
@@ -353,16 +361,12 @@ class Codec(ABC):
         """Of files of one size, checked; whatever a library raises is a typed error."""
         height, width = containers[0].height, containers[0].width
         try:
-            alone = len(containers) == 1
-            images = [self._decode(containers[0], **options)] if alone else self._decode_equal(containers)
+            with self._in_memory("decode", height, width):
+                alone = len(containers) == 1
+                images = [self._decode(containers[0], **options)] if alone else self._decode_equal(containers)
         except GenicError:
             raise
         except Exception as error:
-            if self._is_out_of_memory(error):
-                raise OutOfMemoryError(
-                    f"no memory to decode {height}×{width} pixels: end what else uses it, or take "
-                    "a machine with more (a picture that a GPU cannot hold decodes with CUDA_VISIBLE_DEVICES='')"
-                ) from error
             raise DamagedFileError(f"{self.id} cannot decode the payload: {error}") from error
         for image in images:
             if image.shape != (height, width, 3) or image.dtype != np.uint8:
@@ -427,6 +431,19 @@ class Codec(ABC):
                 f"picture has {size} bytes, {8 * size / (height * width):.4f} bits per pixel",
                 size,
             )
+
+    @contextmanager
+    def _in_memory(self, what: str, height: int, width: int) -> Iterator[None]:
+        """A lack of memory is `OutOfMemoryError`, whatever a library calls it."""
+        try:
+            yield
+        except Exception as error:
+            if isinstance(error, GenicError) or not self._is_out_of_memory(error):
+                raise
+            raise OutOfMemoryError(
+                f"no memory to {what} {height}×{width} pixels: end what else uses it, or take a machine with more "
+                "(what a GPU cannot hold, the CPU may: CUDA_VISIBLE_DEVICES='')"
+            ) from error
 
     @staticmethod
     def _is_out_of_memory(error: Exception) -> bool:

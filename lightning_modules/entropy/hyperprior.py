@@ -173,13 +173,11 @@ class HyperpriorCoder:
             z_h_hat: integers [hyper, ⌈H/4⌉, ⌈W/4⌉] within ±511.
             level: a multiple of ⅛ below 32.
         """
-        return self.encode_batch([z_hat], [z_h_hat], level)[0]
+        return self.encode_batch(z_hat[None], z_h_hat[None], level)[0]
 
     @torch.inference_mode()
-    def encode_batch(
-        self, z_hat: Sequence[Tensor], z_h_hat: Sequence[Tensor], level: float
-    ) -> list[dict[str, bytes]]:
-        """`encode` of pictures of one size in one pass of the networks: the same bytes for each."""
+    def encode_batch(self, z_hat: Tensor, z_h_hat: Tensor, level: float) -> list[dict[str, bytes]]:
+        """`encode` of pictures of one size, [B, …] each, in one pass of the networks: the same bytes for each."""
         batch = [(channels_last(z), channels_last(z_h)) for z, z_h in zip(z_hat, z_h_hat, strict=True)]
         escapes, hypers = [bytearray() for _ in batch], []
         at = torch.tensor([level])

@@ -113,7 +113,7 @@ class GdaeCodec(LevelCodec):
 
     @torch.inference_mode()
     def _encode_equal(
-        self, images: Sequence[Image], quality: float, latents: str = "best"
+        self, images: Sequence[Image], quality: float, *, latents: str = "best"
     ) -> list[dict[str, bytes]]:
         z, level = self._latents(images, quality)
         return self._coded(self.system.Q.index(z), level, latents)
