@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from genic.lightning_modules.codec.contract import Codec, FileInfo, Image
+from genic.lightning_modules.codec.errors import ToolError
 from genic.lightning_modules.registry import open_codec
 
 if TYPE_CHECKING:
@@ -45,6 +46,37 @@ def listening(function: Callable, *arguments: object) -> tuple[Any, list[str]]:
     with warnings.catch_warnings(record=True) as caught:
         result = function(*arguments)
     return result, [str(warning.message) for warning in caught]
+
+
+def unavailable(names: Sequence[str], mapped: bool, backbone: str) -> dict[str, str]:
+    """Of measures those that cannot be had here, and why, a line each.
+
+    Args:
+        names: of `NETWORKS`, `RECOGNITION` and `DISTANCES`.
+        mapped: regions have maps, and need no detectors.
+        backbone: of distances, see `eval.distances.extractor`.
+    """
+    from genic.eval import distances, metrics
+    from genic.eval.measures import DISTANCES, NETWORKS
+
+    _limit_threads()
+    reasons: dict[str, str | None] = {}
+    for name in names:
+        if name in NETWORKS:
+            reasons[name] = metrics.unavailable(name)
+        elif name in DISTANCES:
+            reasons[name] = distances.unavailable(name, backbone)
+        else:
+            reasons[name] = _unrecognised(name, mapped)
+    return {name: reason for name, reason in reasons.items() if reason is not None}
+
+
+def _unrecognised(name: str, mapped: bool) -> str | None:
+    try:
+        from genic.eval import regions
+    except ToolError as error:
+        return str(error)
+    return regions.unavailable(name, mapped)
 
 
 def encode(

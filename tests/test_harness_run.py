@@ -16,7 +16,7 @@ from PIL import Image as PillowImage
 from sklearn.datasets import load_sample_image
 
 from genic.datamodules.images import ImageItem, list_images, manifest_hash, read_image
-from genic.eval import metrics, runner
+from genic.eval import runner
 from genic.eval.metrics import measure
 from genic.eval.runner import Loaded, Task, WorkerPairs, evaluate, measure_files
 from genic.eval.schema import CodecResult, Point
@@ -24,7 +24,7 @@ from genic.experiments import compress, decompress, rd_curves
 from genic.experiments import evaluate as evaluate_command
 from genic.experiments.paper_tables.common import save
 from genic.lightning_modules.codec.container import Container
-from genic.lightning_modules.codec.errors import ConfigError, WeightsError
+from genic.lightning_modules.codec.errors import ConfigError
 from genic.lightning_modules.registry import open_codec
 from tests.helpers import OfflineRun
 
@@ -216,6 +216,7 @@ class TestMeasureFiles:
 
             assert count(Task(picture, "jpeg", 30), Task(again, "jpeg", 30)) == 2
             assert count(Task(picture, "jpeg", 31), Task(again, "webp", 30)) == 2
+            assert count(Task(picture, "jpeg", 30.0)) == 0
             assert count(Task(picture, "jpeg", 30), Task(Loaded("other name", again.image), "jpeg", 30)) == 0
             assert count(Task(Loaded("again.png", again.image[:, :-1]), "jpeg", 30)) == 1
             monkeypatch.setattr(runner, "_of_machine", lambda: ("another", [("libwebp", "0")]))
@@ -318,18 +319,19 @@ class TestEvaluateCommand:
         assert len(list((tmp_path / "out" / "some" / "decoded").rglob("good.png"))) == 2
 
     def test_networks_that_are_not_at_hand_say_so(self, folder, tmp_path, capsys, monkeypatch):
-        monkeypatch.setattr(metrics, "_network", _no_network)
+        for name, value in {
+            "GENIC_DATA": "",
+            "TORCH_HOME": str(tmp_path),
+            "https_proxy": "http://127.0.0.1:9",
+        }.items():
+            monkeypatch.setenv(name, value)
         assert self._run(folder, tmp_path, "--limit", "1", "--name", "x") == 0
         result = CodecResult.from_json((tmp_path / "x-first1" / "jpeg.json").read_text())
-        assert result.unavailable == {"lpips_alex": "no weights here"}
+        assert "alexnet-owt-7be5be79.pth is missing" in result.unavailable["lpips_alex"]
         assert result.points[0].images[0].lpips_alex is None
-        assert "lpips_alex is unavailable: no weights here" in capsys.readouterr().out
+        assert "lpips_alex is unavailable: " in capsys.readouterr().out
         assert self._run(folder, tmp_path, "--measures", "lpips_alx") == 2
         assert "no measure 'lpips_alx'" in capsys.readouterr().err
-
-
-def _no_network(name: str) -> None:
-    raise WeightsError("no weights here")
 
 
 class TestCompressAndDecompress:
@@ -410,7 +412,7 @@ class TestCompressAndDecompress:
 
 def test_the_decoder_of_a_classical_codec_starts_without_torch():
     """A second of start-up for every process, else."""
-    script = "import sys, json, genic.eval.worker; print(json.dumps('torch' in sys.modules))"
+    script = "import sys, json, genic.eval.worker, genic.experiments.evaluate, genic.datamodules.kodak; print(json.dumps('torch' in sys.modules))"
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, timeout=240, cwd=Path(__file__).parent.parent
     )
