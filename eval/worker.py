@@ -5,8 +5,10 @@ Torch is imported only where it is needed, so that the decoder of a classical co
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -32,6 +34,7 @@ _picture: tuple[str, Image] | None = None
 def start(environment: Mapping[str, str], gpu: int | None, threads: int) -> None:
     """Use the ``gpu``-th of the visible GPUs where there are any; comes before anything else."""
     global _threads
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ.clear()  # that of the server which this process was forked from, perhaps long ago
     os.environ.update(environment)
     if gpu is not None:
@@ -39,6 +42,13 @@ def start(environment: Mapping[str, str], gpu: int | None, threads: int) -> None
         os.environ["CUDA_VISIBLE_DEVICES"] = visible[gpu] if visible else str(gpu)
     os.environ["OMP_NUM_THREADS"] = str(threads)
     _threads = threads
+
+
+def _end_with_parent() -> None:
+    # Of a program that was killed nothing tells this process to stop waiting for work.
+    if (parent := multiprocessing.parent_process()) is not None:
+        parent.join()
+        os._exit(1)
 
 
 def listening(function: Callable, *arguments: object) -> tuple[Any, list[str]]:

@@ -57,7 +57,7 @@ from genic.lightning_modules.codec.errors import (
     ImageError,
     TargetError,
 )
-from genic.lightning_modules.registry import learned, open_codec
+from genic.lightning_modules.registry import open_codec, paper_of
 
 KNOWN = (*NETWORKS, *RECOGNITION, *DISTANCES)
 BACKBONE = "mobilenetv2_100"
@@ -241,11 +241,10 @@ def _show(out: Path, result: CodecResult, items: list[ImageItem], saved: Path) -
 
     data, about = result.data, {"codec": result.codec, "data": result.data, "options": result.options}
     others = [curve_of(other) for other in load_results(saved.parent.parent, saved.parent.name)]
-    paper, _, which = result.codec.partition(":")
     with dashboard.opened("evaluate", out, f"{result.codec} on {data}", about) as run:
         dashboard.log_data(run, data, {"manifest": result.manifest}, items)
-        if paper in learned():
-            path = find_weights(paper, which or "small")
+        if (paper := paper_of(result.codec)) is not None:
+            path = find_weights(paper, result.codec.partition(":")[2] or "small")
             # By the names that training gave them.
             name = f"{paper}/{path.parent.name if path.name == WEIGHTS else path.stem}"
             dashboard.log_weights(run, name, path, {"weights": result.weights}, made=False)
