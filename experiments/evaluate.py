@@ -153,12 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 raise ConfigError(
                     f"{name} has random weights: their quality says nothing; time them (eval.speed)"
                 )
-        why_not: dict[str, str] = {}
-        # Asked there, where torch and the networks are needed, so that this process starts without them.
-        workers.each(
-            [(names, options.regions is not None, options.backbone)] if names else [],
-            lambda call, asked: why_not.update(call(0, worker.unavailable, *asked)),
-        )
+        why_not = _unavailable(workers, names, options.regions is not None, options.backbone)
         networks = [name for name in names if name not in (*why_not, *DISTANCES)]
         distances = [name for name in names if name in DISTANCES and name not in why_not]
         keep = saved if options.save_decoded or options.wandb or distances else None
@@ -264,6 +259,15 @@ def numbers(option: str, text: str | None) -> list[float]:
         return [float(part) for part in text.split(",")] if text else []
     except ValueError:
         raise ConfigError(f"{option} {text}: give numbers with commas between, e.g. 10,30,60") from None
+
+
+def _unavailable(workers: WorkerPairs, names: list[str], *how: Any) -> dict[str, str]:
+    """`eval.worker.unavailable`, there, where torch and the networks are needed: this process starts without them."""
+    found: dict[str, str] = {}
+    workers.each(
+        [names] if names else [], lambda call, asked: found.update(call(0, worker.unavailable, asked, *how))
+    )
+    return found
 
 
 def _table(result: CodecResult) -> Table:

@@ -20,7 +20,7 @@ from PIL import Image as PillowImage
 from sklearn.datasets import load_sample_image
 
 from genic.datamodules.images import ImageItem, list_images, manifest_hash, read_image
-from genic.eval import runner
+from genic.eval import runner, speed_harness
 from genic.eval.metrics import measure
 from genic.eval.runner import Loaded, Task, WorkerPairs, evaluate, measure_files
 from genic.eval.schema import CodecResult, Point
@@ -455,6 +455,22 @@ class TestCompressAndDecompress:
             cwd=Path(__file__).parent.parent,
         )
         assert done.returncode == 2 and done.stderr.strip() == "error: no file absent.gnc"
+
+
+def test_what_the_harness_costs_is_told(monkeypatch, capsys):
+    asked = []
+
+    def run(module: str, *how: str) -> str:
+        asked.append((module.rpartition(".")[2], *how[:2]))
+        time.sleep(0.02 if module.endswith("evaluate") else 0.01)
+        return "0.005"
+
+    monkeypatch.setattr(speed_harness, "_run", run)
+    assert speed_harness.main(["jpeg=25", "--repeats", "1"]) == 0
+    assert asked == [("speed_harness", "jpeg=25", "--data"), ("evaluate", "jpeg", "--qualities")]
+    row = next(line for line in capsys.readouterr().out.splitlines() if "jpeg" in line)
+    assert float(row.split("│")[-2]) >= 300  # 20 ms and more for 5
+    assert speed_harness.main(["jpeg"]) == 2 and "jpeg=25" in capsys.readouterr().err
 
 
 def test_what_needs_no_torch_starts_without():

@@ -242,8 +242,8 @@ def test_lpips_on_photographs_equals_the_package(
 
 
 def test_lpips_of_published_examples(monkeypatch: pytest.MonkeyPatch) -> None:
-    """torchmetrics' documentation prints these for the float32 trunk. (The reference's own examples are in its repository,
-    but in none of the package's wheels nor in its source archive.)"""
+    """torchmetrics' documentation prints these. (The reference's own examples are in no archive of the package, only in
+    its repository.)"""
     if not (SHARED / "weights" / "squeezenet1_1_features_float16.safetensors").is_file():
         pytest.skip(f"{SHARED} has no squeezenet1_1")
     monkeypatch.setenv("GENIC_DATA", str(SHARED))
