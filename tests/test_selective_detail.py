@@ -313,6 +313,23 @@ def test_pretrained_transforms_start_as_a_transform_coder() -> None:
     assert (covariance - variance.diag()).abs().max() < 1e-3 * variance.max()
 
 
+def test_a_detail_decoder_beside_a_pretrained_one_corrects_its_picture() -> None:
+    """At the start x̂_s = x̂_m and m = ½; what is asked of x̂_s alone reaches E, and not the end of G_m."""
+    system = nano(transform="pretrained", latents=8, synthesis=16, synthesis_blocks=1).system
+    x, level = batch().image, torch.zeros(2)
+    z = torch.randn(2, 8, 11, 11)
+    with torch.no_grad():
+        picture = system.reconstruct(z, level)
+        alone = system.reconstruct(z, level, detail=False)
+    torch.testing.assert_close(picture.x_hat_m, alone.x_hat_m)
+    assert torch.equal(picture.x_hat_s, picture.x_hat_m) and (picture.m == 0.5).all()
+
+    torch.nn.init.normal_(system.G_s.last.weight)
+    system(x, level).picture.x_hat_s.sum().backward()
+    assert system.E.linear.weight.grad.abs().sum() > 0 and system.G_s.last.weight.grad.abs().sum() > 0
+    assert system.G_m.pixels[17].weight.grad is None
+
+
 def test_taef2_s_files_fill_the_networks_and_reconstruct(shared_weights) -> None:
     encoder, decoder = taef.Encoder(), taef.Decoder()
     load_taef(encoder, decoder)
