@@ -32,7 +32,7 @@ from rich.table import Table
 
 from genic.eval import speed_coding
 from genic.eval.provenance import provenance
-from genic.eval.speed_coding import ANCHOR, BASELINES, Times, median
+from genic.eval.speed_coding import ANCHOR, BASELINES, OURS, Times, median
 from genic.eval.tables import table as markdown
 from genic.experiments.command import command, make_parser
 from genic.experiments.config import presets
@@ -41,7 +41,7 @@ from genic.lightning_modules.registry import papers
 if TYPE_CHECKING:
     from genic.eval.speed_training import Communication
 
-CODECS = ("selective_detail:small", "selective_detail:paper", *BASELINES)
+CODECS = (*OURS, *BASELINES)
 TRAINED = "mbt2018-mean"  # by CompressAI's loop
 Figure = tuple[str, Callable[[Times], float | None]]
 ENCODING: tuple[Figure, ...] = (
