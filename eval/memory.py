@@ -33,10 +33,12 @@ from genic.lightning_modules.codec.errors import ConfigError, ToolError
 
 
 class Use(NamedTuple):
-    """Of one process: peak resident size in GiB, seconds from start to end."""
+    """Of one process: peak resident size in GiB, seconds from start to end, and those of processors, its children's
+    included."""
 
     gib: float
     seconds: float
+    cpu: float
 
 
 def mosaic(width: int, height: int) -> np.ndarray:
@@ -59,7 +61,8 @@ def run(module: str, *arguments: str) -> Use:
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise ToolError(f"{module} ended with status {os.waitstatus_to_exitcode(status)}")
-    return Use(usage.ru_maxrss / 2**20, time.perf_counter() - start)  # Linux counts KiB
+    cpu = usage.ru_utime + usage.ru_stime
+    return Use(usage.ru_maxrss / 2**20, time.perf_counter() - start, cpu)  # Linux counts KiB
 
 
 def measure(codec: str, width: int, height: int, settings: Sequence[str] = ()) -> tuple[Use, Use, int]:
@@ -91,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         table.add_column(column, justify="right")
     for codec in args.codec:
         encoding, decoding, size = measure(codec, args.size[0], args.size[1], args.set)
-        table.add_row(codec, f"{size:,}", *(f"{value:.2f}" for value in (*encoding, *decoding)))
+        table.add_row(codec, f"{size:,}", *(f"{value:.2f}" for value in (*encoding[:2], *decoding[:2])))
     console = Console()
     console.print(table, provenance(os.cpu_count() or 1, processes=1).machine)
     return 0

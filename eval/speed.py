@@ -97,8 +97,15 @@ def many(args: argparse.Namespace, console: Console) -> dict:
         found = speed_many.measure(
             codecs, args.many, args.pictures, args.crop, lambda: progress.advance(task)
         )
-    rows = [[r.codec, r.way, f"{r.compress:.1f}", f"{r.decompress:.1f}", f"{r.bytes:,}"] for r in found]
-    console.print(markdown(["codec", "", "compress, 1/s", "decompress, 1/s", "bytes"], rows, left=2))
+    header = ["codec", "", "compress, 1/s", "decompress, 1/s", "CPU ms each", "CPU ms each", "bytes"]
+    rows = [
+        [
+            *(r.codec, r.way, f"{r.compress:.1f}", f"{r.decompress:.1f}"),
+            *(f"{r.compress_ms:.0f}", f"{r.decompress_ms:.0f}", f"{r.bytes:,}"),
+        ]
+        for r in found
+    ]
+    console.print(markdown(header, rows, left=2))
     return {
         "pictures": args.pictures,
         "side": args.crop,

@@ -16,13 +16,15 @@ WAYS = {"one at a time": [], "--jobs 2": ["--jobs", "2"], "--batch 8": ["--batch
 
 @dataclass(frozen=True)
 class Rates:
-    """Of one codec, run one way: pictures a second there and back, each in a process from its start to its end, and
-    the bytes of all files."""
+    """Of one codec, run one way, each of a process from its start to its end: pictures a second there and back,
+    processors' milliseconds a picture, and the bytes of all files."""
 
     codec: str
     way: str
     compress: float
     decompress: float
+    compress_ms: float
+    decompress_ms: float
     bytes: int
 
 
@@ -55,6 +57,8 @@ def measure(
                 there = run("genic.experiments.compress", codec, str(pictures), "-o", str(files), *how)
                 again = run("genic.experiments.decompress", str(files), "-o", str(back), *how)
                 size = sum(file.stat().st_size for file in files.rglob("*.gnc"))
-                found.append(Rates(codec, way, count / there.seconds, count / again.seconds, size))
+                rates = count / there.seconds, count / again.seconds
+                cost = 1e3 * there.cpu / count, 1e3 * again.cpu / count
+                found.append(Rates(codec, way, *rates, *cost, size))
                 progress()
     return found

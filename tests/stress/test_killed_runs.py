@@ -25,7 +25,7 @@ def train(paper: str, out: Path) -> None:
     from genic.experiments.run import train
     from genic.experiments.training.devices import Placement
 
-    os.environ |= {"WANDB_MODE": "offline", "WANDB_SILENT": "true"}
+    os.environ |= {"WANDB_MODE": "offline", "WANDB_SILENT": "true", "WANDB_INIT_TIMEOUT": "1000"}
     often = [
         f"train.batches={BATCHES}",
         "train.checkpoint_every=1",
