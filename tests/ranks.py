@@ -21,7 +21,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from genic.experiments import run
-from genic.lightning_modules.base import CompressionModule
+from genic.lightning_modules.base import CompressionModule, whole
 from tests import toy_experiment
 
 COPY, COPIED_AFTER = "copy.ckpt", 2
@@ -89,7 +89,7 @@ def install(patch: pytest.MonkeyPatch, witness: bool) -> None:
 
 def hash_of(value: torch.Tensor | float) -> str:
     """Of dtype, shape and every bit."""
-    array = torch.as_tensor(value).detach().cpu().contiguous().numpy()
+    array = whole(torch.as_tensor(value)).detach().cpu().contiguous().numpy()
     return hashlib.sha256(f"{array.dtype}{array.shape}".encode() + array.tobytes()).hexdigest()[:16]
 
 
