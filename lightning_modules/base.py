@@ -238,7 +238,9 @@ class CompressionModule(pl.LightningModule):
         if name not in self._gathering:
             optimiser.zero_grad(set_to_none=True)
             self._gathering.add(name)
-        self.manual_backward(loss / self.config.train.accumulate, inputs=parameters)
+        # Of a network that is shared out, gradients go to copies first; there is no other optimiser then.
+        reach = {"inputs": parameters} if self.device_mesh is None else {}
+        self.manual_backward(loss / self.config.train.accumulate, **reach)
         if not self.steps_now:
             return
         self._gathering.remove(name)

@@ -82,7 +82,9 @@ def install(patch: pytest.MonkeyPatch, witness: bool) -> None:
             return step(self, batch, batch_idx)
 
     patch.setattr(CompressionModule, "training_step", training_step)
-    patch.setattr(torch.optim, "Adam", lambda groups, lr, **_: torch.optim.SGD(groups, lr, momentum=0.5))
+    patch.setattr(
+        torch.optim, "Adam", lambda groups, lr, **_: torch.optim.SGD(groups, lr, momentum=0.5, fused=True)
+    )
     if witness:
         patch.setattr(CompressionModule, "configure_callbacks", lambda self: [Witness()])
 
