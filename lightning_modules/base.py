@@ -246,7 +246,8 @@ class CompressionModule(pl.LightningModule):
         self._gathering.remove(name)
         # As torch's `clip_grad_norm_`, which keeps the norms of the parts to itself.
         reached = [p for p in parameters if p.grad is not None]
-        norms = whole(torch.stack(torch._foreach_norm([p.grad for p in reached])))
+        each = torch._foreach_norm([p.grad for p in reached])  # pyright: ignore[reportPrivateImportUsage]
+        norms = whole(torch.stack(each))
         norm = torch.linalg.vector_norm(norms)
         nn.utils.clip_grads_with_norm_(parameters, float("inf") if clip is None else clip, norm)
         left_out = ~norm.isfinite()

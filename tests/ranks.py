@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -72,7 +73,7 @@ class SampleNoise(TorchFunctionMode):
         return whole.narrow(axis, self.rank * self.samples, self.samples)
 
 
-def install(patch: pytest.MonkeyPatch, witness: bool) -> None:
+def install(patch: pytest.MonkeyPatch, witness: bool, adam: bool = False) -> None:
     """Have the trainings of this process be as the module says, with or without the `Witness`."""
     step = CompressionModule.training_step
 
@@ -82,9 +83,9 @@ def install(patch: pytest.MonkeyPatch, witness: bool) -> None:
             return step(self, batch, batch_idx)
 
     patch.setattr(CompressionModule, "training_step", training_step)
-    patch.setattr(
-        torch.optim, "Adam", lambda groups, lr, **_: torch.optim.SGD(groups, lr, momentum=0.5, fused=True)
-    )
+    if not adam:  # torch shares no fused gradient descent out
+        descent = partial(torch.optim.SGD, momentum=0.5)
+        patch.setattr(torch.optim, "Adam", descent)
     if witness:
         patch.setattr(CompressionModule, "configure_callbacks", lambda self: [Witness()])
 
@@ -105,7 +106,7 @@ def start(rank: int, port: int, log: Path, environment: dict[str, str], argument
         os.dup2(file.fileno(), 2)
     if arguments[0] == "toy":
         toy_experiment.install()
-    install(pytest.MonkeyPatch(), witness=True)
+    install(pytest.MonkeyPatch(), witness=True, adam="fsdp" in arguments)
     sys.exit(run.main(arguments))
 
 

@@ -146,13 +146,19 @@ def test_a_network_that_is_shared_out(tmp_path, monkeypatch):
     ]
     settings += ["--strategy", "fsdp"]
     assert_resumed("hyperprior", tmp_path, settings)
-    install(monkeypatch, witness=False)
+    install(monkeypatch, witness=False, adam=True)
     config = load_config("hyperprior", [*COMMON, *settings[:3], "data.batch_size=4"])
+    pl.seed_everything(config.seed, verbose=False)
+    start = find_paper("hyperprior").module_class()(config.paper(), config.seed).state_dict()
     one = train(config, out=tmp_path / "one", placement=Placement("cpu", 1)).module.state_dict()
     both = read_checkpoint(tmp_path / "whole/hyperprior/nano/last.ckpt")["state_dict"]
     assert one.keys() == both.keys()
-    for name, tensor in one.items():
-        torch.testing.assert_close(both[name], tensor, rtol=1e-3, atol=1e-5, msg=name)
+    # Adam's steps on gradients of nearly zero are not near one another; there are few.
+    way, apart = (
+        sum(float((tensor - other[name]).square().sum()) for name, tensor in one.items()) ** 0.5
+        for other in (start, both)
+    )
+    assert apart < 0.02 * way
 
 
 def test_what_cannot_be_shared_out():

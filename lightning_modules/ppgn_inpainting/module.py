@@ -202,7 +202,8 @@ class PpgnInpainting(CompressionModule):
 
 
 def _on(device: torch.device, ablated: Ablated) -> Ablated:
-    return Ablated(*(None if part is None else part.to(device) for part in ablated))
+    parts: list[Any] = [None if part is None else part.to(device) for part in ablated]
+    return Ablated(*parts)
 
 
 def _beside(output: Output) -> Tensor:
