@@ -92,6 +92,8 @@ class Health(pl.Callback):
                 for name, norms in by_name.items()
                 if not norms[1].isfinite().all()
             ]
+            for name in terms:
+                trainer.callback_metrics.pop(name)  # it would be there until it is logged again
             if terms or layers:
                 # One process alone would wait for the others on its way through the batch.
                 again = number == seen and trainer.world_size == 1
