@@ -14,6 +14,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from genic.experiments.command import command
 from genic.lightning_modules.codec.errors import ConfigError, did_you_mean
@@ -24,9 +25,12 @@ PARTS: dict[str, tuple[str, ...]] = {
     "extreme_semantic": ("gc", "figure"),
     "gan_reversal": ("table",),
     "gdae_sprc": ("levels", "restored", "ablation", "figure", "timing"),
+    "hyperprior": (),
     "ppgn_inpainting": ("table", "figure", "regions"),
     "selective_detail": ("table", "dial", "mask"),
 }
+# Of every paper; its `main` takes the paper, too.
+TRAINING = "training"
 
 
 @command
@@ -39,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for line in (__doc__, "papers, parts and presets:"):
             print(line)
         for paper, parts in PARTS.items():
-            print(f"    {paper} [{'|'.join(parts)}]  {', '.join(presets(paper))}")
+            print(f"    {paper} [{'|'.join((*parts, TRAINING))}]  {', '.join(presets(paper))}")
         return 0
     run, rest = _find(arguments)
     return run(rest)
@@ -50,10 +54,14 @@ def _find(arguments: list[str]) -> tuple[Callable[[Sequence[str]], int], list[st
     paper, rest = (arguments[0] if arguments else ""), arguments[1:]
     if paper not in PARTS:
         raise ConfigError(f"no table of a paper {paper!r}; {did_you_mean(paper, PARTS)}")
-    parts = PARTS[paper]
+    parts = (*PARTS[paper], TRAINING)
     part = rest.pop(0) if rest and not rest[0].startswith("-") else parts[0]
     if part not in parts:
         raise ConfigError(f"{paper} has no part {part!r}; {did_you_mean(part, parts)}")
+    if part == TRAINING:
+        from genic.experiments.paper_tables import training
+
+        return partial(training.main, paper), rest
     return importlib.import_module(f"genic.experiments.paper_tables.{paper}.{part}").main, rest
 
 

@@ -17,7 +17,7 @@ from genic.datamodules.batch import Batch
 from genic.datamodules.images import ImageItem, read_image, write_png
 from genic.eval.metrics import psnr_rgb
 from genic.eval.runner import WorkerPairs
-from genic.experiments import tables
+from genic.experiments import paper_tables, tables
 from genic.experiments.config import load_config
 from genic.experiments.paper_tables.selective_detail import common, table
 from genic.lightning_modules.codec.container import Container
@@ -152,8 +152,7 @@ def test_the_publication_s_tables_and_figures(
     request: pytest.FixtureRequest,
 ) -> None:
     """Two pictures, of which one has a region: every part's figures against the codec's own."""
-    for measures in (common.metrics, common.regions):
-        monkeypatch.setattr(measures, "unavailable", lambda name: "left out here")
+    monkeypatch.setattr(common.worker, "unavailable", lambda names, *_: dict.fromkeys(names, "left out"))
     module, items = nano(), []
     alone = helpers.nano("selective_detail", detail_decoder=False, adversarial_weight=0.0)
     for name, network in (("both", module), ("alone", alone)):
@@ -167,7 +166,7 @@ def test_the_publication_s_tables_and_figures(
     workers = WorkerPairs()  # one pair for all commands
     request.addfinalizer(lambda: workers.__exit__())
     monkeypatch.setattr(common, "WorkerPairs", lambda *_: nullcontext(workers))
-    monkeypatch.setattr(common, "dataset", lambda data, root: (None, items))
+    monkeypatch.setattr(paper_tables.common, "dataset", lambda data, root: (None, items))
     codec, out = f"selective_detail:{tmp_path / 'both.safetensors'}", tmp_path / "out"
     shared = ["--codec", codec, "--regions", str(tmp_path / "maps"), "--out", str(out)]
 
@@ -312,6 +311,23 @@ def test_pretrained_transforms_start_as_a_transform_coder() -> None:
     variance = covariance.diagonal()
     assert (variance[:-1] >= variance[1:] - 1e-4).all()
     assert (covariance - variance.diag()).abs().max() < 1e-3 * variance.max()
+
+
+def test_a_detail_decoder_beside_a_pretrained_one_corrects_its_picture() -> None:
+    """At the start x̂_s = x̂_m and m = ½; what is asked of x̂_s alone reaches E, and not the end of G_m."""
+    system = nano(transform="pretrained", latents=8, synthesis=16, synthesis_blocks=1).system
+    x, level = batch().image, torch.zeros(2)
+    z = torch.randn(2, 8, 11, 11)
+    with torch.no_grad():
+        picture = system.reconstruct(z, level)
+        alone = system.reconstruct(z, level, detail=False)
+    torch.testing.assert_close(picture.x_hat_m, alone.x_hat_m)
+    assert torch.equal(picture.x_hat_s, picture.x_hat_m) and (picture.m == 0.5).all()
+
+    torch.nn.init.normal_(system.G_s.last.weight)
+    system(x, level).picture.x_hat_s.sum().backward()
+    assert system.E.linear.weight.grad.abs().sum() > 0 and system.G_s.last.weight.grad.abs().sum() > 0
+    assert system.G_m.pixels[17].weight.grad is None
 
 
 def test_taef2_s_files_fill_the_networks_and_reconstruct(shared_weights) -> None:

@@ -74,13 +74,17 @@ class PretrainedDecoder(nn.Module):
 
     def forward(self, y: Tensor, beside: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
         """``beside``: [B, beside, H/16, W/16]. ``bias``: [B, width], added before the attention blocks."""
+        return self.pixels(self.unfolded(y, beside, bias)) - 0.5
+
+    def unfolded(self, y: Tensor, beside: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
+        """û [B, 32, H/8, W/8]; arguments as of `forward`."""
         first, group, last = self.residual
         features = first(y)
         if self.beside is not None:
             features = features + self.beside(beside)
         if bias is not None:
             features = features + bias[:, :, None, None]
-        return self.pixels(F.pixel_shuffle(self.linear(y) + last(group(features)), 2)) - 0.5
+        return F.pixel_shuffle(self.linear(y) + last(group(features)), 2)
 
 
 @torch.no_grad()

@@ -10,13 +10,18 @@ its position in their sequence, so that their files load as they are; u has a de
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from torch import Tensor, nn
 
 CHANNELS = 32
 STRIDE = 8
 TAIL = 16
 """Number of the decoder's first layer that is another in a light decoder."""
-_WIDTH = 64
+WIDTH = 64
+"""Channels of all inner layers."""
+_STAGES = (6, 11, 16)
+"""Numbers of the decoder's layers that make its features at 1/8, 1/4 and 1/2 of the sides."""
 
 
 class Block(nn.Module):
@@ -31,10 +36,10 @@ class Block(nn.Module):
         self.conv = nn.Sequential(_conv(), nn.ReLU(inplace=True), _conv(), nn.ReLU(inplace=True), _conv())
         self.pool = (
             nn.Sequential(
-                nn.Conv2d(_WIDTH, 4 * _WIDTH, 1, bias=False),
-                nn.GroupNorm(4, 4 * _WIDTH),
+                nn.Conv2d(WIDTH, 4 * WIDTH, 1, bias=False),
+                nn.GroupNorm(4, 4 * WIDTH),
                 nn.ReLU(inplace=True),
-                nn.Conv2d(4 * _WIDTH, _WIDTH, 1, bias=False),
+                nn.Conv2d(4 * WIDTH, WIDTH, 1, bias=False),
             )
             if pool
             else None
@@ -60,9 +65,9 @@ class Encoder(nn.Sequential):
     def __init__(self) -> None:
         layers: list[nn.Module] = [_conv(3), Block()]
         for stage in range(3):
-            down = nn.Conv2d(_WIDTH, _WIDTH, 3, stride=2, padding=1, bias=False)
+            down = nn.Conv2d(WIDTH, WIDTH, 3, stride=2, padding=1, bias=False)
             layers += [down, *(Block(pool=stage == 2) for _ in range(3))]
-        super().__init__(*layers, nn.Conv2d(_WIDTH, CHANNELS, 3, padding=1))
+        super().__init__(*layers, nn.Conv2d(WIDTH, CHANNELS, 3, padding=1))
 
 
 class Decoder(nn.Sequential):
@@ -78,14 +83,21 @@ class Decoder(nn.Sequential):
         for stage in range(3):
             layers += [*(Block(pool=stage == 0) for _ in range(3))]
             if stage < 2:
-                layers += [nn.Upsample(scale_factor=2), nn.Conv2d(_WIDTH, _WIDTH, 3, padding=1, bias=False)]
+                layers += [nn.Upsample(scale_factor=2), nn.Conv2d(WIDTH, WIDTH, 3, padding=1, bias=False)]
         if light:
-            layers += [Block(), nn.Conv2d(_WIDTH, 12, 3, padding=1), nn.PixelShuffle(2)]
+            layers += [Block(), nn.Conv2d(WIDTH, 12, 3, padding=1), nn.PixelShuffle(2)]
         else:
-            layers += [nn.Upsample(scale_factor=2), nn.Conv2d(_WIDTH, _WIDTH, 3, padding=1, bias=False)]
-            layers += [Block(), nn.Conv2d(_WIDTH, 3, 3, padding=1)]
+            layers += [nn.Upsample(scale_factor=2), nn.Conv2d(WIDTH, WIDTH, 3, padding=1, bias=False)]
+            layers += [Block(), nn.Conv2d(WIDTH, 3, 3, padding=1)]
         super().__init__(*layers)
 
+    def stages(self, u: Tensor) -> Iterator[Tensor]:
+        """u -> features [B, 64, H/8, W/8], [B, 64, H/4, W/4], [B, 64, H/2, W/2], and x̂."""
+        for number, layer in enumerate(self, start=1):
+            u = layer(u)
+            if number in (*_STAGES, len(self)):
+                yield u
 
-def _conv(in_channels: int = _WIDTH) -> nn.Conv2d:
-    return nn.Conv2d(in_channels, _WIDTH, 3, padding=1)
+
+def _conv(in_channels: int = WIDTH) -> nn.Conv2d:
+    return nn.Conv2d(in_channels, WIDTH, 3, padding=1)

@@ -29,9 +29,11 @@ class SelectiveDetailModel:
         context: width of the context estimator and the mixing body. heads, radius: of the causal attention.
         skew: s of the decoding order t = s·i + j, 1 or 2.
         detail_decoder: False leaves out G_s: the paper's comparison, one decoder trained on MS-SSIM.
+        correction: with a ``pretrained`` transform, G_s's widths at 1/8, 1/4 and 1/2 of the sides
+            (`networks.DetailCorrection`).
         transform: of E and G_m. ``attention`` is the publication; ``pretrained`` has TAEF2 between pictures and 1/8 of
-            their sides, and between that and ẑ a linear map beside residual attention blocks (`networks`): E and G_m
-            then have no widths of their own.
+            their sides, and between that and ẑ a linear map beside residual attention blocks (`networks`): E, G_m
+            and G_s then have no widths of their own.
         analysis_blocks, synthesis_blocks: those attention blocks in E and in G_m. synthesis: their width in G_m.
         light_decoder: leave out TAEF2's layers at full resolution (`layers.taef.Decoder`).
     """
@@ -52,6 +54,7 @@ class SelectiveDetailModel:
     radius: int = 4
     skew: int = 1
     detail_decoder: bool = True
+    correction: list[int] = field(default_factory=lambda: [48, 32, 24])
     transform: str = "attention"
     analysis_blocks: int = 1
     synthesis: int = 128
@@ -138,13 +141,14 @@ class SelectiveDetailConfig(PaperConfig):
         model.one_of(TRANSFORMS, "transform")
         attention = m.transform == "attention"
         # ẑ has one position for 16×16 pixels in E, the decoders and the hyperprior's padding alike.
-        networks = ["E", "G_m"] if attention else []
-        for name in [*networks, "G_s"] if m.detail_decoder else networks:
+        networks = [*("E", "G_m"), *(["G_s"] if m.detail_decoder else [])]
+        for name in networks if attention else []:
             widths, blocks = getattr(m, name), getattr(m, f"{name}_blocks")
             model.require(name, len(widths) == 5, "five widths (four halvings of the sides)")
             model.require(f"{name}_blocks", len(blocks) == 4, "four numbers of blocks")
         model.require("E", not attention or m.E[0] == 3, "3 channels, the picture's, at the start")
         model.require("G_m", not attention or m.G_m[-1] == 3, "3 channels, the picture's, at the end")
+        model.require("correction", len(m.correction) == 3, "three widths (1/8, 1/4 and 1/2 of the sides)")
         masked = not m.detail_decoder or m.G_s[-1] == 4
         model.require("G_s", masked, "4 channels, picture and mask, at the end")
         copied = attention or not m.detail_decoder or t.detail_from == 0

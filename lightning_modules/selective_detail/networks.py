@@ -5,13 +5,18 @@ E and G_m are the publication's, or built around a pretrained auto-encoder (`lay
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from genic.lightning_modules.layers.attention_blocks import decoder_body, encoder_body
+from genic.lightning_modules.layers import taef
+from genic.lightning_modules.layers.attention_blocks import decoder_body, encoder_body, residual_group
 from genic.lightning_modules.layers.patch_discriminator import patch_layers
+from genic.lightning_modules.layers.pretrained import zero
 from genic.lightning_modules.selective_detail.config import (
     SelectiveDetailConfig,
     SelectiveDetailModel,
@@ -33,6 +38,35 @@ def decoder(latents: int, widths: list[int], blocks: list[int]) -> nn.Sequential
     """G_m or G_s: ẑ [B, latents, H/16, W/16] -> [B, widths[-1], H, W]."""
     bodies = [decoder_body(a, b, n) for a, b, n in zip(widths[:-1], widths[1:], blocks, strict=True)]
     return nn.Sequential(nn.Conv2d(latents, widths[0], 3, padding=1), *bodies)
+
+
+class DetailCorrection(nn.Module):
+    """G_s beside a pretrained G_m: features of G_m -> [B, 4, H, W], what x̂_s has beyond x̂_m, and the mask's logits::
+
+        1/8 ── 3×3 ── blocks ── shuffle ── + ── blocks ── shuffle ── + ── blocks ── 3×3, shuffle ──> [B, 4, H, W]
+        1/4 ── 3×3 ────────────────────────┘                         │
+        1/2 ── 3×3 ──────────────────────────────────────────────────┘
+
+    Ours: a decoder from ẑ of as many parameters was 3 dB behind in MS-SSIM after 150 batches. At the start x̂_s = x̂_m.
+
+    Args:
+        widths: of its layers at 1/8, 1/4 and 1/2.
+    """
+
+    def __init__(self, widths: list[int]) -> None:
+        super().__init__()
+        self.beside = nn.ModuleList(nn.Conv2d(taef.WIDTH, width, 3, padding=1) for width in widths)
+        self.bodies = nn.ModuleList(residual_group(width, 1) for width in widths)
+        self.up = nn.ModuleList(nn.Conv2d(a, 4 * b, 1) for a, b in pairwise(widths))
+        self.last = zero(nn.Conv2d(widths[-1], 16, 3, padding=1))
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        """``features``: [B, 64, H/8, W/8], [B, 64, H/4, W/4], [B, 64, H/2, W/2]."""
+        own = [layer(x) for layer, x in zip(self.beside, features, strict=True)]
+        x = self.bodies[0](F.relu(own[0]))
+        for up, beside, body in zip(self.up, own[1:], self.bodies[1:], strict=True):
+            x = body(F.relu(beside + F.pixel_shuffle(up(x), 2)))
+        return F.pixel_shuffle(self.last(x), 2)
 
 
 class HyperEncoder(nn.Module):

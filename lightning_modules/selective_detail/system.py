@@ -10,7 +10,8 @@ Akutsu, Suzuki, Zhong, Aizawa: Ultra Low Bitrate Learned Image Compression by Se
                                 x̂ = x̂_s ⊙ m + x̂_m ⊙ (1 − m)                        (equation 1)
 
 Where we deviate: the gain units (several rates from one network; one level is the paper) and the entropy
-estimator's block structure (`lightning_modules.entropy.context`).
+estimator's block structure (`lightning_modules.entropy.context`). Around a pretrained auto-encoder G_s is given
+G_m's features and corrects x̂_m (`networks.DetailCorrection`).
 """
 
 from __future__ import annotations
@@ -25,7 +26,12 @@ from genic.lightning_modules.layers.gain_units import GainUnits
 from genic.lightning_modules.layers.pretrained import PretrainedDecoder, PretrainedEncoder
 from genic.lightning_modules.layers.rounding import noisy, rounded
 from genic.lightning_modules.selective_detail.config import SelectiveDetailModel
-from genic.lightning_modules.selective_detail.networks import HyperEncoder, decoder, encoder
+from genic.lightning_modules.selective_detail.networks import (
+    DetailCorrection,
+    HyperEncoder,
+    decoder,
+    encoder,
+)
 
 
 class Reconstruction(NamedTuple):
@@ -70,7 +76,13 @@ class System(nn.Module):
             if pretrained
             else decoder(config.latents, config.G_m, config.G_m_blocks)
         )
-        self.G_s = decoder(config.latents, config.G_s, config.G_s_blocks) if config.detail_decoder else None
+        self.G_s: nn.Module | None = None
+        if config.detail_decoder:
+            self.G_s = (
+                DetailCorrection(config.correction)
+                if pretrained
+                else decoder(config.latents, config.G_s, config.G_s_blocks)
+            )
 
     def latents(self, x: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
         """x [B, 3, H, W] in [0, 1], sides multiples of 16; level [B] -> z and z_h before rounding."""
@@ -80,11 +92,18 @@ class System(nn.Module):
     def reconstruct(self, z_hat: Tensor, level: Tensor, detail: bool = True) -> Reconstruction:
         """ẑ [B, latents, H/16, W/16] -> pictures; without ``detail`` x̂ = x̂_m."""
         y = self.gain.inverse(z_hat, level)
-        x_hat_m = self.G_m(y).float() + 0.5
         if self.G_s is None or not detail:
+            x_hat_m = self.G_m(y).float() + 0.5
             return Reconstruction(x_hat_m, x_hat_m, x_hat_m, torch.zeros_like(x_hat_m[:, :1]), y)
-        out = self.G_s(y).float()
-        x_hat_s, m = out[:, :3] + 0.5, torch.sigmoid(out[:, 3:])
+        if isinstance(self.G_m, PretrainedDecoder):
+            *features, x_hat_m = self.G_m.pixels.stages(self.G_m.unfolded(y))
+            x_hat_m, out = x_hat_m.float(), self.G_s(features).float()
+            # What makes x̂_s faithful is not to make x̂_m so.
+            x_hat_s = out[:, :3] + x_hat_m.detach()
+        else:
+            x_hat_m, out = self.G_m(y).float() + 0.5, self.G_s(y).float()
+            x_hat_s = out[:, :3] + 0.5
+        m = torch.sigmoid(out[:, 3:])
         return Reconstruction(x_hat_s * m + x_hat_m * (1 - m), x_hat_m, x_hat_s, m, y)
 
     def detail_from_main(self) -> dict[str, Tensor]:
