@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
-from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
@@ -193,12 +192,6 @@ class CompressionModule(pl.LightningModule):
         c = self.config
         parts = {"config": _json(c.model), "training": _json(c.train), "coding": _json(c.coding)}
         return {"paper": self.paper, **parts, "batches": str(self.batches_seen)}
-
-    def configure_model(self) -> None:
-        """Share the one network out where the strategy is to (``--strategy fsdp``); its checkpoints are whole."""
-        if self.device_mesh is not None:
-            for network in self.networks():
-                fully_shard(network, mesh=self.device_mesh["data_parallel"])
 
     def configure_optimizers(self) -> list[Optimizer]:
         groups = self.optimiser_groups()

@@ -10,9 +10,8 @@ import torch
 from lightning_fabric.plugins.environments.mpi import MPIEnvironment
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
-from pytorch_lightning.strategies import ModelParallelStrategy
 
-from genic.experiments.training.strategy import NetworksDDPStrategy
+from genic.experiments.training.strategy import NetworksDDPStrategy, SharedOutStrategy
 from genic.lightning_modules.base import CompressionModule
 from genic.lightning_modules.codec.errors import ConfigError
 from genic.lightning_modules.config import TrainConfig
@@ -49,7 +48,7 @@ class Placement:
             if self.strategy == "ddp":
                 strategy = NetworksDDPStrategy(process_group_backend=backend)
             else:
-                strategy = ModelParallelStrategy(self.processes, 1, False, process_group_backend=backend)
+                strategy = SharedOutStrategy(self.processes, 1, False, process_group_backend=backend)
         return {
             "accelerator": self.accelerator,
             "devices": self.devices,

@@ -40,14 +40,15 @@ def test_loss_curves(
     if not batches:
         pytest.skip("minutes; with --stress (test_run_switches goes through two batches)")
     torch.compiler.reset()
-    monkeypatch.setattr(torch._inductor.config, "fallback_random", True)  # torch's own random numbers
     if paper not in MACHINE_CODE:
         monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
     samples = 4 * batches
     plain = losses(paper, samples=samples)
-    found = {
-        name: deviation(losses(paper, setting, samples=samples), plain) for name, setting in SWITCHES.items()
-    }
+    with torch._inductor.config.patch(fallback_random=True):  # torch's own random numbers
+        found = {
+            name: deviation(losses(paper, setting, samples=samples), plain)
+            for name, setting in SWITCHES.items()
+        }
     if paper not in NO_HALVES:
         halves = losses(paper, ACCUMULATE, crops=2, samples=samples)
         means = [(a + b) / 2 for a, b in zip(halves[::2], halves[1::2], strict=True)]
