@@ -3,12 +3,13 @@
 ::
 
     python -m eval.speed            # encoding and decoding, 768×512, by stage
+    python -m eval.speed --many photos --only hyperprior jpeg       # 200 pictures of 256×256, through the commands
     python -m eval.speed --train    # the training step, alone and what two processes exchange
     python -m eval.speed --train --only hyperprior:mbt2018-mean mbt2018-mean --crop 128 --compile
 
 ``hyperprior:mbt2018-mean`` is the hyperprior at the widths of CompressAI's model. Prints medians, ratios and where a
 training step's time goes, and writes all times with the machine's name to ``results/speed.json`` (or
-``speed_train.json``).
+``speed_train.json``, ``speed_many.json``).
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ from rich.table import Table
 
 from genic.eval import speed_coding
 from genic.eval.provenance import provenance
-from genic.eval.speed_coding import ANCHOR, BASELINES, Times, median
+from genic.eval.speed_coding import ANCHOR, BASELINES, OURS, Times, median
+from genic.eval.tables import table as markdown
 from genic.experiments.command import command, make_parser
 from genic.experiments.config import presets
 from genic.lightning_modules.codec.errors import DataError
@@ -42,7 +44,7 @@ from genic.lightning_modules.registry import papers
 if TYPE_CHECKING:
     from genic.eval.speed_training import Communication, Parts
 
-CODECS = ("selective_detail:small", "selective_detail:paper", *BASELINES)
+CODECS = (*OURS, *BASELINES)
 TRAINED = "mbt2018-mean"  # by CompressAI's loop
 Figure = tuple[str, Callable[[Times], float | None]]
 ENCODING: tuple[Figure, ...] = (
@@ -85,6 +87,27 @@ def coding(args: argparse.Namespace, console: Console) -> dict:
         console.print(note)
     content = {name: [asdict(t) for t in found] for name, found in times.items()}
     return {"size": [width, height], "repeats": args.repeats, "notes": notes, "seconds": content}
+
+
+def many(args: argparse.Namespace, console: Console) -> dict:
+    """Measure pictures a second of the commands, print the table, and return what is to be written."""
+    from genic.eval import speed_many
+
+    codecs = args.only or ["hyperprior", "jpeg"]
+    found = []
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("measuring", total=len(codecs) * len(speed_many.WAYS))
+        found = speed_many.measure(
+            codecs, args.many, args.pictures, args.crop, lambda: progress.advance(task)
+        )
+    rows = [[r.codec, r.way, f"{r.compress:.1f}", f"{r.decompress:.1f}", f"{r.bytes:,}"] for r in found]
+    console.print(markdown(["codec", "", "compress, 1/s", "decompress, 1/s", "bytes"], rows, left=2))
+    return {
+        "pictures": args.pictures,
+        "side": args.crop,
+        "rates": [asdict(rates) for rates in found],
+        "notes": [],
+    }
 
 
 def stage_table(times: dict[str, list[Times]], figures: Sequence[Figure], title: str) -> Table:
@@ -225,6 +248,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = make_parser("speed", __doc__, "eval")
     parser.add_argument("--train", action="store_true", help="measure the training step")
     parser.add_argument(
+        "--many", type=Path, metavar="DIR", help="measure many pictures: crops of those in DIR"
+    )
+    parser.add_argument("--pictures", type=int, default=200, metavar="N", help="with --many: how many")
+    parser.add_argument(
         "--repeats", type=int, default=5, metavar="N", help="rounds or steps (default: %(default)s)"
     )
     parser.add_argument("--threads", type=int, default=2, metavar="N", help="of torch (default: %(default)s)")
@@ -232,29 +259,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--size", type=int, nargs=2, default=(768, 512), metavar=("W", "H"), help="of the picture"
     )
     parser.add_argument(
-        "--only", nargs="+", metavar="NAME", help=f"some of {', '.join(CODECS)}; with --train PAPER:PRESET"
+        "--only",
+        nargs="+",
+        metavar="NAME",
+        help=f"some of {', '.join(CODECS)}; with --train PAPER:PRESET; with --many any codecs",
     )
-    parser.add_argument("--crop", type=int, default=256, metavar="PX", help="side of the crops, with --train")
+    parser.add_argument("--crop", type=int, default=256, metavar="PX", help="side of the crops")
     parser.add_argument("--compile", action="store_true", help="compiled networks, too, with --train")
     parser.add_argument("--batch", type=int, default=8, metavar="N", help="crops a step, with --train")
     parser.add_argument(
         "--out", type=Path, default=Path("results"), metavar="DIR", help="where the JSON goes"
     )
     args = parser.parse_args(arguments)
-    if min(args.repeats, args.threads, *args.size, args.crop, args.batch) < 1:
+    if min(args.repeats, args.threads, *args.size, args.crop, args.batch, args.pictures) < 1:
         parser.error("numbers are at least 1")
     known = _trainings() if args.train else CODECS
-    if unknown := sorted(set(args.only or ()) - set(known)):
+    if not args.many and (unknown := sorted(set(args.only or ()) - set(known))):
         parser.error(f"--only {' '.join(unknown)}: there are {', '.join(known)}")
     warnings.filterwarnings("ignore", module="compressai")
     console, threads = Console(), torch.get_num_threads()
     torch.set_num_threads(args.threads)
     try:
-        found = training(args, console) if args.train else coding(args, console)
+        measure = many if args.many else training if args.train else coding
+        found = measure(args, console)
     finally:
         torch.set_num_threads(threads)
     where = provenance(args.threads, processes=1)
-    path = args.out / ("speed_train.json" if args.train else "speed.json")
+    path = args.out / f"speed{'_many' if args.many else '_train' if args.train else ''}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"provenance": asdict(where), **found}, indent=1) + "\n")
     console.print(f"{where.machine}; {path}")

@@ -178,7 +178,7 @@ def train(
 
     loggers: list = [JsonlLogger(folder, start_batch, as_csv=logger == "csv")]
     if logger == "wandb":
-        loggers.append(BatchLogger(folder, asdict(config)))
+        loggers.append(BatchLogger(folder, asdict(config), start_batch))
     clock, meters = Clock(config.train.batches, max_time), Meters()
     average = AveragedWeights(config.train.average_weights) if config.train.average_weights else None
     notes = {"preset": config.preset, "data": config.data.name, "seed": str(config.seed)}

@@ -175,6 +175,8 @@ class Checkpoints(pl.Callback):
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: CompressionModule, *_: Any) -> None:
         seen = pl_module.batches_seen
         if due(seen, self.config.checkpoint_every) or trainer.should_stop:
+            # Lightning logs the batch after this: a run killed in between would never say what the batch gave.
+            trainer._logger_connector.update_train_step_metrics()
             self._save_weights(pl_module, WEIGHTS)
             trainer.save_checkpoint(self.folder / CHECKPOINT)
         if due(seen, self.config.keep_every):
