@@ -48,6 +48,7 @@ function figuresOf(point, picture) {
 /** Colours are made for white paper; on a dark page they are mixed with white. */
 function shade(colour) {
   if (!darkScheme.matches) return colour;
+  if (colour === "#000000") return "#ffffff";
   const parts = [1, 3, 5].map((k) => parseInt(colour.slice(k, k + 2), 16));
   return `rgb(${parts.map((part) => Math.round(part + 0.45 * (255 - part))).join(",")})`;
 }

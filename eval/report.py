@@ -98,7 +98,7 @@ def page_data(
             measure.key: _comparisons(every, anchor, measure) if measure.key in anchor.points else []
             for measure in measures
         },
-        "viewer": viewer | {"first": _first(results, anchor)},
+        "viewer": viewer | {"first": _first(results, anchor, viewer)},
     }
 
 
@@ -219,18 +219,20 @@ def _comparisons(curves: Sequence[Curve], anchor: Curve, measure: Measure) -> li
     ]
 
 
-def _first(results: Sequence[CodecResult], anchor: Curve) -> list[str]:
-    """Codecs in the order in which the viewer opens with two of them: the anchor beside the learned one whose rates
-    come nearest to the anchor's, so that there are files of equal bytes."""
-    rates = {result.codec: [point.mean.bpp for point in result.points] for result in results}
-    known = rates.get(anchor.name, [])
+def _first(results: Sequence[CodecResult], anchor: Curve, viewer: dict[str, Any]) -> list[str]:
+    """Codecs in the order in which the viewer opens with two of them: the anchor beside the learned one that has, of
+    the first picture, the file nearest to it in bytes and to the rate."""
+    files: dict[str, list[dict[str, Any]]] = {}
+    for file in viewer["pictures"][0]["files"] if viewer["pictures"] else []:
+        files.setdefault(file["codec"], []).append(file["figures"])
 
     def apart(codec: str) -> float:
-        return min((abs(math.log(a / b)) for a in rates[codec] for b in known), default=0.0)
+        pairs = [(own, other) for own in files.get(codec, []) for other in files.get(anchor.name, [])]
+        costs = [_apart(own["bytes"], other["bytes"], own["bpp"], viewer["rate"]) for own, other in pairs]
+        return min(costs, default=math.inf)
 
-    learned = [result.codec for result in results if result.weights is not None]
-    learned.sort(key=apart)
-    return list(dict.fromkeys([*learned[:1], anchor.name, *learned, *rates]))
+    learned = sorted((result.codec for result in results if result.weights is not None), key=apart)
+    return list(dict.fromkeys([*learned[:1], anchor.name, *learned, *(result.codec for result in results)]))
 
 
 def _original(name: str, whole: Image, side: int, maps: Path | None) -> dict[str, Any]:
@@ -271,18 +273,21 @@ def _chosen(sources: Sequence[Source], name: str, rate: float, anchor: str | Non
         entries = [(point, image) for point in result.points for image in point.images if image.name == name]
         files.setdefault(result.codec, []).extend(_Found(result, folder, *entry) for entry in entries)
     beside = files.pop(anchor, []) if anchor is not None else []
-    chosen = [min(beside, key=lambda file: _apart(file, file, rate))] if beside else []
+
+    def apart(pair: tuple[_Found, _Found]) -> float:
+        own, other = (file.figures for file in pair)
+        return _apart(own.bytes, other.bytes, own.bpp, rate)
+
+    chosen = [min(beside, key=lambda file: apart((file, file)))] if beside else []
     for own in filter(None, files.values()):
-        pairs = [(file, other) for file in own for other in beside or [file]]
-        chosen += min(pairs, key=lambda pair: _apart(*pair, rate))
+        chosen += min([(file, other) for file in own for other in beside or [file]], key=apart)
     return chosen
 
 
-def _apart(file: _Found, other: _Found, rate: float) -> float:
+def _apart(size: int, other: int, bpp: float, rate: float) -> float:
     """How far two files are from a rate and from equal bytes: 3 % pass for equal, each per cent more is as bad as being
     a fifth away from the rate. ``report.js`` chooses by the same."""
-    unequal = abs(math.log(file.figures.bytes / other.figures.bytes))
-    return abs(math.log(file.figures.bpp / rate)) + 20 * max(0.0, unequal - 0.03)
+    return abs(math.log(bpp / rate)) + 20 * max(0.0, abs(math.log(size / other)) - 0.03)
 
 
 def _checked(path: Path, original: Image, figures: ImageResult) -> Image | None:

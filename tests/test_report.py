@@ -240,24 +240,26 @@ class TestData:
         assert "webp" in missing and "--save-decoded" in missing
         assert "jpeg 5 of a.png" in stale and "jpeg 15 of a.png" in stale
 
-    def test_the_viewer_opens_with_the_learned_codec_nearest_in_rate(self, evaluated):
+    def test_the_viewer_opens_with_the_learned_codec_nearest_in_bytes(self, evaluated):
         results = {result.codec: result for result, _ in _sources(evaluated)}
         far, near = (
-            dataclasses.replace(
-                results["webp"],
-                codec=name,
-                weights="ab",
-                points=[
-                    dataclasses.replace(p, mean=dataclasses.replace(p.mean, bpp=factor * p.mean.bpp))
-                    for p in results["jpeg"].points
-                ],
-            )
-            for name, factor in (("a_far", 0.1), ("near", 1.1))
+            dataclasses.replace(results["webp"], codec=name, weights="ab") for name in ("a_far", "near")
         )
         every = [far, near, *results.values()]
         curves = [curve_of(result) for result in every]
-        page = page_data(every, [], curves, curves[2], (), viewer_data([], [], [1.0], 100, 1))
-        assert page["viewer"]["first"] == ["near", "jpeg", "a_far", "webp"]
+        sizes = {"a_far": [500, 2000], "near": [200, 1010], "jpeg": [300, 1000], "webp": [1000]}
+        files = [
+            {"codec": codec, "figures": {"bytes": size, "bpp": size / 1000}}
+            for codec, found in sizes.items()
+            for size in found
+        ]
+        viewer = {"rate": 0.5, "pictures": [{"files": files}], "notes": []}
+        assert page_data(every, [], curves, curves[2], (), viewer)["viewer"]["first"] == [
+            "near",
+            "jpeg",
+            "a_far",
+            "webp",
+        ]
 
     def test_infinite_figures_and_hostile_names(self):
         image = ImageResult(

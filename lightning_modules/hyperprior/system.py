@@ -32,6 +32,7 @@ from genic.lightning_modules.entropy.layers import GridConv3x3, GridDeconv5x5
 from genic.lightning_modules.hyperprior.config import HyperpriorModel
 from genic.lightning_modules.layers.gain_units import GainUnits
 from genic.lightning_modules.layers.gdn import GDN
+from genic.lightning_modules.layers.padding import replicated
 from genic.lightning_modules.layers.rounding import noisy, rounded
 from genic.lightning_modules.layers.tiling import grid_of, tiled
 
@@ -71,7 +72,7 @@ class HyperAnalysis(nn.Sequential):
 
     def forward(self, y: Tensor) -> Tensor:
         h, w = y.shape[2:]
-        return super().forward(F.pad(y, (0, -w % 4, 0, -h % 4), mode="replicate"))
+        return super().forward(replicated(y, -h % 4, -w % 4))
 
 
 class HyperSynthesis(nn.Module):
