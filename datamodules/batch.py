@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -36,12 +36,14 @@ class Batch(NamedTuple):
         detail: t_a, float32 [B, 1, h, w], 1 on faces and text and 0 elsewhere; None where not asked for.
         semantic: t_s, int64 [B, h, w], class indices below the datamodule's `semantic_classes`; or None.
         planes: uint8 [B, k, h, w], what a paper adds to whole pictures (`PhotoDataModule.before_crop`); else None.
+        prepared: tensors that a paper makes of a batch on the host (`PhotoDataModule.before_step`); else None.
     """
 
     image: Tensor
     detail: Tensor | None = None
     semantic: Tensor | None = None
     planes: Tensor | None = None
+    prepared: Any = None
 
 
 def collate(samples: Sequence[Sample | None]) -> Batch:
@@ -70,6 +72,11 @@ def collate(samples: Sequence[Sample | None]) -> Batch:
             torch.from_numpy(np.stack([_known(s.planes) for s in usable])).permute(0, 3, 1, 2).contiguous()
         )
     return Batch(image.float().div_(255.0), detail, semantic, planes)
+
+
+def unchanged(batch: Any) -> Any:
+    """What loaders call in place of `collate` where batches are made already."""
+    return batch
 
 
 def _known(label: np.ndarray | None) -> np.ndarray:

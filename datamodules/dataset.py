@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from genic.datamodules.batch import Sample
+from genic.datamodules.batch import Batch, Sample, collate
 from genic.datamodules.config import DataConfig
 from genic.datamodules.images import ImageItem, read_image, read_label
 from genic.datamodules.transform import centre_window, cut, onto_label, random_window
@@ -21,6 +21,8 @@ _ATTEMPTS = 50
 
 Before = Callable[[Sample, int], Sample]
 """What becomes of a whole picture before it is cut, by the number of the sample."""
+BeforeStep = Callable[[Batch, int], Batch]
+"""What becomes of a training batch, by the number of its first sample."""
 
 
 @dataclass(frozen=True)
@@ -99,13 +101,24 @@ class Pictures:
 
 
 class TrainSet(Dataset):
-    """Training crops by (index, key), as `StreamSampler` gives them.
+    """Training crops by (index, key), and batches by lists of these, as `StreamSampler` gives them.
 
     An unusable picture is replaced by one that ``seed`` and ``key`` choose, so the stream stays reproducible.
     """
 
-    def __init__(self, pictures: Pictures, config: DataConfig, before_crop: Before | None = None) -> None:
-        self.pictures, self.config, self.before_crop = pictures, config, before_crop
+    def __init__(
+        self,
+        pictures: Pictures,
+        config: DataConfig,
+        before_crop: Before | None = None,
+        before_step: BeforeStep | None = None,
+    ) -> None:
+        self.pictures, self.config = pictures, config
+        self.before_crop, self.before_step = before_crop, before_step
+
+    def __getitems__(self, pairs: Sequence[tuple[int, int]]) -> Batch:
+        batch = collate([self[pair] for pair in pairs])
+        return batch if self.before_step is None else self.before_step(batch, pairs[0][1])
 
     def __getitem__(self, index_and_key: tuple[int, int]) -> Sample:
         index, key = index_and_key

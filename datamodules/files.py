@@ -1,4 +1,4 @@
-"""Where the pictures and label maps of a data set are; needs no Lightning, which takes seconds to import."""
+"""Where the pictures and label maps of a data set are; needs no torch, which takes seconds to import."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import logging
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar, Literal, NoReturn
+from typing import TYPE_CHECKING, ClassVar, Literal, NoReturn
 
 from genic.datamodules.config import ROOT_VARIABLE, DataConfig
-from genic.datamodules.dataset import LabelledItem
 from genic.datamodules.images import ImageItem, list_images, manifest_hash
 from genic.lightning_modules.codec.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from genic.datamodules.dataset import LabelledItem
 
 logger = logging.getLogger(__name__)
 Part = Literal["train", "val", "evaluation"]
@@ -100,6 +102,8 @@ class PictureFiles:
         Raises:
             DataError: none has all maps.
         """
+        from genic.datamodules.dataset import LabelledItem
+
         kept, lacking = [], dict.fromkeys(self.config.labels, 0)
         for item in items:
             paths = {label: self.label_path(label, item.name) for label in self.config.labels}

@@ -15,16 +15,15 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any
 
 import fsspec
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from genic.datamodules.batch import Batch, Sample, collate
+from genic.datamodules.batch import Batch, Sample, collate, unchanged
 from genic.datamodules.config import DataConfig
-from genic.datamodules.dataset import augment, checked
+from genic.datamodules.dataset import BeforeStep, augment, checked
 from genic.datamodules.images import read_image, read_label
 from genic.lightning_modules.codec.errors import ConfigError, DataError, ImageError, ToolError, needs
 
@@ -78,7 +77,13 @@ class ShardStream(IterableDataset):
     """
 
     def __init__(
-        self, index: ShardIndex, config: DataConfig, start_batch: int = 0, rank: int = 0, world: int = 1
+        self,
+        index: ShardIndex,
+        config: DataConfig,
+        start_batch: int = 0,
+        rank: int = 0,
+        world: int = 1,
+        before_step: BeforeStep | None = None,
     ) -> None:
         missing = sorted(set(config.labels) - set(index.labels))
         if missing:
@@ -87,6 +92,7 @@ class ShardStream(IterableDataset):
             )
         self.index, self.config = index, config
         self.start_batch, self.rank, self.world = start_batch, rank, world
+        self.before_step = before_step
 
     def __iter__(self) -> Iterator[Batch]:
         info = get_worker_info()
@@ -99,7 +105,8 @@ class ShardStream(IterableDataset):
         samples = self._samples(lane, self.world * workers, skip=number // workers * size)
         while True:
             first = (number * self.world + self.rank) * size
-            yield collate([augment(next(samples), self.config, first + slot) for slot in range(size)])
+            batch = collate([augment(next(samples), self.config, first + slot) for slot in range(size)])
+            yield batch if self.before_step is None else self.before_step(batch, first)
             number += workers
 
     def _samples(self, lane: int, lanes: int, skip: int) -> Iterator[Sample]:
@@ -144,7 +151,14 @@ class ShardStream(IterableDataset):
         raise DataError(f"no usable sample in shard {name}: pack the shards again")
 
 
-def shard_loader(config: DataConfig, classes: int, start_batch: int, rank: int, world: int) -> DataLoader:
+def shard_loader(
+    config: DataConfig,
+    classes: int,
+    start_batch: int,
+    rank: int,
+    world: int,
+    before_step: BeforeStep | None = None,
+) -> DataLoader:
     """The training loader over ``config.shards``; `ConfigError` unless their t_s has ``classes`` classes."""
     assert config.shards is not None, "called where there are shards"
     index = ShardIndex.read(config.shards)
@@ -153,11 +167,11 @@ def shard_loader(config: DataConfig, classes: int, start_batch: int, rank: int, 
             f"t_s in {config.shards} has {index.semantic_classes} classes, that of {config.name} {classes}: "
             "set data.name to the data set that was packed"
         )
-    stream = ShardStream(index, config, start_batch, rank, world)
+    stream = ShardStream(index, config, start_batch, rank, world, before_step)
     return DataLoader(
         stream,
         batch_size=None,
-        collate_fn=_unchanged,
+        collate_fn=unchanged,
         num_workers=config.workers,
         pin_memory=torch.cuda.is_available(),
         persistent_workers=config.workers > 0,
@@ -171,7 +185,3 @@ def _fetched(url: str) -> bytes:
             return stream.read()  # pyright: ignore[reportAttributeAccessIssue]  # typed as a list, too
     except ImportError as error:
         raise ToolError(f"{url} cannot be read: {error}; for S3 pip install 'genic[s3]'") from error
-
-
-def _unchanged(batch: Any) -> Any:
-    return batch

@@ -4,6 +4,7 @@
 
     python -m eval.memory                       # selective_detail, 4096×4096
     python -m eval.memory hevc --size 8192 8192
+    python -m eval.memory gan_reversal --set effort=0
 
 Runs `experiments.compress` and `experiments.decompress` as a user would, and prints the peak resident size that the
 operating system reports of each (the interpreter and its libraries included), and the seconds.
@@ -32,10 +33,12 @@ from genic.lightning_modules.codec.errors import ConfigError, ToolError
 
 
 class Use(NamedTuple):
-    """Of one process: peak resident size in GiB, seconds from start to end."""
+    """Of one process: peak resident size in GiB, seconds from start to end, and those of processors, its children's
+    included."""
 
     gib: float
     seconds: float
+    cpu: float
 
 
 def mosaic(width: int, height: int) -> np.ndarray:
@@ -58,15 +61,17 @@ def run(module: str, *arguments: str) -> Use:
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise ToolError(f"{module} ended with status {os.waitstatus_to_exitcode(status)}")
-    return Use(usage.ru_maxrss / 2**20, time.perf_counter() - start)  # Linux counts KiB
+    cpu = usage.ru_utime + usage.ru_stime
+    return Use(usage.ru_maxrss / 2**20, time.perf_counter() - start, cpu)  # Linux counts KiB
 
 
-def measure(codec: str, width: int, height: int) -> tuple[Use, Use, int]:
-    """Of encoding and of decoding, and the file's bytes."""
+def measure(codec: str, width: int, height: int, settings: Sequence[str] = ()) -> tuple[Use, Use, int]:
+    """Of encoding, with ``settings`` as ``--set`` takes them, and of decoding, and the file's bytes."""
     with tempfile.TemporaryDirectory() as folder:
         picture, out = Path(folder) / "picture.png", Path(folder) / "out"
         write_png(picture, mosaic(width, height))
-        encoding = run("genic.experiments.compress", codec, str(picture), "-o", str(out))
+        how = [part for pair in settings for part in ("--set", pair)]
+        encoding = run("genic.experiments.compress", codec, str(picture), "-o", str(out), *how)
         file = out / "picture.gnc"
         decoding = run("genic.experiments.decompress", str(file), "-o", str(out))
         return encoding, decoding, file.stat().st_size
@@ -78,6 +83,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = make_parser("memory", __doc__, "eval")
     parser.add_argument("codec", nargs="*", default=["selective_detail"], help="default: selective_detail")
     parser.add_argument("--size", type=int, nargs=2, default=(4096, 4096), metavar=("W", "H"))
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="an option of encoding; repeatable"
+    )
     args = parser.parse_args(arguments)
     if not all(1 <= side <= MAX_SIDE for side in args.size):
         raise ConfigError(f"--size {' '.join(map(str, args.size))}: sides are 1 to {MAX_SIDE} pixels")
@@ -85,8 +93,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for column in ("bytes", "encode, GiB", "s", "decode, GiB", "s"):
         table.add_column(column, justify="right")
     for codec in args.codec:
-        encoding, decoding, size = measure(codec, *args.size)
-        table.add_row(codec, f"{size:,}", *(f"{value:.2f}" for value in (*encoding, *decoding)))
+        encoding, decoding, size = measure(codec, args.size[0], args.size[1], args.set)
+        table.add_row(codec, f"{size:,}", *(f"{value:.2f}" for value in (*encoding[:2], *decoding[:2])))
     console = Console()
     console.print(table, provenance(os.cpu_count() or 1, processes=1).machine)
     return 0

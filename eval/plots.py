@@ -35,7 +35,7 @@ CLASSICAL_COLOURS = {
     "jxl": "#882255",
     "kmeans": "#cc6677",
 }
-SYSTEM_COLOURS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+SYSTEM_COLOURS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#7700dd")
 _PUBLISHED = ("#333333", "#707070", "#a0a0a0")
 _MARKERS = "osD^vP*X"
 _SYSTEMS = 4  # their z-order: above all others

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from genic.datamodules.detectors import Box, detail_map, find_faces, find_text
 from genic.datamodules.images import read_label
+from genic.eval import metrics
 from genic.eval.measures import RECOGNITION
 from genic.eval.metrics import lpips_alex, planes, psnr
 from genic.lightning_modules.codec.contract import Image
@@ -62,13 +63,14 @@ def recognised(name: str, original: Image, decoded: Image, label: Path | None) -
     return dict(zip(RECOGNITION[name], _MEASURES[name](original, decoded, label), strict=True))
 
 
-def unavailable(name: str) -> str | None:
-    """Why a measure cannot be had here, one line; None where it can."""
+def unavailable(name: str, mapped: bool = False) -> str | None:
+    """Why a measure cannot be had here, one line; None where it can. ``mapped`` regions need no detectors."""
     try:
-        _NEEDS[name]()
+        if not (mapped and name == "regions"):
+            _NEEDS[name]()
     except GenicError as error:
         return " ".join(str(error).split())
-    return None
+    return metrics.unavailable("lpips_alex") if name == "regions" else None
 
 
 def region(image: Image, label: Path | None) -> np.ndarray:

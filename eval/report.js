@@ -48,6 +48,7 @@ function figuresOf(point, picture) {
 /** Colours are made for white paper; on a dark page they are mixed with white. */
 function shade(colour) {
   if (!darkScheme.matches) return colour;
+  if (colour === "#000000") return "#ffffff";
   const parts = [1, 3, 5].map((k) => parseInt(colour.slice(k, k + 2), 16));
   return `rgb(${parts.map((part) => Math.round(part + 0.45 * (255 - part))).join(",")})`;
 }
@@ -398,6 +399,7 @@ const view = {
   original: false, // shown in place of left and right
   map: false, // laid over the pictures
   flipped: false, // while flickering: right is seen
+  rate: report.viewer.rate, // of the left file: the next picture shows its like
 };
 
 const viewed = () => report.viewer.pictures[$("view-picture").selectedIndex];
@@ -413,53 +415,55 @@ function fileText(file) {
   return `${file.label}: ${thousands(file.figures.bytes)} bytes, ${number(file.figures.bpp, 3)} bpp`;
 }
 
-/** Fills a side's files; selects the one nearest in bytes to the other side's, where they are to match. */
-function fillFiles(side, bytes = null) {
+/** Fills a side's files, and selects the k-th. */
+function fillFiles(side, k) {
   const codec = $(`${side}-codec`).value, select = $(`${side}-file`);
   const files = codec === ORIGINAL ? [] : filesOf(codec);
-  // At first one in the middle.
-  const before = select.options.length ? select.selectedIndex : Math.floor((files.length - 1) / 2);
   fill(select, files.map((file, k) => [String(k), fileText(file)]));
   select.hidden = codec === ORIGINAL;
-  if (!files.length) return;
-  const distance = (file) => Math.abs(Math.log(file.figures.bytes / bytes));
-  if (bytes !== null) {
-    select.selectedIndex = files.indexOf(files.reduce((a, b) => (distance(b) < distance(a) ? b : a)));
-  } else {
-    select.selectedIndex = Math.min(before, files.length - 1);
-  }
+  if (files.length) select.selectedIndex = Math.min(k, files.length - 1);
 }
 
+const unequal = (a, b) => Math.abs(Math.log(a.figures.bytes / b.figures.bytes));
+
+/** Selects files for the chosen codecs: where they are to match, of all pairs that which is nearest to the rate and
+    equal in bytes, as `_apart` in eval/report.py reckons it; else the nearest to the rate. */
+function chooseFiles() {
+  const [left, right] = ["left", "right"].map((side) => {
+    const codec = $(`${side}-codec`).value;
+    return codec === ORIGINAL ? [] : filesOf(codec);
+  });
+  const off = (file) => Math.abs(Math.log(file.figures.bpp / view.rate));
+  const best = (entries, cost) => entries.reduce((a, b) => (cost(b) < cost(a) ? b : a));
+  const nearest = (files) => files.length ? files.indexOf(best(files, off)) : 0;
+  let pair = [nearest(left), nearest(right)];
+  if ($("match").checked && left.length && right.length) {
+    const pairs = left.flatMap((_, k) => right.map((_, m) => [k, m]));
+    pair = best(pairs, ([k, m]) => off(left[k]) + 20 * Math.max(0, unequal(left[k], right[m]) - 0.03));
+  }
+  ["left", "right"].forEach((side, k) => fillFiles(side, pair[k]));
+}
+
+/** The right file nearest in bytes to the left one, where they are to match. */
 function match() {
   const left = chosen("left");
-  fillFiles("right", $("match").checked && left ? left.figures.bytes : null);
-}
-
-/** Of the left codec the file that the right one has the nearest match in bytes for. */
-function chooseMatched() {
-  const [left, right] = ["left", "right"].map((side) => filesOf($(`${side}-codec`).value));
-  if (!left.length || !right.length) return;
-  const apart = (file) => Math.min(...right.map((r) => Math.abs(Math.log(r.figures.bytes / file.figures.bytes))));
-  $("left-file").selectedIndex = left.indexOf(left.reduce((a, b) => (apart(b) < apart(a) ? b : a)));
+  if (!$("match").checked || left === null || chosen("right") === null) return;
+  const files = filesOf($("right-codec").value);
+  $("right-file").selectedIndex = files.indexOf(files.reduce((a, b) => (unequal(b, left) < unequal(a, left) ? b : a)));
 }
 
 function choosePicture() {
   const picture = viewed();
-  const before = chosenBytes;
   const codecs = [...new Set(picture.files.map((file) => file.codec))];
   codecs.sort();
   const entries = [[ORIGINAL, ORIGINAL], ...codecs.map((name) => [name, name])];
   const [left, right] = report.viewer.first.filter((name) => codecs.includes(name));
   fill($("left-codec"), entries, $("left-codec").value || left || ORIGINAL);
   fill($("right-codec"), entries, $("right-codec").value || right || left || ORIGINAL);
-  fillFiles("left", before);
-  if (before === null) chooseMatched();
-  match();
+  chooseFiles();
   fit();
   drawStage();
 }
-
-let chosenBytes = null; // of the left file: the next picture shows its like
 
 function fit() {
   Object.assign(view, { zoom: 1, centre: [viewed().width / 2, viewed().height / 2] });
@@ -526,7 +530,7 @@ async function drawStage() {
     const file = chosen(side);
     return file === null ? original : { text: `${file.codec} ${file.label}`, source: file.source };
   });
-  chosenBytes = chosen("left")?.figures.bytes ?? chosen("right")?.figures.bytes ?? null;
+  view.rate = (chosen("left") ?? chosen("right"))?.figures.bpp ?? view.rate;
   const canvas = () => element("canvas", { width: picture.width, height: picture.height });
   const jobs = [];
   const layer = (entry) => {
@@ -624,22 +628,28 @@ function paneScale() {
   return pane ? pane.clientWidth / viewed().width : 1;
 }
 
-/** How much larger a file is; marked where that is no match. */
-function bytesTo(left, file) {
-  const percent = 100 * (file.figures.bytes / left.figures.bytes - 1);
-  return element("span", { className: Math.abs(percent) > 10 ? "worse" : "" }, `${number(percent, 1, true)} %`);
+const MATCHED_PERCENT = 10; // a difference in bytes beyond which two files are not called matched
+
+function tellBytes() {
+  const [left, right] = [chosen("left"), chosen("right")];
+  $("matched").textContent = "";
+  if (left === null || right === null) return;
+  const percent = 100 * (right.figures.bytes / left.figures.bytes - 1);
+  const matched = Math.abs(percent) <= MATCHED_PERCENT;
+  const more = `${number(Math.abs(percent), 1)} % ${percent < 0 ? "fewer" : "more"} bytes`;
+  $("matched").textContent = `${matched ? "" : "not matched: "}right has ${more}`;
+  $("matched").className = matched ? "" : "worse";
 }
 
 function drawFacts() {
+  tellBytes();
   const picture = viewed();
-  const left = chosen("left");
   const rows = ["left", "right"].map((side) => [side, chosen(side)]).filter(([, file]) => file !== null);
   const measures = report.measures.filter((m) => rows.some(([, file]) => (file.figures[m.key] ?? null) !== null));
   const columns = [
     { title: "", cell: ([side, file]) => `${side}: ${file.codec}` },
     { title: "quality", cell: ([, file]) => file.label },
     { title: "bytes", cell: ([, file]) => thousands(file.figures.bytes) },
-    { title: "to left", cell: ([side, file]) => (side === "left" || left === null ? "–" : bytesTo(left, file)) },
     { title: "bpp", cell: ([, file]) => number(file.figures.bpp, 4) },
     ...measures.map((m) => ({
       title: [m.label, m.unit].filter(Boolean).join(", "),
@@ -781,11 +791,11 @@ function startViewer() {
     next.focus();
   });
   $("view-picture").addEventListener("change", choosePicture);
-  $("left-codec").addEventListener("change", () => { fillFiles("left", chosenBytes); match(); drawStage(); });
+  for (const id of ["left-codec", "right-codec", "match"]) {
+    $(id).addEventListener("change", () => { chooseFiles(); drawStage(); });
+  }
   $("left-file").addEventListener("change", () => { match(); drawStage(); });
-  $("right-codec").addEventListener("change", () => { match(); drawStage(); });
   $("right-file").addEventListener("change", () => { $("match").checked = false; drawStage(); });
-  $("match").addEventListener("change", () => { match(); drawStage(); });
   $("show-original").addEventListener("click", toggleOriginal);
   $("show-map").addEventListener("click", toggleMap);
   $("zoom-in").addEventListener("click", () => zoomBy(1.5));

@@ -98,7 +98,7 @@ def page_data(
             measure.key: _comparisons(every, anchor, measure) if measure.key in anchor.points else []
             for measure in measures
         },
-        "viewer": viewer | {"first": _first(results, anchor)},
+        "viewer": viewer | {"first": _first(results, anchor, viewer)},
     }
 
 
@@ -109,22 +109,26 @@ def viewer_data(
     side: int,
     megabytes: float,
     maps: Path | None = None,
+    anchor: str | None = None,
 ) -> dict[str, Any]:
     """Originals and decoded pictures, lossless, as data URIs.
 
-    Of each codec and picture the file nearest to each rate is taken, for all codecs and pictures at the first rate,
-    then at the second, …, as long as they fit. A picture whose file or PSNR is not that of the result is left out.
+    Of each codec and picture the file nearest to each rate is taken, of all its points, and with an anchor that pair
+    of a file of its own and one of the anchor's which is nearest to the rate and equal in bytes (see `_apart`). All
+    codecs and pictures come at the first rate, then at the second, …, as long as they fit. A picture whose file or
+    PSNR is not that of the result is left out.
 
     Args:
         items: the originals.
-        rates: bits per pixel.
+        rates: bits per pixel, at least one; the page opens near the first.
         side: larger pictures are cut to their centre of at most so many pixels a side.
         megabytes: bound of all pictures, as text in the page.
         maps: folder of maps to lay over the pictures, see `eval.runner.label_file`.
+        anchor: name of a codec that the others are to be seen beside.
 
     Returns:
-        ``pictures`` (``name``, ``width``, ``height``, ``whole``, ``original``, ``map``, ``files``) and ``notes``: what
-        is left out, and why.
+        ``rate``, the first one; ``pictures`` (``name``, ``width``, ``height``, ``whole``, ``original``, ``map``,
+        ``files``) and ``notes``: what is left out, and why.
 
     Raises:
         DataError: a map is missing, or not of its picture's size.
@@ -139,11 +143,10 @@ def viewer_data(
             picture = pictures.get(item.name) or _original(item.name, whole, side, maps)
             known = {(file["codec"], file["label"]) for file in picture["files"]}
             files = []
-            for result, folder in sources:
-                found = _nearest(result, item.name, rate)
-                if found is None or (result.codec, found[0].label) in known:
+            for result, folder, point, figures in _chosen(sources, item.name, rate, anchor):
+                if (result.codec, point.label) in known:
                     continue
-                point, figures = found
+                known.add((result.codec, point.label))
                 path = Task(item, result.codec, point.quality, target_bpp=point.target_bpp).saved(folder)
                 if not path.is_file():
                     missing.add(result.codec)
@@ -159,12 +162,12 @@ def viewer_data(
                 note = (
                     f"Pictures at {rate:g} bpp from {item.name} on are left out: more than {megabytes:g} MB."
                 )
-                return _viewer(pictures, missing, stale, note)
+                return _viewer(rates[0], pictures, missing, stale, note)
             if files:
                 left -= size
                 picture["files"] += files
                 pictures[item.name] = picture
-    return _viewer(pictures, missing, stale)
+    return _viewer(rates[0], pictures, missing, stale)
 
 
 def html(data: dict[str, Any]) -> str:
@@ -216,18 +219,20 @@ def _comparisons(curves: Sequence[Curve], anchor: Curve, measure: Measure) -> li
     ]
 
 
-def _first(results: Sequence[CodecResult], anchor: Curve) -> list[str]:
-    """Codecs in the order in which the viewer opens with two of them: the anchor beside the learned one whose rates
-    come nearest to the anchor's, so that there are files of equal bytes."""
-    rates = {result.codec: [point.mean.bpp for point in result.points] for result in results}
-    known = rates.get(anchor.name, [])
+def _first(results: Sequence[CodecResult], anchor: Curve, viewer: dict[str, Any]) -> list[str]:
+    """Codecs in the order in which the viewer opens with two of them: the anchor beside the learned one that has, of
+    the first picture, the file nearest to it in bytes and to the rate."""
+    files: dict[str, list[dict[str, Any]]] = {}
+    for file in viewer["pictures"][0]["files"] if viewer["pictures"] else []:
+        files.setdefault(file["codec"], []).append(file["figures"])
 
     def apart(codec: str) -> float:
-        return min((abs(math.log(a / b)) for a in rates[codec] for b in known), default=0.0)
+        pairs = [(own, other) for own in files.get(codec, []) for other in files.get(anchor.name, [])]
+        costs = [_apart(own["bytes"], other["bytes"], own["bpp"], viewer["rate"]) for own, other in pairs]
+        return min(costs, default=math.inf)
 
-    learned = [result.codec for result in results if result.weights is not None]
-    learned.sort(key=apart)
-    return list(dict.fromkeys([*learned[:1], anchor.name, *learned, *rates]))
+    learned = sorted((result.codec for result in results if result.weights is not None), key=apart)
+    return list(dict.fromkeys([*learned[:1], anchor.name, *learned, *(result.codec for result in results)]))
 
 
 def _original(name: str, whole: Image, side: int, maps: Path | None) -> dict[str, Any]:
@@ -252,10 +257,37 @@ def _file(codec: str, point: Point, figures: ImageResult, source: str) -> dict[s
     return {"codec": codec, "label": point.label, "figures": to_jsonable_python(figures), "source": source}
 
 
-def _nearest(result: CodecResult, name: str, rate: float) -> tuple[Point, ImageResult] | None:
-    """The codec's file of a picture whose size is the least factor away from the rate."""
-    found = [(point, image) for point in result.points for image in point.images if image.name == name]
-    return min(found, key=lambda entry: abs(math.log(entry[1].bpp / rate)), default=None)
+class _Found(NamedTuple):
+    """A file of a picture."""
+
+    result: CodecResult
+    folder: Path
+    point: Point
+    figures: ImageResult
+
+
+def _chosen(sources: Sequence[Source], name: str, rate: float, anchor: str | None) -> list[_Found]:
+    """What the viewer has of a picture at a rate, see `viewer_data`; some perhaps twice."""
+    files: dict[str, list[_Found]] = {}
+    for result, folder in sources:
+        entries = [(point, image) for point in result.points for image in point.images if image.name == name]
+        files.setdefault(result.codec, []).extend(_Found(result, folder, *entry) for entry in entries)
+    beside = files.pop(anchor, []) if anchor is not None else []
+
+    def apart(pair: tuple[_Found, _Found]) -> float:
+        own, other = (file.figures for file in pair)
+        return _apart(own.bytes, other.bytes, own.bpp, rate)
+
+    chosen = [min(beside, key=lambda file: apart((file, file)))] if beside else []
+    for own in filter(None, files.values()):
+        chosen += min([(file, other) for file in own for other in beside or [file]], key=apart)
+    return chosen
+
+
+def _apart(size: int, other: int, bpp: float, rate: float) -> float:
+    """How far two files are from a rate and from equal bytes: 3 % pass for equal, each per cent more is as bad as being
+    a fifth away from the rate. ``report.js`` chooses by the same."""
+    return abs(math.log(bpp / rate)) + 20 * max(0.0, abs(math.log(size / other)) - 0.03)
 
 
 def _checked(path: Path, original: Image, figures: ImageResult) -> Image | None:
@@ -290,7 +322,7 @@ def _uri(image: Image) -> str:
 
 
 def _viewer(
-    pictures: dict[str, dict[str, Any]], missing: set[str], stale: list[str], *notes: str
+    rate: float, pictures: dict[str, dict[str, Any]], missing: set[str], stale: list[str], *notes: str
 ) -> dict[str, Any]:
     for picture in pictures.values():
         picture["files"].sort(key=lambda file: file["figures"]["bytes"])
@@ -302,4 +334,4 @@ def _viewer(
         )
     if stale:
         told.append(f"Left out, since they are not what was measured: {', '.join(stale)}.")
-    return {"pictures": list(pictures.values()), "notes": told}
+    return {"rate": rate, "pictures": list(pictures.values()), "notes": told}

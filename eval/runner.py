@@ -383,14 +383,14 @@ def with_distances(
     workers: WorkerPairs,
     store: Path,
     saved: Path,
-) -> tuple[list[Point], dict[str, str]]:
-    """Points with distances of sets added, and why some are refused.
+) -> tuple[list[Point], dict[str, str], str]:
+    """Points with distances of sets added, why some are refused, and what they are of (`eval.distances.described`).
 
     Args:
         codec, items, points: as `evaluate` measured them, with ``save_decoded=saved``.
         measures, backbone, store: see `eval.distances.set_distances`.
     """
-    from genic.eval.distances import set_distances
+    from genic.eval.distances import described, set_distances
 
     found, refused = [], {}
     for point in points:
@@ -399,7 +399,7 @@ def with_distances(
         values, why = set_distances(items, paths, measures, backbone, workers, store)
         refused |= why
         found.append(dataclasses.replace(point, mean=dataclasses.replace(point.mean, **values)))
-    return found, refused
+    return found, refused, described(items, measures, backbone)
 
 
 def codec_result(
@@ -449,7 +449,8 @@ def _measure_one(
 
 def _record(store: Path, task: Task, threads: int) -> Path:
     options = [_canonical(task.options), _canonical(task.decoding)]
-    content = [task.item.digest, task.wanted, *options, *_of_codec(task.codec)]
+    wanted = {name: float(value) for name, value in task.wanted.items()}  # 30 and 30.0 are one quality
+    content = [task.item.digest, wanted, *options, *_of_codec(task.codec)]
     key = _hash([*content, _of_machine(), threads, SCHEMA])
     return store / key[:2] / f"{key}.json"
 

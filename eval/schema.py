@@ -223,6 +223,21 @@ class CodecResult:
             points.append(replace(point, images=images, mean=replace(Means.of(images), **distances)))
         return replace(self, points=points)
 
+    def with_points_of(self, older: CodecResult) -> CodecResult:
+        """This result and an older one's points at other qualities; without these where the two are not of one codec on
+        the same pictures, with the same weights, options, libraries and machine."""
+
+        def identity(result: CodecResult) -> tuple:
+            where = result.provenance
+            made = None if where is None else (where.machine, where.versions)
+            return result.codec, result.manifest, result.weights, result.options, made, result.distances
+
+        if self.provenance is None or identity(self) != identity(older):
+            return self
+        own = {point.label for point in self.points}
+        points = [*self.points, *(point for point in older.points if point.label not in own)]
+        return replace(self, points=sorted(points, key=lambda point: point.mean.bpp))
+
     def save(self, path: Path) -> None:
         """Write atomically; folders are made."""
         write_atomic(path, self.to_json().encode())

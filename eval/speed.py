@@ -3,16 +3,19 @@
 ::
 
     python -m eval.speed            # encoding and decoding, 768×512, by stage
+    python -m eval.speed --many photos --only hyperprior jpeg       # 200 pictures of 256×256, through the commands
     python -m eval.speed --train    # the training step, alone and what two processes exchange
-    python -m eval.speed --train --only hyperprior:paper mbt2018-mean --crop 128
+    python -m eval.speed --train --only hyperprior:mbt2018-mean mbt2018-mean --crop 128 --compile
 
-Prints medians and ratios, and writes all times with the machine's name to ``results/speed.json`` (or
-``speed_train.json``).
+``hyperprior:mbt2018-mean`` is the hyperprior at the widths of CompressAI's model. Prints medians, ratios and where a
+training step's time goes, and writes all times with the machine's name to ``results/speed.json`` (or
+``speed_train.json``, ``speed_many.json``).
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 import sys
@@ -31,15 +34,17 @@ from rich.table import Table
 
 from genic.eval import speed_coding
 from genic.eval.provenance import provenance
-from genic.eval.speed_coding import ANCHOR, BASELINES, Times, median
+from genic.eval.speed_coding import ANCHOR, BASELINES, OURS, Times, median
+from genic.eval.tables import table as markdown
 from genic.experiments.command import command, make_parser
 from genic.experiments.config import presets
+from genic.lightning_modules.codec.errors import DataError
 from genic.lightning_modules.registry import papers
 
 if TYPE_CHECKING:
-    from genic.eval.speed_training import Communication
+    from genic.eval.speed_training import Communication, Parts
 
-CODECS = ("selective_detail:small", "selective_detail:paper", *BASELINES)
+CODECS = (*OURS, *BASELINES)
 TRAINED = "mbt2018-mean"  # by CompressAI's loop
 Figure = tuple[str, Callable[[Times], float | None]]
 ENCODING: tuple[Figure, ...] = (
@@ -84,6 +89,34 @@ def coding(args: argparse.Namespace, console: Console) -> dict:
     return {"size": [width, height], "repeats": args.repeats, "notes": notes, "seconds": content}
 
 
+def many(args: argparse.Namespace, console: Console) -> dict:
+    """Measure pictures a second of the commands, print the table, and return what is to be written."""
+    from genic.eval import speed_many
+
+    codecs = args.only or ["hyperprior", "jpeg"]
+    found = []
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("measuring", total=len(codecs) * len(speed_many.WAYS))
+        found = speed_many.measure(
+            codecs, args.many, args.pictures, args.crop, lambda: progress.advance(task)
+        )
+    header = ["codec", "", "compress, 1/s", "decompress, 1/s", "CPU ms each", "CPU ms each", "bytes"]
+    rows = [
+        [
+            *(r.codec, r.way, f"{r.compress:.1f}", f"{r.decompress:.1f}"),
+            *(f"{r.compress_ms:.0f}", f"{r.decompress_ms:.0f}", f"{r.bytes:,}"),
+        ]
+        for r in found
+    ]
+    console.print(markdown(header, rows, left=2))
+    return {
+        "pictures": args.pictures,
+        "side": args.crop,
+        "rates": [asdict(rates) for rates in found],
+        "notes": [],
+    }
+
+
 def stage_table(times: dict[str, list[Times]], figures: Sequence[Figure], title: str) -> Table:
     """Medians in milliseconds."""
     table = _table(figures, title)
@@ -125,40 +158,79 @@ def training(args: argparse.Namespace, console: Console) -> dict:
     from genic.experiments.run import quieten
 
     quieten()
-    chosen = args.only or [name for name in _trainings() if name == TRAINED or name.endswith(":small")]
-    rows, exchanged, notes = {}, {}, []
-    setting = f"{args.crop}×{args.crop}, batch {args.batch}, {args.threads} threads, {args.repeats} steps"
-    table = Table("step", title=setting)
-    for column in ("precision", "images/s", "s/step"):
-        table.add_column(column, justify="right")
-    for name in chosen:
-        for bf16 in (False, True):
-            label = "bf16, channels-last" if bf16 else "fp32"
+    chosen = args.only or [
+        name for name in _trainings() if name in (TRAINED, speed_training.EQUAL) or name.endswith(":small")
+    ]
+    rows, parts, exchanged, read, notes = {}, {}, {}, {}, []
+    for bf16, compiled in itertools.product((False, True), (False, True) if args.compile else (False,)):
+        for name in chosen:
+            label = f"{name}, {'bf16' if bf16 else 'fp32'}{', compiled' if compiled else ''}"
+            how = (args.crop, args.batch, args.repeats, bf16)
             try:
-                if name == TRAINED:
-                    seconds = speed_training.compressai(args.crop, args.batch, args.repeats, bf16)
+                if name != TRAINED:
+                    rows[label], found = speed_training.ours(name, *how, compiled)
+                elif not compiled:
+                    rows[label], found = speed_training.compressai(*how)
                 else:
-                    seconds = speed_training.ours(name, args.crop, args.batch, args.repeats, bf16)
+                    continue
             except ImportError as error:
-                notes.append(f"{name}, {label}: left out ({error})")
+                notes.append(f"{label}: left out ({error})")
                 continue
-            rows[f"{name}, {label}"] = seconds
-            middle = statistics.median(seconds)
-            table.add_row(name, label, f"{args.batch / middle:.2f}", f"{middle:.2f}")
+            if found is not None:
+                parts[label] = found
+    for name in chosen:
         if name != TRAINED:
             exchanged[name] = speed_training.communication(name, args.crop, args.batch, args.repeats)
-    console.print(table)
+            try:
+                read[name] = speed_training.readers(name, args.repeats)
+            except DataError as error:
+                notes.append(f"{name}: readers left out ({error})")
+    setting = f"{args.crop}×{args.crop}, batch {args.batch}, {args.threads} threads, {args.repeats} steps"
+    console.print(step_table(rows, read, args.batch, setting))
+    console.print(parts_table(parts, "Of a step's time, forward + backward"))
     if exchanged:
         console.print(communication_table(exchanged, f"Two processes, {args.batch} crops and a thread each"))
     console.print(*notes)
-    measured = {name: asdict(found) for name, found in exchanged.items()}
     return {
         "crop": args.crop,
         "batch": args.batch,
         "notes": notes,
         "seconds": rows,
-        "communication": measured,
+        "parts": {label: asdict(found) for label, found in parts.items()},
+        "reader_images_per_second": read,
+        "communication": {name: asdict(found) for name, found in exchanged.items()},
     }
+
+
+def step_table(rows: Mapping[str, list[float]], read: Mapping[str, float], batch: int, title: str) -> Table:
+    """Speed of steps, beside CompressAI's in the same precision, and of one reader of the data, beside the step's."""
+    table = Table("step", title=title)
+    for column in ("images/s", "s/step", f"times {TRAINED}", "a reader's images/s", "times the step's"):
+        table.add_column(column, justify="right")
+    middle = {label: statistics.median(seconds) for label, seconds in rows.items()}
+    for label, seconds in middle.items():
+        name, precision = label.split(", ")[:2]
+        anchor, reader = middle.get(f"{TRAINED}, {precision}"), read.get(name)
+        more = ["–" if anchor is None else f"{anchor / seconds:.2f}"]
+        more += ["–"] * 2 if reader is None else [f"{reader:.0f}", f"{reader * seconds / batch:.0f}"]
+        table.add_row(label, f"{batch / seconds:.2f}", f"{seconds:.2f}", *more)
+    return table
+
+
+def parts_table(parts: Mapping[str, Parts], title: str) -> Table:
+    """Shares in percent: each network, all losses, the optimisers; and convolutions, wherever they are."""
+    table = Table("step", "networks", title=title)
+    for column in ("losses", "optimisers", "convolutions"):
+        table.add_column(column, justify="right")
+    for label, p in parts.items():
+        shares = [
+            f"{name} {100 * forward / p.step:.0f} + {100 * backward / p.step:.0f}"
+            for name, (forward, backward) in p.networks.items()
+            if forward + backward >= 0.005 * p.step
+        ]
+        rest = (f"{100 * part / p.step:.0f}" for part in (p.losses, p.optimisers, p.convolutions))
+        table.add_row(label, ", ".join(shares), *rest)
+    return table
 
 
 def communication_table(found: Mapping[str, Communication], title: str) -> Table:
@@ -173,13 +245,19 @@ def communication_table(found: Mapping[str, Communication], title: str) -> Table
 
 
 def _trainings() -> tuple[str, ...]:
-    return (TRAINED, *(f"{paper}:{preset}" for paper in papers() for preset in presets(paper)))
+    from genic.eval.speed_training import EQUAL
+
+    return (TRAINED, EQUAL, *(f"{paper}:{preset}" for paper in papers() for preset in presets(paper)))
 
 
 @command
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = make_parser("speed", __doc__, "eval")
     parser.add_argument("--train", action="store_true", help="measure the training step")
+    parser.add_argument(
+        "--many", type=Path, metavar="DIR", help="measure many pictures: crops of those in DIR"
+    )
+    parser.add_argument("--pictures", type=int, default=200, metavar="N", help="with --many: how many")
     parser.add_argument(
         "--repeats", type=int, default=5, metavar="N", help="rounds or steps (default: %(default)s)"
     )
@@ -188,28 +266,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--size", type=int, nargs=2, default=(768, 512), metavar=("W", "H"), help="of the picture"
     )
     parser.add_argument(
-        "--only", nargs="+", metavar="NAME", help=f"some of {', '.join(CODECS)}; with --train PAPER:PRESET"
+        "--only",
+        nargs="+",
+        metavar="NAME",
+        help=f"some of {', '.join(CODECS)}; with --train PAPER:PRESET; with --many any codecs",
     )
-    parser.add_argument("--crop", type=int, default=256, metavar="PX", help="side of the crops, with --train")
+    parser.add_argument("--crop", type=int, default=256, metavar="PX", help="side of the crops")
+    parser.add_argument("--compile", action="store_true", help="compiled networks, too, with --train")
     parser.add_argument("--batch", type=int, default=8, metavar="N", help="crops a step, with --train")
     parser.add_argument(
         "--out", type=Path, default=Path("results"), metavar="DIR", help="where the JSON goes"
     )
     args = parser.parse_args(arguments)
-    if min(args.repeats, args.threads, *args.size, args.crop, args.batch) < 1:
+    if min(args.repeats, args.threads, *args.size, args.crop, args.batch, args.pictures) < 1:
         parser.error("numbers are at least 1")
     known = _trainings() if args.train else CODECS
-    if unknown := sorted(set(args.only or ()) - set(known)):
+    if not args.many and (unknown := sorted(set(args.only or ()) - set(known))):
         parser.error(f"--only {' '.join(unknown)}: there are {', '.join(known)}")
     warnings.filterwarnings("ignore", module="compressai")
     console, threads = Console(), torch.get_num_threads()
     torch.set_num_threads(args.threads)
     try:
-        found = training(args, console) if args.train else coding(args, console)
+        measure = many if args.many else training if args.train else coding
+        found = measure(args, console)
     finally:
         torch.set_num_threads(threads)
     where = provenance(args.threads, processes=1)
-    path = args.out / ("speed_train.json" if args.train else "speed.json")
+    path = args.out / f"speed{'_many' if args.many else '_train' if args.train else ''}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"provenance": asdict(where), **found}, indent=1) + "\n")
     console.print(f"{where.machine}; {path}")

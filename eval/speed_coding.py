@@ -1,4 +1,4 @@
-"""Encoding and decoding times of our learned codec and of CompressAI's models, by stage."""
+"""Encoding and decoding times of our learned codecs and of CompressAI's models, by stage."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ import torch
 from genic.eval.speed_stages import watch
 from genic.lightning_modules.codec.contract import Image
 from genic.lightning_modules.codec.errors import ToolError, WeightsError
+from genic.lightning_modules.codec.learned import LevelCodec
 from genic.lightning_modules.codec.weights import as_stored
 from genic.lightning_modules.entropy.coder import SymbolDecoder, SymbolEncoder
 from genic.lightning_modules.entropy.gaussian import build_tables
 from genic.lightning_modules.external.compressai import RANDOM, CompressAi
+from genic.lightning_modules.registry import open_codec
 from genic.lightning_modules.selective_detail.codec import SelectiveDetailCodec
 from genic.lightning_modules.selective_detail.config import SelectiveDetailModel
 from genic.lightning_modules.selective_detail.system import System
@@ -26,6 +28,14 @@ from genic.lightning_modules.selective_detail.system import System
 QUALITY = 4
 """Of CompressAI's models."""
 ANCHOR = "mbt2018"
+OURS = (
+    "selective_detail:small",
+    "selective_detail:realistic",
+    "selective_detail:paper",
+    "hyperprior",
+    "gdae",
+)
+"""Codecs whose time is that of networks and a range coder; the others search, or wait for HEVC and AV1."""
 BASELINES = (ANCHOR, "cheng2020-attn", "mbt2018-mean")
 
 
@@ -65,18 +75,18 @@ class Subject:
     run: Callable[[Image], Times]
 
 
-def ours(name: str, codec: SelectiveDetailCodec) -> Subject:
-    """Our codec at its default quality; what is timed are the contract's `encode` and `decode`, container included."""
+def ours(name: str, codec: LevelCodec) -> Subject:
+    """One of ours at its default quality; the contract's `encode` and `decode` are timed, container included."""
 
     def run(image: Image) -> Times:
         encoding = [
-            (codec, "analyse", "transform"),
+            (codec, "_latents", "transform"),
             (SymbolEncoder, "put", "coder"),
             (SymbolEncoder, "finish", "coder"),
         ]
         with watch(encoding) as encoder:
             data, encode = _seconds(codec.encode, image)
-        with watch([(codec, "synthesise", "pixels"), (SymbolDecoder, "get", "coder")]) as decoder:
+        with watch([(codec, "_synthesised", "pixels"), (SymbolDecoder, "get", "coder")]) as decoder:
             _, decode = _seconds(codec.decode, data)
         return Times(
             encode, decode, encoder["transform"], decoder["pixels"], encoder["coder"], decoder["coder"]
@@ -103,10 +113,14 @@ def compressai(name: str) -> Subject:
 def subjects(names: Sequence[str] | None = None) -> tuple[list[Subject], list[str]]:
     """Our presets and the baselines, or those of ``names``; and notes on what is left out or random."""
     made, notes = [], []
-    for preset in ("small", "paper"):
-        name = f"selective_detail:{preset}"
+    for name in OURS:
         if names is None or name in names:
-            codec, trained = preset_codec(preset)
+            trained, preset = True, name.removeprefix("selective_detail:")
+            if preset == name:
+                codec = open_codec(name)
+                assert isinstance(codec, LevelCodec)
+            else:
+                codec, trained = preset_codec(preset)
             made.append(ours(name, codec))
             if not trained:
                 notes.append(f"{name}: random weights")

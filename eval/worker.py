@@ -5,8 +5,10 @@ Torch is imported only where it is needed, so that the decoder of a classical co
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from genic.lightning_modules.codec.contract import Codec, FileInfo, Image
+from genic.lightning_modules.codec.errors import ToolError
 from genic.lightning_modules.registry import open_codec
 
 if TYPE_CHECKING:
@@ -31,6 +34,7 @@ _picture: tuple[str, Image] | None = None
 def start(environment: Mapping[str, str], gpu: int | None, threads: int) -> None:
     """Use the ``gpu``-th of the visible GPUs where there are any; comes before anything else."""
     global _threads
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ.clear()  # that of the server which this process was forked from, perhaps long ago
     os.environ.update(environment)
     if gpu is not None:
@@ -40,11 +44,49 @@ def start(environment: Mapping[str, str], gpu: int | None, threads: int) -> None
     _threads = threads
 
 
+def _end_with_parent() -> None:
+    # Of a program that was killed nothing tells this process to stop waiting for work.
+    if (parent := multiprocessing.parent_process()) is not None:
+        parent.join()
+        os._exit(1)
+
+
 def listening(function: Callable, *arguments: object) -> tuple[Any, list[str]]:
     """What the function returns, and what was warned of on the way, for the main process to tell."""
     with warnings.catch_warnings(record=True) as caught:
         result = function(*arguments)
     return result, [str(warning.message) for warning in caught]
+
+
+def unavailable(names: Sequence[str], mapped: bool, backbone: str) -> dict[str, str]:
+    """Of measures those that cannot be had here, and why, a line each.
+
+    Args:
+        names: of `NETWORKS`, `RECOGNITION` and `DISTANCES`.
+        mapped: regions have maps, and need no detectors.
+        backbone: of distances, see `eval.distances.extractor`.
+    """
+    from genic.eval import distances, metrics
+    from genic.eval.measures import DISTANCES, NETWORKS
+
+    _limit_threads()
+    reasons: dict[str, str | None] = {}
+    for name in names:
+        if name in NETWORKS:
+            reasons[name] = metrics.unavailable(name)
+        elif name in DISTANCES:
+            reasons[name] = distances.unavailable(name, backbone)
+        else:
+            reasons[name] = _unrecognised(name, mapped)
+    return {name: reason for name, reason in reasons.items() if reason is not None}
+
+
+def _unrecognised(name: str, mapped: bool) -> str | None:
+    try:
+        from genic.eval import regions
+    except ToolError as error:
+        return str(error)
+    return regions.unavailable(name, mapped)
 
 
 def encode(

@@ -4,6 +4,7 @@
 
     python -m experiments.compress selective_detail:small photo.png -o out
     python -m experiments.compress jpeg holiday -o out --quality 40 --jobs 2
+    python -m experiments.compress hyperprior holiday -o out --batch 8       # pictures of one size together
     python -m experiments.compress hevc photo.png -o out --bpp 0.15          # or --bytes 5000: never more
     python -m experiments.compress hevc photo.png -o out --psnr 32           # or --ms-ssim-db 13: never less
     python -m experiments.compress extreme_semantic street.png -o out --set labels=map.png --set preserve=car
@@ -29,7 +30,7 @@ from genic.experiments.command import command, make_parser, program
 from genic.experiments.convert import (
     SUFFIX,
     add_options,
-    compress_file,
+    compress_files,
     convert,
     gather,
     open_once,
@@ -37,7 +38,7 @@ from genic.experiments.convert import (
     settings,
 )
 from genic.lightning_modules.codec.contract import Codec
-from genic.lightning_modules.codec.errors import GenicError
+from genic.lightning_modules.codec.errors import ConfigError, GenicError
 
 TELL = 10.0
 """Seconds of work, as far as they can be foretold, from which they are told beforehand."""
@@ -48,6 +49,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status: 2 where a picture could not be compressed."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     options = _parser(arguments).parse_args(arguments)
+    wanted = (options.bytes, options.bpp, options.psnr, options.ms_ssim_db)
+    if options.batch > 1 and (options.set or options.alpha or any(target is not None for target in wanted)):
+        raise ConfigError(
+            "--batch goes with --quality alone: each picture's target, map or transparency is its own"
+        )
     codec = open_once(options.codec)
     names = gather(
         options.inputs, "pictures", lambda folder: [Path(item.path) for item in list_images(folder)]
@@ -55,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settings(codec.options(), options.set, next(iter(names)))  # what is wrong with them is wrong with all
     targets = plan(names, options.output, SUFFIX, options.force)
     _foretell(codec, options, list(targets))
-    return convert(targets, partial(compress_file, options), options.jobs)
+    return convert(targets, partial(compress_files, options), options.jobs, options.batch)
 
 
 def _foretell(codec: Codec, options: argparse.Namespace, sources: Sequence[Path]) -> None:

@@ -30,74 +30,108 @@ from genic.lightning_modules.registry import codec_for, open_codec
 SUFFIX = ".gnc"
 open_once = lru_cache(open_codec)
 _codecs: dict[tuple[str, bytes], Codec] = {}
+_Paths = Sequence[Path]
 
 
-def convert(targets: Mapping[Path, Path], work: Callable[[Path, Path], str], jobs: int) -> int:
-    """``work(source, target)`` for each, in ``jobs`` processes; the exit status: 2 where something is wrong with one.
+def convert(
+    targets: Mapping[Path, Path], work: Callable[[_Paths, _Paths], list[str]], jobs: int, batch: int
+) -> int:
+    """``work(sources, targets)`` for ``batch`` of them at a time, in ``jobs`` processes; the exit status: 2 where
+    something is wrong with one.
 
     Args:
-        work: gives a line to print; a function of this module, or a `partial` of one, since it goes to other processes.
+        work: gives lines to print; a function of this module, or a `partial` of one, since it goes to other processes.
 
     Raises:
         ConfigError: an option is wrong, and not one file could be made.
     """
-    if jobs < 1:
-        raise ConfigError(f"--jobs {jobs}: at least 1")
-    made, failed = [], []
+    for name, count in {"jobs": jobs, "batch": batch}.items():
+        if count < 1:
+            raise ConfigError(f"--{name} {count}: at least 1")
+    pairs, made, failed = list(targets.items()), [], []
 
-    def attempt(run: Callable[..., str], pair: tuple[Path, Path]) -> None:
-        source, target = pair
+    def attempt(run: Callable[..., list[str]], part: Sequence[tuple[Path, Path]]) -> None:
+        sources, goals = zip(*part, strict=True)
         try:
-            line = run(work, source, target)
+            lines = run(work, sources, goals)
         except (GenicError, OSError) as error:
+            if len(part) > 1:
+                for pair in part:  # which of them it is
+                    attempt(run, [pair])
+                return
+            [source] = sources
             if isinstance(error, ConfigError) and not isinstance(error, TargetError) and not made:
                 raise
             failed.append(source)
             text = str(error) if isinstance(error, GenicError) else f"{error.filename}: {error.strerror}"
             print_error(text if str(source) in text else f"{source}: {text}")
         else:
-            made.append(target)
-            print(line, flush=True)
-        advance()
+            made.extend(goals)
+            print(*lines, sep="\n", flush=True)
+        for _ in part:
+            advance()
 
+    parts = [pairs[k : k + batch] for k in range(0, len(pairs), batch)]
     with progress(f"{len(targets)} files", len(targets)) as advance:
         if jobs == 1:
-            for pair in targets.items():
-                attempt(_here, pair)
+            for part in parts:
+                attempt(_here, part)
         else:
             from genic.eval.runner import WorkerPairs
 
             with WorkerPairs(jobs, max(1, (os.cpu_count() or 1) // jobs)) as workers:
-                workers.each(targets.items(), lambda call, pair: attempt(partial(call, 0), pair))
+                workers.each(parts, lambda call, part: attempt(partial(call, 0), part))
     return 2 if failed else 0
 
 
-def compress_file(options: argparse.Namespace, source: Path, target: Path) -> str:
-    """A picture to a file, with the options of `experiments.compress`."""
-    codec, picture = open_once(options.codec), read_picture(source, options.alpha)
-    if options.strict and picture.lost:
-        raise ImageError(f"{source} would lose {picture.losses}: convert it yourself, or leave out --strict")
-    picture.warn()
-    image, kept = picture.image, {} if picture.alpha is None else {"alpha": picture.alpha}
+def compress_files(options: argparse.Namespace, sources: _Paths, targets: _Paths) -> list[str]:
+    """Pictures to files, with the options of `experiments.compress`; several of them by quality alone."""
+    codec, pictures = open_once(options.codec), []
+    for source in sources:
+        pictures.append(picture := read_picture(source, options.alpha))
+        if options.strict and picture.lost:
+            raise ImageError(
+                f"{source} would lose {picture.losses}: convert it yourself, or leave out --strict"
+            )
+        picture.warn()
     # What it logs is that a picture takes long, which was told for all of them together.
     logging.getLogger(type(codec).__module__).setLevel(logging.ERROR)
-    data, quality = _encoded(codec, image, options, settings(codec.options(), options.set, source) | kept)
-    write_atomic(target, data)
-    at = "" if quality is None else f"  quality {quality:.6g}"
-    return f"{target}  {len(data)} bytes  {bits_per_pixel(data, image):.4f} bpp{at}"
+    if len(sources) == 1:
+        kept = {} if pictures[0].alpha is None else {"alpha": pictures[0].alpha}
+        given = settings(codec.options(), options.set, sources[0]) | kept
+        found = [_encoded(codec, pictures[0].image, options, given)]
+    else:
+        quality = codec.default_quality if options.quality is None else options.quality
+        files = codec.encode_many([picture.image for picture in pictures], quality)
+        found = [Found(data, quality) for data in files]
+    lines = []
+    for target, picture, (data, quality) in zip(targets, pictures, found, strict=True):
+        write_atomic(target, data)
+        at = "" if quality is None else f"  quality {quality:.6g}"
+        lines.append(f"{target}  {len(data)} bytes  {bits_per_pixel(data, picture.image):.4f} bpp{at}")
+    return lines
 
 
-def decompress_file(options: argparse.Namespace, source: Path, target: Path) -> str:
-    """A file to a picture, with the options of `experiments.decompress`."""
-    data = source.read_bytes()
-    container = Container.from_bytes(data)
-    key = container.codec, container.weights
-    if key not in _codecs:
-        _codecs[key] = codec_for(data, options.weights)
-    codec = _codecs[key]
-    image = codec.decode(data, alpha=True, **settings(codec.decode_options(), options.set, source))
-    write_png(target, image)
-    return f"{target}  {image.shape[1]}×{image.shape[0]}"
+def decompress_files(options: argparse.Namespace, sources: _Paths, targets: _Paths) -> list[str]:
+    """Files to pictures, with the options of `experiments.decompress`."""
+    files = [source.read_bytes() for source in sources]
+    containers = [Container.from_bytes(data) for data in files]
+    together: dict[tuple[str, bytes], list[int]] = {}
+    images: dict[int, Image] = {}
+    for k, container in enumerate(containers):
+        key = container.codec, container.weights
+        if key not in _codecs:
+            _codecs[key] = codec_for(files[k], options.weights)
+        if len(files) > 1 and not options.set and "alpha" not in container.sections:
+            together.setdefault(key, []).append(k)
+        else:
+            given = settings(_codecs[key].decode_options(), options.set, sources[k])
+            images[k] = _codecs[key].decode(files[k], alpha=True, **given)
+    for key, places in together.items():
+        images |= zip(places, _codecs[key].decode_many([files[k] for k in places]), strict=True)
+    for k, target in enumerate(targets):
+        write_png(target, images[k])
+    return [f"{target}  {c.width}×{c.height}" for target, c in zip(targets, containers, strict=True)]
 
 
 def settings(options: Mapping[str, Option], pairs: Sequence[str], source: Path) -> dict[str, Any]:
@@ -171,9 +205,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--force", action="store_true", help="overwrite existing files")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes (default: 1)")
+    parser.add_argument(
+        "--batch",
+        type=int,
+        default=1,
+        metavar="N",
+        help="files at a time, those of one size through a learned codec's networks together (default: 1)",
+    )
 
 
-def _here(function: Callable[..., str], *arguments: Any) -> str:
+def _here(function: Callable[..., list[str]], *arguments: Any) -> list[str]:
     return function(*arguments)
 
 

@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 
 from genic.experiments.command import command, make_parser, program
-from genic.experiments.convert import SUFFIX, add_options, convert, decompress_file, gather, plan
+from genic.experiments.convert import SUFFIX, add_options, convert, decompress_files, gather, plan
 
 
 @command
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     names = gather(options.inputs, f"{SUFFIX} files", lambda folder: sorted(folder.rglob(f"*{SUFFIX}")))
     targets = plan(names, options.output, ".png", options.force)
-    return convert(targets, partial(decompress_file, options), options.jobs)
+    return convert(targets, partial(decompress_files, options), options.jobs, options.batch)
 
 
 def _parser() -> argparse.ArgumentParser:

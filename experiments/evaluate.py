@@ -33,11 +33,9 @@ from rich.table import Table
 
 from genic.datamodules import DataConfig, make_datamodule
 from genic.datamodules.images import ImageItem, manifest_hash
+from genic.eval import worker
 from genic.eval.curves import curve_of, find_reference, load_results, published_curves
-from genic.eval.distances import described
-from genic.eval.distances import unavailable as distances_unavailable
 from genic.eval.measures import DISTANCES, MEASURES, NETWORKS, RECOGNITION
-from genic.eval.metrics import unavailable
 from genic.eval.provenance import provenance
 from genic.eval.runner import Task, WorkerPairs, codec_result, evaluate, with_distances
 from genic.eval.schema import CodecResult
@@ -58,12 +56,11 @@ from genic.lightning_modules.codec.errors import (
     GenicError,
     ImageError,
     TargetError,
-    ToolError,
 )
-from genic.lightning_modules.codec.weights import find_weights
-from genic.lightning_modules.registry import learned, open_codec
+from genic.lightning_modules.registry import open_codec, paper_of
 
 KNOWN = (*NETWORKS, *RECOGNITION, *DISTANCES)
+BACKBONE = "mobilenetv2_100"
 
 
 def result_path(folder: Path, codec: str) -> Path:
@@ -137,7 +134,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     console = Console()
     rates, qualities = numbers("--bpp", options.bpp), numbers("--qualities", options.qualities)
-    networks, distances, why_not = _available(options.measures, options.backbone)
+    asked = options.measures
+    names = {None: ["lpips_alex"], "none": []}.get(asked, (asked or "").split(","))
+    for name in names:
+        if name not in KNOWN:
+            raise ConfigError(f"no measure {name!r}: there are {', '.join(KNOWN)}")
     store = options.out / "measured"
     with WorkerPairs(options.devices, options.threads) as workers:
         data, items = pictures(options.data, options.root, options.limit, options.name)
@@ -145,7 +146,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         manifest = manifest_hash(items)
         folder = results_folder(options.out / "budgets" if rates else options.out, data, manifest)
         saved = folder / "decoded"
-        keep = saved if options.save_decoded or options.wandb or distances else None
         # Names are checked before hours are spent on the first one.
         codecs = {name: open_codec(name) for name in options.codecs}
         for name, codec in codecs.items():
@@ -153,6 +153,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 raise ConfigError(
                     f"{name} has random weights: their quality says nothing; time them (eval.speed)"
                 )
+        why_not = _unavailable(workers, names, options.regions is not None, options.backbone)
+        networks = [name for name in names if name not in (*why_not, *DISTANCES)]
+        distances = [name for name in names if name in DISTANCES and name not in why_not]
+        keep = saved if options.save_decoded or options.wandb or distances else None
         for name, codec in codecs.items():
             sweep = [] if rates else qualities or list(codec.qualities)
             too_large: list[Task] = []
@@ -168,11 +172,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             ]
             if not points:
                 continue
-            points, refused = with_distances(
-                name, items, points, distances, options.backbone, workers, store, saved
-            )
+            refused, of = {}, None
+            if distances:
+                points, refused, of = with_distances(
+                    name, items, points, distances, options.backbone, workers, store, saved
+                )
             where = provenance(options.threads, min(options.devices, len(items)))
-            of = described(items, distances, options.backbone) if distances else None
             result = codec_result(name, codec, data, manifest, points, where, why_not | refused, of)
             result.save(result_path(folder, name))
             if options.wandb:
@@ -211,7 +216,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--backbone",
-        default="mobilenetv2_100",
+        default=BACKBONE,
         metavar="NAME",
         help="of frechet and kernel, a model of timm's (default: %(default)s)",
     )
@@ -227,14 +232,14 @@ def _parser() -> argparse.ArgumentParser:
 def _show(out: Path, result: CodecResult, items: list[ImageItem], saved: Path) -> None:
     """The result as a W&B run, beside those measured before it on the same pictures, and the published ones."""
     from genic.experiments import dashboard
+    from genic.lightning_modules.codec.weights import find_weights
 
     data, about = result.data, {"codec": result.codec, "data": result.data, "options": result.options}
     others = [curve_of(other) for other in load_results(saved.parent.parent, saved.parent.name)]
-    paper, _, which = result.codec.partition(":")
     with dashboard.opened("evaluate", out, f"{result.codec} on {data}", about) as run:
         dashboard.log_data(run, data, {"manifest": result.manifest}, items)
-        if paper in learned():
-            path = find_weights(paper, which or "small")
+        if (paper := paper_of(result.codec)) is not None:
+            path = find_weights(paper, result.codec.partition(":")[2] or "small")
             # By the names that training gave them.
             name = f"{paper}/{path.parent.name if path.name == WEIGHTS else path.stem}"
             dashboard.log_weights(run, name, path, {"weights": result.weights}, made=False)
@@ -256,32 +261,13 @@ def numbers(option: str, text: str | None) -> list[float]:
         raise ConfigError(f"{option} {text}: give numbers with commas between, e.g. 10,30,60") from None
 
 
-def _available(wanted: str | None, backbone: str) -> tuple[list[str], list[str], dict[str, str]]:
-    """Of the measures asked for those of pictures and those of sets that can be had, and why the others cannot."""
-    names = {None: ["lpips_alex"], "none": []}.get(wanted, (wanted or "").split(","))
-    reasons = {}
-    for name in names:
-        if name not in KNOWN:
-            raise ConfigError(f"no measure {name!r}: there are {', '.join(KNOWN)}")
-        if name in DISTANCES:
-            reasons[name] = distances_unavailable(name, backbone)
-        else:
-            reasons[name] = unavailable(name) if name in NETWORKS else _unrecognised(name)
-    had = [name for name in names if reasons[name] is None]
-    why_not = {name: reason for name, reason in reasons.items() if reason is not None}
-    return (
-        [name for name in had if name not in DISTANCES],
-        [name for name in had if name in DISTANCES],
-        why_not,
+def _unavailable(workers: WorkerPairs, names: list[str], *how: Any) -> dict[str, str]:
+    """`eval.worker.unavailable`, there, where torch and the networks are needed: this process starts without them."""
+    found: dict[str, str] = {}
+    workers.each(
+        [names] if names else [], lambda call, asked: found.update(call(0, worker.unavailable, asked, *how))
     )
-
-
-def _unrecognised(name: str) -> str | None:
-    try:
-        from genic.eval.regions import unavailable
-    except ToolError as error:
-        return str(error)
-    return unavailable(name)
+    return found
 
 
 def _table(result: CodecResult) -> Table:

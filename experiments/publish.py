@@ -2,12 +2,13 @@
 
 ::
 
-    python -m experiments.publish results/kodak/*.json    # keep these results, in place of older ones, and write
+    python -m experiments.publish results/kodak/*.json    # keep these results, beside or over older ones, and write
     python -m experiments.publish                         # write only
     python -m experiments.publish --crops                 # README's pictures, too: a minute, needs Kodak
 
-For a checkout. Results lie in ``docs/results/kodak``, without times. ``docs/kodak.md`` is written whole, and in other
-pages what stands between ``<!-- written: NAME -->`` and ``<!-- end -->``.
+For a checkout. Results lie in ``docs/results/kodak``, without times; points of an older one stay where codec, weights,
+options, libraries, machine and pictures are the same, so that a curve grows by points. ``docs/kodak.md`` is written
+whole, and in other pages what stands between ``<!-- written: NAME -->`` and ``<!-- end -->``.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from genic.experiments.rd_curves import DRAWN, KEPT, gather
 from genic.lightning_modules.codec.errors import DataError
 from genic.lightning_modules.codec.files import write_atomic
 from genic.lightning_modules.codec.weights import shipped_presets
-from genic.lightning_modules.registry import PAPERS
+from genic.lightning_modules.registry import PAPERS, paper_of
 
 DATA = "kodak"
 ROOT = KEPT.parents[1]
@@ -65,7 +66,7 @@ def section(name: str, results: Sequence[CodecResult]) -> str:
         DataError: there is no such section.
     """
     curves = {result.codec: curve_of(result) for result in results}
-    learned = [codec for codec in curves if _paper(codec)]
+    learned = [codec for codec in curves if paper_of(codec)]
     classical = [curve for name, curve in curves.items() if name not in learned]
     kind, _, codec = name.partition(" ")
     if name == "classical":
@@ -90,13 +91,8 @@ def section(name: str, results: Sequence[CodecResult]) -> str:
     return f"{points_table(result)}\n\nBehind the best classical codec: {losses(curves[codec], classical)}."
 
 
-def _paper(codec: str) -> str | None:
-    base = codec.partition(":")[0]
-    return next((name for name, paper in PAPERS.items() if base in paper.codecs()), None)
-
-
 def _linked(codec: str) -> list[str]:
-    paper = _paper(codec) or ""
+    paper = paper_of(codec) or ""
     return [f"[`{codec}`](docs/{paper}.md)", PAPERS[paper].publication]
 
 
@@ -132,7 +128,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         result = CodecResult.from_json(path.read_text()).lasting()
         if result.data != DATA:
             raise DataError(f"{path} is of {result.data}: results of {DATA} are kept")
-        result.save(result_path(KEPT / DATA, result.codec))
+        path = result_path(KEPT / DATA, result.codec)
+        if path.is_file():
+            result = result.with_points_of(CodecResult.from_json(path.read_text()))
+        result.save(path)
     results, curves, published, anchor = gather(KEPT, DATA, None, find_reference())
     for path, content in pages(results, [*curves, *published], anchor).items():
         write_atomic(path, content.encode())

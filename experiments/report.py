@@ -66,7 +66,7 @@ def write_report(
     budgets = results / "budgets"
     if any((budgets / data).glob("*.json")):
         sources += [Source(result, budgets / data / "decoded") for result in load_results(budgets, data)]
-    viewer = viewer_data(sources, items, rates, side, megabytes, maps)
+    viewer = viewer_data(sources, items, rates, side, megabytes, maps, against.name)
     viewer["notes"] = [*notes, *viewer["notes"]]
     path = out or results / data / "report.html"
     page = html(page_data(found, published, curves, against, DRAWN, viewer))

@@ -71,8 +71,9 @@ from genic.experiments.training.checkpoint import (
     check_same_model,
     read_checkpoint,
 )
-from genic.experiments.training.devices import Placement, choose_devices, cluster_plugins
+from genic.experiments.training.devices import STRATEGIES, Placement, choose_devices, cluster_plugins
 from genic.experiments.training.folder import WEIGHTS, choose_folder
+from genic.experiments.training.health import Health
 from genic.experiments.training.loggers import BatchLogger, JsonlLogger
 from genic.experiments.training.networks import checkpoint_activations, compile_networks
 from genic.experiments.training.precision import lightning_precision
@@ -138,6 +139,7 @@ def train(
     if config.train.validate_every:
         datamodule.val_dataloader()
     module.check_data(datamodule)
+    placement.check(module, config.train)
     start_batch = 0
     if checkpoint_path is not None:
         checkpoint = read_checkpoint(checkpoint_path)
@@ -176,7 +178,7 @@ def train(
 
     loggers: list = [JsonlLogger(folder, start_batch, as_csv=logger == "csv")]
     if logger == "wandb":
-        loggers.append(BatchLogger(folder, asdict(config)))
+        loggers.append(BatchLogger(folder, asdict(config), start_batch))
     clock, meters = Clock(config.train.batches, max_time), Meters()
     average = AveragedWeights(config.train.average_weights) if config.train.average_weights else None
     notes = {"preset": config.preset, "data": config.data.name, "seed": str(config.seed)}
@@ -195,6 +197,7 @@ def train(
             *([average] if average else []),
             clock,
             meters,
+            Health(),
             Checkpoints(folder, config.train, to_yaml(config), notes, average),
             Overview(),
             Panels(folder, config.train.panels_every, average),
@@ -279,7 +282,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config,
         out=options.out,
         name=options.name,
-        placement=choose_devices(options.gpus, options.cpus, options.nodes),
+        placement=choose_devices(options.gpus, options.cpus, options.nodes, options.strategy),
         resume=options.resume,
         max_time=_parse_time(options.max_time),
         logger=options.logger,
@@ -317,6 +320,12 @@ def _parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
     parser.add_argument("--gpus", type=int, metavar="N", help="GPUs a node")
     parser.add_argument("--cpus", type=int, metavar="N", help="CPU processes a node")
     parser.add_argument("--nodes", type=int, default=1, metavar="M", help="machines, under torchrun or SLURM")
+    parser.add_argument(
+        "--strategy",
+        choices=STRATEGIES,
+        default="ddp",
+        help="whole networks on each process, or a share of them (trainings of one optimiser)",
+    )
     parser.add_argument("--precision", choices=PRECISIONS, help="short for train.precision=")
     parser.add_argument("--resume", metavar="auto|PATH", help="go on with the newest run, or with this one")
     parser.add_argument("--max-time", metavar="HH:MM", help="stop with a checkpoint after this time")

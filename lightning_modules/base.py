@@ -5,13 +5,16 @@ from __future__ import annotations
 import dataclasses
 import json
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 from genic.datamodules.batch import Batch
@@ -44,6 +47,7 @@ class CompressionModule(pl.LightningModule):
         batches_seen: the clock; training batches since the start, resumed runs included. On the host, so that asking
             waits for no device. Lightning's ``global_step`` counts optimiser steps and is used for nothing.
         seed: of everything random in a step.
+        gradient_norms: of the last steps, by optimiser: parameters that had a gradient, and its norms on the device.
     """
 
     paper: ClassVar[str]
@@ -57,6 +61,7 @@ class CompressionModule(pl.LightningModule):
         self.config, self.seed = config, seed
         self.batches_seen = 0
         self._gathering: set[str] = set()  # optimisers with gradients that wait for their step
+        self.gradient_norms: dict[str, tuple[list[nn.Parameter], Tensor]] = {}
 
     @abstractmethod
     def loss_step(self, batch: Batch) -> None:
@@ -204,7 +209,8 @@ class CompressionModule(pl.LightningModule):
         for optimiser, (_, rate) in zip(self._optimisers(), self.optimiser_groups().values(), strict=True):
             for group in optimiser.param_groups:
                 group["lr"] = rate * factor * group.get("scale", 1.0)
-        self.loss_step(batch)
+        with _finite_statistics(self):
+            self.loss_step(batch)
         self.batches_seen += 1
 
     @property
@@ -212,28 +218,58 @@ class CompressionModule(pl.LightningModule):
         """Whether optimisers step in this batch, the last of ``train.accumulate``."""
         return (self.batches_seen + 1) % self.config.train.accumulate == 0
 
-    def update(self, name: str, loss: Tensor, clip: float | None = None) -> None:
+    def update(self, name: str, loss: Tensor, clip: float | None = None, pause: Tensor | None = None) -> None:
         """One step of optimiser ``name`` on ``loss``; what ``loss`` reaches of other optimisers is left alone.
 
         With ``train.accumulate`` the gradient is put by, and the last batch steps on the mean. Logs
-        ``gradient/<name>``, the norm of the gradients before clipping to ``clip``.
+        ``gradient/<name>``, the norm of the gradients before clipping to ``clip``. A step on a gradient with NaN or
+        infinity is none (`experiments.training.health` says what becomes of the run), nor is one where ``pause``, a
+        bool on the device, is true: both without waiting for the device.
         """
         optimiser = self._optimisers()[self.optimiser_names.index(name)]
         parameters = [p for group in optimiser.param_groups for p in group["params"]]
         if name not in self._gathering:
             optimiser.zero_grad(set_to_none=True)
             self._gathering.add(name)
-        self.manual_backward(loss / self.config.train.accumulate, inputs=parameters)
+        # Of a network that is shared out, gradients go to copies first; there is no other optimiser then.
+        reach = {"inputs": parameters} if self.device_mesh is None else {}
+        self.manual_backward(loss / self.config.train.accumulate, **reach)
         if not self.steps_now:
             return
         self._gathering.remove(name)
-        norm = nn.utils.clip_grad_norm_(parameters, float("inf") if clip is None else clip)
+        # As torch's `clip_grad_norm_`, which keeps the norms of the parts to itself.
+        reached = [p for p in parameters if p.grad is not None]
+        each = torch._foreach_norm([p.grad for p in reached])  # pyright: ignore[reportPrivateImportUsage]
+        norms = whole(torch.stack(each))
+        norm = torch.linalg.vector_norm(norms)
+        nn.utils.clip_grads_with_norm_(parameters, float("inf") if clip is None else clip, norm)
+        left_out = ~norm.isfinite()
+        # As mixed precision's scaler has it: a fused optimiser leaves the step out where this is 1.
+        inner = getattr(optimiser, "optimizer", optimiser)  # Lightning's wrapper hands no attributes on
+        inner.found_inf = (left_out if pause is None else left_out | pause).float()
         optimiser.step()
+        self.gradient_norms[name] = reached, norms
         self.log(f"gradient/{name}", norm)
 
     def _optimisers(self) -> list[Any]:
         optimisers = self.optimizers()
         return optimisers if isinstance(optimisers, list) else [optimisers]
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """A tensor of which each process may have a part."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+@contextmanager
+def _finite_statistics(module: nn.Module) -> Iterator[None]:
+    """What batch norms gather stays as it was where NaN or infinity would come into it."""
+    norms = [part for part in module.modules() if isinstance(part, _BatchNorm) and part.training]
+    statistics = [s for norm in norms for s in (norm.running_mean, norm.running_var) if s is not None]
+    before = [s.clone() for s in statistics]
+    yield
+    for new, old in zip(statistics, before, strict=True):
+        new.copy_(torch.where(new.isfinite(), new, old))
 
 
 def _json(part: Any) -> str:

@@ -36,6 +36,7 @@ class TrainConfig:
             exported; 0 for none.
         initialise_from: weights to start from, e.g. of an earlier stage: a preset, a file or a run's folder.
         evaluate: data set on which the final weights are measured as a codec; null for none.
+        non_finite: what NaN or infinity in a loss or gradient does: ``stop`` the run, or ``skip`` the step, counted.
         clip: bound on the norm of each network's gradient.
         learning_rate: of Adam, for every network unless the paper says otherwise.
         decay_from, decay_to: batches between which it falls, in a straight line.
@@ -56,6 +57,7 @@ class TrainConfig:
     average_weights: float = 0.0
     initialise_from: str | None = None
     evaluate: str | None = "sample"
+    non_finite: str = "stop"
     clip: float = 1.0
     learning_rate: float = 1e-4
     decay_from: int = 1_000_000
@@ -102,6 +104,7 @@ class PaperConfig:
         t.at_least(1, "batches", "log_every", "accumulate")
         t.at_least(0, "validate_every", "panels_every", "checkpoint_every", "keep_every")
         t.one_of(PRECISIONS, "precision")
+        t.one_of(("stop", "skip"), "non_finite")
         t.above(0, "learning_rate", "clip")
         t.require("average_weights", 0 <= self.train.average_weights < 1, "0 or more and below 1")
         for field in (

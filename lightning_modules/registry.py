@@ -73,6 +73,12 @@ def learned() -> dict[str, tuple[str, str]]:
     return {name: target for paper in PAPERS.values() for name, target in paper.codecs().items()}
 
 
+def paper_of(codec: str) -> str | None:
+    """Genic's own paper whose codec this is, as `open_codec` takes it; None for any other."""
+    name = codec.partition(":")[0]
+    return next((paper for paper, entry in PAPERS.items() if name in entry.codecs()), None)
+
+
 def papers() -> dict[str, Paper]:
     """All papers by name: genic's own and those of installed packages; one that cannot be imported is warned of."""
     found = dict(PAPERS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import pytest
@@ -54,15 +55,16 @@ def decoded() -> Iterator[Decoded]:
 
 @contextmanager
 def latent_calls() -> Iterator[list[tuple[LatentCoder, tuple[object, ...], bytes]]]:
-    """Every call of `LatentCoder.encode` inside the block: the coder, its arguments, its result."""
-    calls, encode = [], LatentCoder.encode
+    """Every picture that `LatentCoder` encodes inside the block: the coder, what `encode` takes, its result."""
+    calls, encode = [], LatentCoder.encode_batch
 
-    def record(self: LatentCoder, symbols: Tensor, psi: Tensor, level: Tensor, *rest: object) -> bytes:
+    def record(self: LatentCoder, symbols: Tensor, psi: Tensor, level: Tensor, *rest: Any) -> list[bytes]:
         escapes, wanted = rest[0], rest[1] if len(rest) > 1 else None
         result = encode(self, symbols, psi, level, escapes, wanted)
-        calls.append((self, (symbols, psi, level, wanted), result))
+        assert len(result) == 1
+        calls.append((self, (symbols, psi, level, wanted), result[0]))
         return result
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(LatentCoder, "encode", record)
+        patch.setattr(LatentCoder, "encode_batch", record)
         yield calls

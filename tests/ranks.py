@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from genic.experiments import run
-from genic.lightning_modules.base import CompressionModule
+from genic.lightning_modules.base import CompressionModule, whole
 from tests import toy_experiment
 
 COPY, COPIED_AFTER = "copy.ckpt", 2
@@ -72,7 +73,7 @@ class SampleNoise(TorchFunctionMode):
         return whole.narrow(axis, self.rank * self.samples, self.samples)
 
 
-def install(patch: pytest.MonkeyPatch, witness: bool) -> None:
+def install(patch: pytest.MonkeyPatch, witness: bool, adam: bool = False) -> None:
     """Have the trainings of this process be as the module says, with or without the `Witness`."""
     step = CompressionModule.training_step
 
@@ -82,14 +83,16 @@ def install(patch: pytest.MonkeyPatch, witness: bool) -> None:
             return step(self, batch, batch_idx)
 
     patch.setattr(CompressionModule, "training_step", training_step)
-    patch.setattr(torch.optim, "Adam", lambda groups, lr, **_: torch.optim.SGD(groups, lr, momentum=0.5))
+    if not adam:  # torch shares no fused gradient descent out
+        descent = partial(torch.optim.SGD, momentum=0.5)
+        patch.setattr(torch.optim, "Adam", descent)
     if witness:
         patch.setattr(CompressionModule, "configure_callbacks", lambda self: [Witness()])
 
 
 def hash_of(value: torch.Tensor | float) -> str:
     """Of dtype, shape and every bit."""
-    array = torch.as_tensor(value).detach().cpu().contiguous().numpy()
+    array = whole(torch.as_tensor(value)).detach().cpu().contiguous().numpy()
     return hashlib.sha256(f"{array.dtype}{array.shape}".encode() + array.tobytes()).hexdigest()[:16]
 
 
@@ -103,7 +106,7 @@ def start(rank: int, port: int, log: Path, environment: dict[str, str], argument
         os.dup2(file.fileno(), 2)
     if arguments[0] == "toy":
         toy_experiment.install()
-    install(pytest.MonkeyPatch(), witness=True)
+    install(pytest.MonkeyPatch(), witness=True, adam="fsdp" in arguments)
     sys.exit(run.main(arguments))
 
 

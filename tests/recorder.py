@@ -12,7 +12,7 @@ class Recorder:
 
     def __init__(self, module: CompressionModule) -> None:
         groups = module.optimiser_groups()
-        self.optimisers = [torch.optim.SGD(list(p), lr=0.0) for p, _ in groups.values()]
+        self.optimisers = [torch.optim.SGD(list(p), lr=0.0, fused=True) for p, _ in groups.values()]
         self.logged: dict[str, float] = {}
         module.optimiser_names = list(groups)
         module._optimisers = lambda: self.optimisers

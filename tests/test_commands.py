@@ -172,14 +172,14 @@ class TestCodecs:
 
 class TestFiles:
     def test_a_tree_there_and_back_but_for_what_is_broken(self, tree, tmp_path, capsys):
-        how = ["--quality", "50", "--jobs", "2"]
+        how = ["--quality", "50", "--jobs", "2", "--batch", "2"]
         assert compress.main(["jpeg", str(tree), "-o", str(tmp_path / "out"), *how]) == 2
         printed = capsys.readouterr()
         assert printed.err.count("\n") == 1 and "broken.png cannot be decoded" in printed.err
         files = sorted(path.relative_to(tmp_path / "out") for path in (tmp_path / "out").rglob("*.gnc"))
         assert files == [Path("a/x.gnc"), Path("b/x.gnc")] and printed.out.count(" bpp") == 2
         (tmp_path / "out" / "a" / "bad.gnc").write_bytes(b"no file of ours")
-        assert decompress.main([str(tmp_path / "out"), "-o", str(tmp_path / "back")]) == 2
+        assert decompress.main([str(tmp_path / "out"), "-o", str(tmp_path / "back"), "--batch", "4"]) == 2
         assert "bad.gnc" in capsys.readouterr().err
         for name in "ab":
             data = (tmp_path / "out" / name / "x.gnc").read_bytes()
@@ -193,6 +193,12 @@ class TestFiles:
         assert "several inputs" in capsys.readouterr().err
         assert compress.main(["jpeg", str(tree / "b"), "-o", str(tmp_path)]) == 0
         assert "jpeg takes about 0:00:45 for 1 picture; " in capsys.readouterr().err
+
+    def test_pictures_together_have_a_quality_and_nothing_of_their_own(self, tree, tmp_path, capsys):
+        how = [str(tree / "b"), "-o", str(tmp_path / "out"), "--batch"]
+        for wrong in (["2", "--bpp", "1"], ["2", "--alpha"], ["0"]):
+            assert compress.main(["jpeg", *how, *wrong]) == 2
+            assert "--batch" in capsys.readouterr().err
 
     def test_options_are_checked_before_anything_is_done(self, tree, tmp_path, capsys):
         for option in ("strength=x", "strenght=1", "strength=99"):

@@ -43,6 +43,7 @@ from genic.lightning_modules.codec.errors import (
 from genic.lightning_modules.codec.weights import save_weights
 from genic.lightning_modules.registry import CLASSICAL, codec_for, find_paper, learned, open_codec
 from tests.elsewhere import all_decoded, elsewhere
+from tests.helpers import photograph
 
 SIZES = [(1, 1), (1, 7), (7, 1), (17, 33), (64, 48), (161, 163)]
 OVERHEAD = 32
@@ -205,8 +206,11 @@ class TestEveryCodec:
             )
         for error in errors:
             monkeypatch.setattr(subject.codec, "_decode", Mock(side_effect=error))
-            with pytest.raises(OutOfMemoryError, match="64×48 pixels"):
+            with pytest.raises(OutOfMemoryError, match="decode 64×48 pixels"):
                 subject.codec.decode(files["64x48"])
+            monkeypatch.setattr(subject.codec, "_encoder", Mock(side_effect=error))
+            with pytest.raises(OutOfMemoryError, match="encode 8×8 pixels"):
+                subject.codec.encoder(np.zeros((8, 8, 3), np.uint8))
 
     def test_bytes_after_the_end(self, subject, files):
         _must_refuse(subject.codec, files["64x48"] + b"\0")
@@ -372,3 +376,22 @@ class TestRegistry:
 
     def test_the_largest_picture_is_a_picture(self):
         check_image(np.broadcast_to(np.uint8(0), (MAX_SIDE, MAX_SIDE, 3)))
+
+
+@pytest.mark.parametrize("name", ["hyperprior", "selective_detail", "gdae", "jpeg"])
+def test_many_pictures(name: str) -> None:
+    """Of two sizes, each in its place; a batch codes the symbols of one picture to the bytes that they have alone."""
+    codec = open_codec(name)
+    images = [photograph(40, 56, top=10 * k) for k in range(3)] + [photograph(24, 40)]
+    order = [3, 0, 1, 2]
+    files = codec.encode_many([images[k] for k in order], codec.qualities[0])
+    alone = [codec.encode(images[k], codec.qualities[0]) for k in order]
+    assert [len(file) for file in files] == pytest.approx([len(file) for file in alone], abs=8)
+    pictures = codec.decode_many(files)
+    for file, picture, k in zip(files, pictures, order, strict=True):
+        assert picture.shape == images[k].shape
+        assert np.abs(codec.decode(file).astype(int) - picture).max() <= 1
+    with pytest.raises(DamagedFileError):
+        codec.decode_many([files[1], files[2][:-1] + bytes([files[2][-1] ^ 1]), files[3]])
+    with pytest.raises(ConfigError, match="quality"):
+        codec.encode_many(images, 1000)

@@ -129,6 +129,12 @@ def test_the_same_stream_from_an_object_store(shards: Path) -> None:
     store.rm("/bucket", recursive=True)
 
 
+def test_batches_from_shards_are_prepared(shards: Path) -> None:
+    datamodule = make_datamodule(_config(shards))
+    datamodule.before_step = lambda batch, key: batch._replace(prepared=key)
+    assert [batch.prepared for batch in islice(datamodule.train_dataloader(), 3)] == [0, 2, 4]
+
+
 def test_an_address_that_needs_another_package(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "s3fs", None)
     with pytest.raises(ToolError, match=r"genic\[s3\]"):

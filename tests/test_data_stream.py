@@ -113,7 +113,7 @@ def test_collate_gives_the_documented_tensors() -> None:
     assert torch.equal(batch.image[1].permute(1, 2, 0) * 255, torch.from_numpy(image).float())
     assert batch.detail.shape == (2, 1, 4, 5) and batch.detail[0, 0, 0].tolist() == [0, 1, 1, 0, 1]
     assert batch.semantic.dtype == torch.int64 and batch.semantic[0, 0].tolist() == [0, 255, 1, 0, 7]
-    assert collate([Sample(image)])[1:] == (None,) * 3
+    assert collate([Sample(image)])[1:] == (None,) * 4
     with pytest.raises(DataError):
         collate([None])
 
@@ -159,6 +159,20 @@ def test_readers_and_cache_do_not_change_the_stream() -> None:
     plain, readers = (DataConfig(crop=48, batch_size=2, workers=w, cache=w > 0) for w in (0, 2))
     for a, b in zip(_take(plain, 5), _take(readers, 5), strict=True):
         assert torch.equal(a.image, b.image)
+
+
+def _numbered(batch: Batch, key: int) -> Batch:
+    return batch._replace(prepared={"first": torch.tensor(key), "mean": batch.image.mean()})
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_readers_prepare_batches(workers: int) -> None:
+    datamodule = make_datamodule(DataConfig(crop=48, batch_size=3, workers=workers))
+    datamodule.before_step, datamodule.start_batch = _numbered, 2
+    made = list(islice(iter(datamodule.train_dataloader()), 3))
+    assert [int(batch.prepared["first"]) for batch in made] == [6, 9, 12]
+    assert all(torch.equal(batch.prepared["mean"], batch.image.mean()) for batch in made)
+    assert next(iter(datamodule.val_dataloader())).prepared is None
 
 
 @pytest.mark.parametrize("workers", [0, 2])

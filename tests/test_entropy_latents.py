@@ -62,6 +62,16 @@ def test_the_encoder_s_block_does_not_change_its_bytes(
     assert coder.encode(*x) == expected
 
 
+def test_a_batch_has_each_picture_s_bytes_and_symbols(coder: HyperpriorCoder) -> None:
+    batch = [symbols(13, 6, spread) for spread in (2.0, 200.0, 0.0)]
+    expected = [coder.encode(x.z_hat, x.z_h_hat, LEVEL) for x in batch]
+    assert coder.encode_batch(*map(torch.stack, list(zip(*batch, strict=True))[:2]), LEVEL) == expected
+    other = coder.encode(*batch[0][:2], 0.0)  # levels need not agree
+    z_hat, level = coder.decode_batch([container(file) for file in (*expected, other)], 13, 6)
+    assert all(torch.equal(mine, x.z_hat) for mine, x in zip(z_hat, (*batch, batch[0]), strict=True))
+    assert level.tolist() == [LEVEL] * 3 + [0.0]
+
+
 def test_symbols_are_checked(coder: HyperpriorCoder) -> None:
     x = symbols(6, 7)
     sections = coder.encode(*x)

@@ -13,7 +13,7 @@ from genic.eval import metrics, regions
 from genic.eval.regions import recognised, unavailable
 from genic.eval.runner import Loaded, Task, WorkerPairs, label_file, measure_files
 from genic.eval.schema import ImageResult, Means
-from genic.lightning_modules.codec.errors import DataError
+from genic.lightning_modules.codec.errors import DataError, ToolError
 from tests.helpers import photograph
 
 PICTURE = photograph(192, 208, 10, 120)  # a face in its middle
@@ -65,6 +65,15 @@ def test_a_region_of_everything_has_the_whole_picture_s_figures(tmp_path: Path) 
     assert found["ms_ssim_inside"] == pytest.approx(whole.ms_ssim)
     assert found["lpips_inside"] == pytest.approx(whole.lpips_alex, rel=1e-5)
     assert found["psnr_outside"] is found["ms_ssim_outside"] is found["lpips_outside"] is None
+
+
+def test_maps_need_no_detectors(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_here() -> None:
+        raise ToolError("no detectors")
+
+    monkeypatch.setitem(regions._NEEDS, "regions", none_here)
+    assert unavailable("regions") == "no detectors"
+    assert unavailable("regions", mapped=True) == metrics.unavailable("lpips_alex")
 
 
 def test_maps_are_found_by_the_picture_s_name(tmp_path: Path, square: Path) -> None:

@@ -84,8 +84,10 @@ def codec() -> ExtremeSemanticCodec:
     module = nano()
     x, t = 2 * batch().image - 1, batch().semantic
     optimiser = torch.optim.Adam(module.system.parameters(), lr=4e-3)
+    generator = np.random.default_rng(0)
     for _ in range(40):
-        output = module.system(x, torch.randint(3, (2,)), module.random_maps(t), module.noise(x), 0.1)
+        maps = module.random_maps.drawn(t, generator)
+        output = module.system(x, torch.randint(3, (2,)), maps, module.noise(x), 0.1)
         loss = 12 * masked_mse(x, output, 16) + output.rate.mean() / x[0, 0].numel()
         optimiser.zero_grad()
         loss.backward()
@@ -348,13 +350,14 @@ class TestTraining:
         module = nano(selective=0.6)
         recorder = Recorder(module)
         torch.manual_seed(3)
-        module.loss_step(batch())
+        crops = module.random_maps(batch(), 0)
+        module.loss_step(crops)
         found = dict(recorder.logged)
         # The same draws, one step at a time.
         torch.manual_seed(3)
         c, x, t = module.config.train, 2 * batch().image - 1, batch().semantic
         level = (torch.rand(2) * 3).long()
-        output = module.system(x, level, module.random_maps(t), module.noise(x), c.rate_weight)
+        output = module.system(x, level, crops.prepared, module.noise(x), c.rate_weight)
         mask = output.heat.repeat_interleave(16, 1).repeat_interleave(16, 2)[:, None].expand_as(x)
         mse = ((x - output.picture) ** 2)[mask].mean() if mask.any() else torch.tensor(0.0)
         real, fake = module.D(x, t), module.D(output.picture, t)
@@ -428,7 +431,7 @@ class TestTraining:
         seen = []
         forward = module.D.forward
         module.D.forward = lambda x, labels: seen.append(labels) or forward(x, labels)
-        module.loss_step(batch())
+        module.loss_step(module.random_maps(batch(), 0))
         assert len(seen) == 4 and all(torch.equal(labels, batch().semantic) for labels in seen)
 
     def test_a_picture_decoded_as_it_is_has_the_original_s_features(self):
@@ -476,6 +479,8 @@ class TestTraining:
         Recorder(module)
         with pytest.raises(ConfigError, match="semantic"):
             module.loss_step(Batch(batch().image))
+        with pytest.raises(ConfigError, match="heat maps"):
+            module.loss_step(batch())
         plain = nano(conditional="false", selective=0.0, F="[]")
         Recorder(plain)
         plain.loss_step(Batch(batch().image))

@@ -223,14 +223,14 @@ class TestOasis:
         weights = {"lpips_weight": 0.5} if has_trunk("squeezenet1_1") else {}
         module = nano(discriminator="oasis", ignored="[sky]", D="[4,6]", label_mix_weight=mixed, **weights)
         module.D.eval()  # or spectral norms go on with every pass
-        recorder, crops, c = Recorder(module), batch(), module.config.train
+        recorder, crops, c = Recorder(module), module.random_maps(batch(), 0), module.config.train
         torch.manual_seed(5)
         module.loss_step(crops)
         found = dict(recorder.logged)
         torch.manual_seed(5)
         x, t = module.pictures(crops), crops.semantic
         level = (torch.rand(2) * 3).long()
-        output = module.system(x, level, module.random_maps(t), module.noise(x), c.rate_weight)
+        output = module.system(x, level, crops.prepared, module.noise(x), c.rate_weight)
         real, fake = module.D(x)[0], module.D(output.picture)[0]
         loss_d = oasis_discriminator(real[-1], fake[-1], t, [0])
         if mixed:

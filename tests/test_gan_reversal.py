@@ -165,17 +165,16 @@ class TestNetworks:
         )
 
     @pytest.mark.parametrize("up", [True, False])
-    def test_tiles_give_the_whole_s_result(self, up, monkeypatch):
-        monkeypatch.setattr("genic.lightning_modules.layers.tiling.TILE", 24)
+    def test_tiles_give_the_whole_s_result(self, up):
         config = nano().config.model
         G, E = ResidualGenerator(config), Encoder(config)
         network, x = (G, torch.randn(1, 4, 7, 11)) if up else (E, torch.rand(1, 3, 56, 88))
         whole = network(x)
-        pieces = tiled(network, x, (7, 11), 8, G.reach, up)
+        pieces = tiled(network, x, (7, 11), 8, G.reach, up, side=24)
         torch.testing.assert_close(pieces, whole, atol=1e-5, rtol=1e-4)
-        assert len(list(tiles(7, 11, 8, 2))) == 3 * 4
+        assert len(list(tiles(7, 11, 8, 2, side=24))) == 3 * 4
         # The margin is what is needed, not more than enough by luck.
-        assert not torch.allclose(tiled(network, x, (7, 11), 8, 0, up), whole, atol=1e-4)
+        assert not torch.allclose(tiled(network, x, (7, 11), 8, 0, up, side=24), whole, atol=1e-4)
 
     def test_augmentation_is_differentiable_and_differs_between_pictures(self):
         torch.manual_seed(1)

@@ -748,7 +748,7 @@ class TestRestoration:
     def test_tiles_leave_no_seams(self, restoring, monkeypatch):
         codec, planes = restoring.codec(), ycbcr.from_rgb(photograph(75, 91))
         whole = codec.restore(planes, 190)
-        monkeypatch.setattr("genic.lightning_modules.layers.tiling.TILE", 16)
+        monkeypatch.setattr("genic.lightning_modules.gdae_sprc.codec.TILE", 16)
         assert np.abs(codec.restore(planes, 190).astype(int) - whole).max() <= 1
 
     def test_weights_without_it_stay_what_they_are(self, sprc):

@@ -69,7 +69,7 @@ def test_the_command_states_patches_and_refuses_too_few(tmp_path, monkeypatch, c
     (tmp_path / "set").mkdir()
     for k in range(2):
         write_png(tmp_path / "set" / f"{k}.png", rng.integers(0, 255, (64, 64, 3), np.uint8))
-    monkeypatch.setattr("genic.experiments.evaluate.distances_unavailable", lambda name, backbone: None)
+    monkeypatch.setattr(evaluate, "_unavailable", lambda *_: {})
 
     def features(items, name, side, workers, store):  # of a backbone with 3 features, 120 patches a picture
         generator = np.random.default_rng(len(items[0].read().tobytes()))

@@ -6,9 +6,13 @@ import argparse
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
+from contextlib import nullcontext
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -16,15 +20,15 @@ from PIL import Image as PillowImage
 from sklearn.datasets import load_sample_image
 
 from genic.datamodules.images import ImageItem, list_images, manifest_hash, read_image
-from genic.eval import metrics, runner
+from genic.eval import runner, speed_harness
 from genic.eval.metrics import measure
 from genic.eval.runner import Loaded, Task, WorkerPairs, evaluate, measure_files
 from genic.eval.schema import CodecResult, Point
-from genic.experiments import compress, decompress, rd_curves
+from genic.experiments import compress, dashboard, decompress, rd_curves
 from genic.experiments import evaluate as evaluate_command
 from genic.experiments.paper_tables.common import save
 from genic.lightning_modules.codec.container import Container
-from genic.lightning_modules.codec.errors import ConfigError, WeightsError
+from genic.lightning_modules.codec.errors import ConfigError
 from genic.lightning_modules.registry import open_codec
 from tests.helpers import OfflineRun
 
@@ -128,6 +132,26 @@ class TestEvaluate:
             shown.artifacts
         )
 
+    def test_online_the_weights_of_a_training_run_are_the_input(self, folder, one, tmp_path, monkeypatch):
+        """As far as it goes without W&B's server, for which its client is told so: an artifact of the same name and
+        content is the same there."""
+        weights, item = tmp_path / "gdae_sprc" / "mine" / "last.safetensors", list_images(folder)[1]
+        weights.parent.mkdir(parents=True)
+        weights.write_bytes(b"any")
+        training, evaluation = MagicMock(offline=False), MagicMock(offline=False, step=0)
+        dashboard.log_weights(training, "gdae_sprc/mine", weights, {}, made=True)
+        monkeypatch.setattr(dashboard, "opened", lambda *_: nullcontext(evaluation))
+        result = CodecResult(
+            f"gdae:{weights}", "five", manifest_hash([item]), [dataclasses.replace(one[0], images=[])]
+        )
+        result.save(tmp_path / "five" / "gdae.json")
+        evaluate_command._show(tmp_path, result, [item], tmp_path / "five" / "decoded")
+        made = training.log_artifact.call_args.args[0]
+        used = {call.args[0].name: call.args[0] for call in evaluation.use_artifact.call_args_list}
+        assert set(used) == {"data-five", made.name} and used[made.name].digest == made.digest
+        assert [call.args[0].type for call in evaluation.log_artifact.call_args_list] == ["results"]
+        assert not training.use_artifact.called
+
     def test_curves_and_tables_in_weights_and_biases(self, tmp_path, monkeypatch, capsys):
         monkeypatch.setenv("WANDB_MODE", "offline")
         monkeypatch.setenv("WANDB_SILENT", "true")
@@ -216,6 +240,7 @@ class TestMeasureFiles:
 
             assert count(Task(picture, "jpeg", 30), Task(again, "jpeg", 30)) == 2
             assert count(Task(picture, "jpeg", 31), Task(again, "webp", 30)) == 2
+            assert count(Task(picture, "jpeg", 30.0)) == 0
             assert count(Task(picture, "jpeg", 30), Task(Loaded("other name", again.image), "jpeg", 30)) == 0
             assert count(Task(Loaded("again.png", again.image[:, :-1]), "jpeg", 30)) == 1
             monkeypatch.setattr(runner, "_of_machine", lambda: ("another", [("libwebp", "0")]))
@@ -317,19 +342,43 @@ class TestEvaluateCommand:
         assert result.manifest == manifest_hash([ImageItem("good.png", str(root / "good.png"))])
         assert len(list((tmp_path / "out" / "some" / "decoded").rglob("good.png"))) == 2
 
+    def test_one_that_was_killed_goes_on_where_it_was(self, folder, tmp_path, monkeypatch):
+        """SIGKILL in the midst: nothing of it keeps running, and the result is that of one that was left alone."""
+        how = ["jpeg", "--data", "folder", "--root", str(folder), "--name", "x", "--measures", "none"]
+        program = [sys.executable, "-m", "experiments.evaluate", *how, "--qualities", "30,60"]
+        root, store = Path(__file__).parent.parent, tmp_path / "killed" / "measured"
+        process = subprocess.Popen([*program, "--out", store.parent], stdout=subprocess.PIPE, cwd=root)
+        while len(list(store.rglob("*.json"))) < 2:
+            assert process.poll() is None
+            time.sleep(0.002)
+        process.kill()
+        process.communicate(timeout=120)  # ends when the last process that could write there has ended
+        assert process.returncode == -signal.SIGKILL and not (store.parent / "x").exists()
+        kept, done, measured = len(list(store.rglob("*.json"))), runner._measure_one, []
+        monkeypatch.setattr(runner, "_measure_one", lambda *task: measured.append(task) or done(*task))
+        for out in (store.parent, tmp_path / "whole"):
+            assert self._run(folder, out, "--name", "x", "--measures", "none") == 0
+        assert len(measured) == (10 - kept) + 10 < 20
+        both = [
+            CodecResult.from_json((tmp_path / out / "x" / "jpeg.json").read_text()).lasting()
+            for out in ("killed", "whole")
+        ]
+        assert both[0] == dataclasses.replace(both[1], provenance=both[0].provenance)
+
     def test_networks_that_are_not_at_hand_say_so(self, folder, tmp_path, capsys, monkeypatch):
-        monkeypatch.setattr(metrics, "_network", _no_network)
+        for name, value in {
+            "GENIC_DATA": "",
+            "TORCH_HOME": str(tmp_path),
+            "https_proxy": "http://127.0.0.1:9",
+        }.items():
+            monkeypatch.setenv(name, value)
         assert self._run(folder, tmp_path, "--limit", "1", "--name", "x") == 0
         result = CodecResult.from_json((tmp_path / "x-first1" / "jpeg.json").read_text())
-        assert result.unavailable == {"lpips_alex": "no weights here"}
+        assert "alexnet-owt-7be5be79.pth is missing" in result.unavailable["lpips_alex"]
         assert result.points[0].images[0].lpips_alex is None
-        assert "lpips_alex is unavailable: no weights here" in capsys.readouterr().out
+        assert "lpips_alex is unavailable: " in capsys.readouterr().out
         assert self._run(folder, tmp_path, "--measures", "lpips_alx") == 2
         assert "no measure 'lpips_alx'" in capsys.readouterr().err
-
-
-def _no_network(name: str) -> None:
-    raise WeightsError("no weights here")
 
 
 class TestCompressAndDecompress:
@@ -408,9 +457,25 @@ class TestCompressAndDecompress:
         assert done.returncode == 2 and done.stderr.strip() == "error: no file absent.gnc"
 
 
-def test_the_decoder_of_a_classical_codec_starts_without_torch():
-    """A second of start-up for every process, else."""
-    script = "import sys, json, genic.eval.worker; print(json.dumps('torch' in sys.modules))"
+def test_what_the_harness_costs_is_told(monkeypatch, capsys):
+    asked = []
+
+    def run(module: str, *how: str) -> tuple[str, float]:
+        asked.append((module.rpartition(".")[2], *how[:2]))
+        return "5.0", 12.0 if module.endswith("evaluate") else 10.0
+
+    monkeypatch.setattr(speed_harness, "_run", run)
+    assert speed_harness.main(["jpeg=25", "--repeats", "1"]) == 0
+    assert asked == [("speed_harness", "jpeg=25", "--data"), ("evaluate", "jpeg", "--qualities")]
+    row = next(line for line in capsys.readouterr().out.splitlines() if "jpeg" in line)
+    assert [cell.strip() for cell in row.split("│")[3:-1]] == ["5.0", "10.0", "12.0", "+20.0", "+140.0"]
+    assert speed_harness.main(["jpeg"]) == 2 and "jpeg=25" in capsys.readouterr().err
+
+
+def test_what_needs_no_torch_starts_without():
+    """The main process, and the decoder of a classical codec: a second or two of start-up for each, else."""
+    modules = "genic.eval.worker, genic.experiments.evaluate, genic.datamodules.kodak"
+    script = f"import sys, json, {modules}; print(json.dumps('torch' in sys.modules))"
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, timeout=240, cwd=Path(__file__).parent.parent
     )

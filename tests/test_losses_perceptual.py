@@ -6,6 +6,7 @@ import os
 import re
 import warnings
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub.constants
 import pytest
@@ -238,6 +239,30 @@ def test_lpips_on_photographs_equals_the_package(
     for y in (mild, strong):
         assert ours(x, y).item() == pytest.approx(theirs(x, y, normalize=True).item(), abs=1e-6)
     assert 0.01 < ours(x, mild) < ours(x, strong) < 1
+
+
+def test_lpips_of_published_examples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torchmetrics' documentation prints these. (The reference's own examples are in no archive of the package, only in
+    its repository.)"""
+    if not (SHARED / "weights" / "squeezenet1_1_features_float16.safetensors").is_file():
+        pytest.skip(f"{SHARED} has no squeezenet1_1")
+    monkeypatch.setenv("GENIC_DATA", str(SHARED))
+    generator = torch.Generator().manual_seed(42)
+    x, y = (torch.rand(2, 3, 100, 100, generator=generator) for _ in range(2))
+    assert Lpips("squeeze")(x, y).tolist() == pytest.approx([0.1024, 0.0938], abs=1e-4)
+
+
+@pytest.mark.parametrize(("net", "distances"), [("alex", (0.722, 0.138)), ("squeeze", (0.711, 0.148))])
+def test_lpips_of_the_reference_s_examples(net: Any, distances, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = SHARED / "lpips_examples"
+    if not (folder / "ex_ref.png").is_file():
+        pytest.skip(f"put ex_ref.png, ex_p0.png, ex_p1.png of richzhang/PerceptualSimilarity into {folder}")
+    monkeypatch.setenv("GENIC_DATA", str(SHARED))
+    ref, *others = (
+        torch.from_numpy(read_image(folder / f"ex_{name}.png")).permute(2, 0, 1)[None] / 255
+        for name in ("ref", "p0", "p1")
+    )
+    assert [Lpips(net)(ref, other).item() for other in others] == pytest.approx(distances, abs=1e-3)
 
 
 def test_lpips_from_its_least_side(hub_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

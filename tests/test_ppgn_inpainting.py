@@ -25,6 +25,7 @@ from genic.lightning_modules.codec.weights import save_weights
 from genic.lightning_modules.entropy.coder import GaussianModels
 from genic.lightning_modules.entropy.gaussian import build_tables
 from genic.lightning_modules.ppgn_inpainting import masks
+from genic.lightning_modules.ppgn_inpainting.ablations import shared_out
 from genic.lightning_modules.ppgn_inpainting.assistants import boundary_loss, edge_loss, laplacian_of_gaussian
 from genic.lightning_modules.ppgn_inpainting.config import (
     PpgnInpaintingConfig,
@@ -53,7 +54,7 @@ from genic.lightning_modules.ppgn_inpainting.schemes import (
     Thumbnail,
     scheme_of,
 )
-from genic.lightning_modules.ppgn_inpainting.system import from_pixels, in_tiles, smooth_fill
+from genic.lightning_modules.ppgn_inpainting.system import ablate, from_pixels, in_tiles, smooth_fill
 from genic.lightning_modules.registry import open_codec
 from genic.losses.gan import softplus_discriminator, softplus_generator
 from genic.losses.ssim import ssim
@@ -388,8 +389,9 @@ class Recorder:
         module.log_dict = lambda values: [module.log(name, value) for name, value in values.items()]
         module.update = self.update
 
-    def update(self, name, loss, clip=None):
-        self.minimised[name] = loss.detach()
+    def update(self, name, loss, clip=None, pause=None):
+        if pause is None or not pause:
+            self.minimised[name] = loss.detach()
         return torch.zeros(())
 
 
@@ -420,7 +422,7 @@ class TestTraining:
         outputs, call = [], module.system.forward
         module.system.forward = lambda *a: outputs.append(call(*a)) or outputs[-1]
         x = torch.rand(6, 3, 48, 48)
-        module.loss_step(Batch(x))
+        module.loss_step(module.ablations(Batch(x), 0))
         expected = {}
         for name, at, output in zip(("restorer", "filler"), (x[:2], x[2:4]), outputs, strict=True):
             shown, raw = output.picture
@@ -471,7 +473,7 @@ class TestTraining:
 
     def test_few_crops_are_shared_out_again(self, module):
         x = torch.arange(2.0)[:, None, None, None].expand(2, 3, 4, 4)
-        assert [part[0, 0, 0, 0].item() for part in module._shared_out(x)] == [0.0, 1.0, 0.0]
+        assert [part[0, 0, 0, 0].item() for part in shared_out(x, (1, 1, 1))] == [0.0, 1.0, 0.0]
 
     @pytest.mark.parametrize(
         "scheme", [Square(), Pixels(count=90), EdgePixels(count=90), Blocks(), BlocksRandom()]
@@ -482,7 +484,7 @@ class TestTraining:
         image = photograph(64, 64)
         scheme = dataclasses.replace(scheme, assist=assist)
         x = torch.from_numpy(image).permute(2, 0, 1)[None] / 255
-        found = codec.system.latents(x, [scheme], [30])
+        found = ablate(x, [scheme], [30])
         container = Container.from_bytes(
             codec.encode(image, 8 * len(codec.encode(image, 2.0)) / 64**2, scheme=scheme)
         )
@@ -496,7 +498,7 @@ class TestTraining:
 
     def test_a_thumbnail_is_ablated_as_files_are(self, codec):
         x = torch.rand(2, 3, 48, 40)
-        found = codec.system.latents(x, [Thumbnail(1 / 2), Thumbnail(1 / 3)], [30, 30])
+        found = ablate(x, [Thumbnail(1 / 2), Thumbnail(1 / 3)], [30, 30])
         assert found.mask is None and found.plane[:, 0, 0, 0].tolist() == pytest.approx([1 / 2, 1 / 3])
         assert found.bits[0] > found.bits[1] > 100
 

@@ -19,7 +19,9 @@ from genic.experiments.run import train
 from genic.experiments.training.checkpoint import read_checkpoint
 from genic.experiments.training.devices import Placement
 from genic.experiments.training.loggers import read_metrics
+from genic.lightning_modules.codec.errors import ConfigError
 from genic.lightning_modules.registry import PAPERS, find_paper
+from tests.helpers import nano
 from tests.ranks import COPIED_AFTER, COPY, install, start
 from tests.toy_fixtures import register
 
@@ -105,19 +107,69 @@ def test_two_processes(experiment, tmp_path, monkeypatch):
         torch.testing.assert_close(both[name], one[name], rtol=0, atol=4e-3 * way + 1e-5 * largest, msg=name)
 
 
-def test_a_resumed_run_on_two_processes_is_the_whole_one(tmp_path):
-    """With a batch norm in training, whose statistics are each process's own until they are averaged."""
-    settings = ["train.batches=4", "train.checkpoint_every=2", "train.freeze_from=9"]
-    whole = two("extreme_semantic", tmp_path / "whole", *settings)
-    assert_ranks_are_equal(tmp_path / "whole", 4)
-    run = tmp_path / "copy"
+@pytest.mark.parametrize(
+    "paper",
+    [
+        pytest.param(paper, marks=() if paper == "extreme_semantic" else pytest.mark.conformance)
+        for paper in PAPERS
+    ],
+)
+def test_a_resumed_run_on_two_processes_is_the_whole_one(paper, tmp_path):
+    """In every test run with a batch norm in training, whose statistics are each process's own until they are
+    averaged."""
+    settings = ["train.batches=4", "train.checkpoint_every=2"]
+    settings += ["train.freeze_from=9"] if paper == "extreme_semantic" else []
+    assert_resumed(paper, tmp_path, settings)
+
+
+def assert_resumed(paper: str, folder: Path, settings: list[str]) -> None:
+    whole = two(paper, folder / "whole", *settings)
+    assert_ranks_are_equal(folder / "whole", 4)
+    run = folder / "copy"
     run.mkdir()
-    (tmp_path / "whole" / COPY).rename(run / "last.ckpt")
+    (folder / "whole" / COPY).rename(run / "last.ckpt")
     assert read_checkpoint(run / "last.ckpt")["batches_seen"] == COPIED_AFTER
-    two("extreme_semantic", tmp_path / "rest", *settings, "--resume", str(run))
+    two(paper, folder / "rest", *settings, "--resume", str(run))
     for rank in range(2):
-        assert lines(tmp_path / "rest", rank) == lines(tmp_path / "whole", rank)[COPIED_AFTER:]
+        assert lines(folder / "rest", rank) == lines(folder / "whole", rank)[COPIED_AFTER:]
     assert (run / "last.safetensors").read_bytes() == (whole / "last.safetensors").read_bytes()
+
+
+@pytest.mark.conformance
+def test_a_network_that_is_shared_out(tmp_path, monkeypatch):
+    """Two processes with half of each tensor make the steps of one, and go on exactly from a checkpoint."""
+    settings = [
+        "train.batches=4",
+        "train.checkpoint_every=2",
+        "train.learning_rate=0.01",
+        "data.batch_size=2",
+    ]
+    settings += ["--strategy", "fsdp"]
+    assert_resumed("hyperprior", tmp_path, settings)
+    install(monkeypatch, witness=False, adam=True)
+    config = load_config("hyperprior", [*COMMON, *settings[:3], "data.batch_size=4"])
+    pl.seed_everything(config.seed, verbose=False)
+    start = find_paper("hyperprior").module_class()(config.paper(), config.seed).state_dict()
+    one = train(config, out=tmp_path / "one", placement=Placement("cpu", 1)).module.state_dict()
+    both = read_checkpoint(tmp_path / "whole/hyperprior/nano/last.ckpt")["state_dict"]
+    assert one.keys() == both.keys()
+    # Adam's steps on gradients of nearly zero are not near one another; there are few.
+    way, apart = (
+        sum(float((tensor - other[name]).square().sum()) for name, tensor in one.items()) ** 0.5
+        for other in (start, both)
+    )
+    assert apart < 0.02 * way
+
+
+def test_what_cannot_be_shared_out():
+    for paper, devices, settings, told in (
+        ("gdae_sprc", 2, [], r"2 optimisers' \(generator, discriminator\).*leave it out for ddp"),
+        ("hyperprior", 1, [], "--cpus of 2 or more"),
+        ("hyperprior", 2, ["train.average_weights=0.9"], "train.average_weights: set it to 0.0"),
+    ):
+        config = load_config(paper, [*COMMON, *settings])
+        with pytest.raises(ConfigError, match=told):
+            Placement("cpu", devices, strategy="fsdp").check(nano(paper), config.train)
 
 
 def test_batch_norms_of_generator_and_discriminator(tmp_path):

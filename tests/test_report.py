@@ -10,6 +10,7 @@ import math
 import re
 import shutil
 from html.parser import HTMLParser
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +84,16 @@ def _measured(item: ImageItem, name: str, quality: float, folder: Path) -> Image
     )
 
 
+def _cost(size: int, other: int, rate: float) -> float:
+    """What the viewer weighs: off the rate, and beyond 3 % off the other's bytes."""
+    off = abs(math.log(8 * size / (HEIGHT * WIDTH) / rate))
+    return off + 20 * max(0, abs(math.log(size / other)) - 0.03)
+
+
+def _nearest(sizes: dict[str, int], rate: float) -> str:
+    return min(sizes, key=lambda label: _cost(sizes[label], sizes[label], rate))
+
+
 def _sources(root: Path) -> list[Source]:
     folder = root / "results" / "tiny"
     return [
@@ -151,8 +162,8 @@ class TestData:
         assert rows["VTM 9.1 intra 4:4:4"]["interval"] is None
         assert rows["VTM 9.1 intra 4:4:4"]["verdict"] == ""
 
-    def test_pictures_are_the_decoded_ones_nearest_to_each_rate(self, evaluated, page):
-        viewer = _data(page.read_text())["viewer"]
+    def test_pictures_are_the_decoded_ones_nearest_to_each_rate(self, evaluated):
+        viewer = viewer_data(_sources(evaluated), _items(evaluated), [0.6, 1.5], 768, 10, evaluated / "maps")
         assert viewer["notes"] == [] and [p["name"] for p in viewer["pictures"]] == ["a.png", "b.png"]
         for item, picture in zip(_items(evaluated), viewer["pictures"], strict=True):
             assert (picture["width"], picture["height"], picture["whole"]) == (WIDTH, HEIGHT, True)
@@ -174,6 +185,23 @@ class TestData:
                 for file in files:
                     path = Task(item, result.codec, figures[file["label"]][0]).saved(folder)
                     assert np.array_equal(_pixels(file["source"]), read_image(path))
+
+    def test_beside_an_anchor_files_are_those_of_equal_bytes(self, evaluated, page):
+        """Of all points of both, not of those nearest to the rates."""
+        viewer = _data(page.read_text())["viewer"]
+        assert viewer["rate"] == 0.6
+        for picture in viewer["pictures"]:
+            sizes = [
+                {p.label: i.bytes for p in result.points for i in p.images if i.name == picture["name"]}
+                for result, _ in _sources(evaluated)
+            ]
+            expected = {("jpeg", label) for rate in (0.6, 1.5) for label in [_nearest(sizes[0], rate)]}
+            for rate in (0.6, 1.5):
+                pair = min(
+                    product(*sizes), key=lambda pair: _cost(*(sizes[k][pair[k]] for k in (1, 0)), rate=rate)
+                )
+                expected |= set(zip(("jpeg", "webp"), pair, strict=True))
+            assert {(file["codec"], file["label"]) for file in picture["files"]} == expected
 
     def test_larger_pictures_are_cut_to_their_centre(self, evaluated):
         picture = viewer_data(_sources(evaluated), _items(evaluated), [1.0], 100, 10)["pictures"][0]
@@ -212,24 +240,26 @@ class TestData:
         assert "webp" in missing and "--save-decoded" in missing
         assert "jpeg 5 of a.png" in stale and "jpeg 15 of a.png" in stale
 
-    def test_the_viewer_opens_with_the_learned_codec_nearest_in_rate(self, evaluated):
+    def test_the_viewer_opens_with_the_learned_codec_nearest_in_bytes(self, evaluated):
         results = {result.codec: result for result, _ in _sources(evaluated)}
         far, near = (
-            dataclasses.replace(
-                results["webp"],
-                codec=name,
-                weights="ab",
-                points=[
-                    dataclasses.replace(p, mean=dataclasses.replace(p.mean, bpp=factor * p.mean.bpp))
-                    for p in results["jpeg"].points
-                ],
-            )
-            for name, factor in (("a_far", 0.1), ("near", 1.1))
+            dataclasses.replace(results["webp"], codec=name, weights="ab") for name in ("a_far", "near")
         )
         every = [far, near, *results.values()]
         curves = [curve_of(result) for result in every]
-        page = page_data(every, [], curves, curves[2], (), viewer_data([], [], [1.0], 100, 1))
-        assert page["viewer"]["first"] == ["near", "jpeg", "a_far", "webp"]
+        sizes = {"a_far": [500, 2000], "near": [200, 1010], "jpeg": [300, 1000], "webp": [1000]}
+        files = [
+            {"codec": codec, "figures": {"bytes": size, "bpp": size / 1000}}
+            for codec, found in sizes.items()
+            for size in found
+        ]
+        viewer = {"rate": 0.5, "pictures": [{"files": files}], "notes": []}
+        assert page_data(every, [], curves, curves[2], (), viewer)["viewer"]["first"] == [
+            "near",
+            "jpeg",
+            "a_far",
+            "webp",
+        ]
 
     def test_infinite_figures_and_hostile_names(self):
         image = ImageResult(
@@ -406,15 +436,21 @@ class TestBrowser:
         )
         first = [opened.run(f"return chosen('{side}').figures.bytes") for side in ("left", "right")]
         pairs = [(a["figures"]["bytes"], b["figures"]["bytes"]) for a in left for b in right]
-        assert abs(math.log(first[0] / first[1])) == min(abs(math.log(a / b)) for a, b in pairs)
+        assert _cost(*first, rate=0.6) == min(_cost(*pair, rate=0.6) for pair in pairs)
         for k in range(opened.run("return document.getElementById('left-file').options.length")):
             opened.choose("#left-file", str(k))
             size = opened.run("return chosen('left').figures.bytes")
             nearest = min(right, key=lambda file: abs(math.log(file["figures"]["bytes"] / size)))
             assert opened.run("return chosen('right').label") == nearest["label"]
-        opened.choose("#right-file", "0")
+            percent = 100 * (nearest["figures"]["bytes"] / size - 1)
+            told = opened.run("return document.getElementById('matched').textContent")
+            assert told.startswith("not matched: ") == (abs(percent) > 10)
+            assert f"right has {abs(percent):.1f} % {'fewer' if percent < 0 else 'more'} bytes" in told
+        opened.choose("#right-codec", "jpeg")
+        other = 1 - opened.run("return document.getElementById('right-file').selectedIndex")
+        opened.choose("#right-file", str(other))
         assert opened.run("return document.getElementById('match').checked") is False
-        assert opened.run("return chosen('right').label") == right[0]["label"]
+        assert opened.run("return document.getElementById('right-file').selectedIndex") == other
 
     def test_flicker_difference_and_linked_zoom(self, opened):
         opened.mode("flicker", 1)

@@ -87,6 +87,16 @@ class TestLasting:
             "b.png",
         ]
 
+    def test_a_curve_grows_by_points(self):
+        older, newer = (_kept([_image("a.png", bpp=bpp)], "0") for bpp in (0.3, 0.1))
+        newer = dataclasses.replace(newer, points=[dataclasses.replace(newer.points[0], quality=5.0)])
+        grown = newer.with_points_of(older)
+        assert [point.quality for point in grown.points] == [5, 25] and grown.points[1] == older.points[0]
+        again = dataclasses.replace(newer, points=[dataclasses.replace(newer.points[0], quality=25.0)])
+        assert again.with_points_of(older) == again
+        for change in ({"weights": "00"}, {"manifest": "1"}, {"provenance": None}, {"options": {"a": 1.0}}):
+            assert newer.with_points_of(dataclasses.replace(older, **change)) == newer
+
 
 class TestDrift:
     @pytest.fixture

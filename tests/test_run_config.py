@@ -75,6 +75,21 @@ def test_wrong_settings(arguments, message):
         load_config(PAPER, arguments)
 
 
+def test_no_configuration_runs_code(tmp_path):
+    mark, file = tmp_path / "executed", tmp_path / "config.yaml"
+    for call in (f"os.system ['touch {mark}']", f"subprocess.check_call [[touch, {mark}]]"):
+        file.write_text(f"seed: !!python/object/apply:{call}\n")
+        with pytest.raises(ConfigError, match=r"config\.yaml"):
+            load_config(PAPER, [], file)
+    texts = [f"$(touch {mark})", f"`touch {mark}`", f"__import__('os').system('touch {mark}')"]
+    for text in texts:
+        file.write_text(yaml.safe_dump({"data": {"root": text}}))
+        assert load_config(PAPER, ["preset=nano"], file).data.root == text
+    with pytest.raises(ConfigError):
+        load_config(PAPER, ["preset=nano", "data.root=${eval:1+1}"])
+    assert not mark.exists()
+
+
 def test_unknown_experiment_and_bad_preset_file(tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match="did you mean 'selective_detail'"):
         load_config("selective_details")

@@ -17,7 +17,7 @@ from genic.datamodules.batch import Batch
 from genic.datamodules.images import ImageItem, read_image, write_png
 from genic.eval.metrics import psnr_rgb
 from genic.eval.runner import WorkerPairs
-from genic.experiments import tables
+from genic.experiments import paper_tables, tables
 from genic.experiments.config import load_config
 from genic.experiments.paper_tables.selective_detail import common, table
 from genic.lightning_modules.codec.container import Container
@@ -152,8 +152,7 @@ def test_the_publication_s_tables_and_figures(
     request: pytest.FixtureRequest,
 ) -> None:
     """Two pictures, of which one has a region: every part's figures against the codec's own."""
-    for measures in (common.metrics, common.regions):
-        monkeypatch.setattr(measures, "unavailable", lambda name: "left out here")
+    monkeypatch.setattr(common.worker, "unavailable", lambda names, *_: dict.fromkeys(names, "left out"))
     module, items = nano(), []
     alone = helpers.nano("selective_detail", detail_decoder=False, adversarial_weight=0.0)
     for name, network in (("both", module), ("alone", alone)):
@@ -167,7 +166,7 @@ def test_the_publication_s_tables_and_figures(
     workers = WorkerPairs()  # one pair for all commands
     request.addfinalizer(lambda: workers.__exit__())
     monkeypatch.setattr(common, "WorkerPairs", lambda *_: nullcontext(workers))
-    monkeypatch.setattr(common, "dataset", lambda data, root: (None, items))
+    monkeypatch.setattr(paper_tables.common, "dataset", lambda data, root: (None, items))
     codec, out = f"selective_detail:{tmp_path / 'both.safetensors'}", tmp_path / "out"
     shared = ["--codec", codec, "--regions", str(tmp_path / "maps"), "--out", str(out)]
 

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from genic.datamodules.images import ImageItem
 from genic.eval.provenance import provenance
 from genic.eval.runner import Task, WorkerPairs, measure_files
 from genic.experiments.command import add_data, add_processes, add_wandb, make_parser
+from genic.experiments.evaluate import dataset
 from genic.lightning_modules.codec.errors import ConfigError, GenicError, TargetError
 from genic.lightning_modules.codec.files import atomic_file, write_atomic
 
@@ -40,6 +42,11 @@ def parser(
     add_wandb(found)
     found.add_argument("--out", type=Path, default=TABLES / paper, metavar="DIR", help="default: %(default)s")
     return found
+
+
+def pictures(options: argparse.Namespace) -> list[ImageItem]:
+    """``--limit`` pictures of the data set, evenly spaced."""
+    return spaced(dataset(options.data, options.root)[1], options.limit)
 
 
 def spaced(items: Sequence[Any], count: int | None) -> list[Any]:

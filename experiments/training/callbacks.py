@@ -18,14 +18,13 @@ import torch
 import torch.distributed as dist
 from pytorch_lightning.callbacks import WeightAveraging
 from pytorch_lightning.loggers import WandbLogger
-from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
 from genic.datamodules.batch import Batch
 from genic.experiments.training.checkpoint import CONFIG_KEY, PROCESSES_KEY
 from genic.experiments.training.folder import CHECKPOINT, CONFIG, WEIGHTS
 from genic.experiments.training.panels import draw, fixed_pictures, picture_grid
-from genic.lightning_modules.base import CompressionModule
+from genic.lightning_modules.base import CompressionModule, whole
 from genic.lightning_modules.codec.files import atomic_file
 from genic.lightning_modules.codec.weights import save_weights
 from genic.lightning_modules.config import TrainConfig
@@ -176,15 +175,19 @@ class Checkpoints(pl.Callback):
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: CompressionModule, *_: Any) -> None:
         seen = pl_module.batches_seen
         if due(seen, self.config.checkpoint_every) or trainer.should_stop:
+            # Lightning logs the batch after this: a run killed in between would never say what the batch gave.
+            trainer._logger_connector.update_train_step_metrics()
             self._save_weights(pl_module, WEIGHTS)
             trainer.save_checkpoint(self.folder / CHECKPOINT)
         if due(seen, self.config.keep_every):
             self._save_weights(pl_module, f"{seen:07d}.safetensors")
 
-    @rank_zero_only
     def _save_weights(self, module: CompressionModule, name: str) -> None:
         with self.average.in_place(module) if self.average else nullcontext():
-            save_weights(self.folder / name, module.export_weights(), {**self.notes, **module.metadata()})
+            # Of a network that is shared out, all processes gather the parts.
+            tensors = {key: whole(tensor) for key, tensor in module.export_weights().items()}
+            if module.global_rank == 0:
+                save_weights(self.folder / name, tensors, {**self.notes, **module.metadata()})
 
 
 class Meters(pl.Callback):

@@ -11,8 +11,12 @@ from lightning_fabric.plugins.environments.mpi import MPIEnvironment
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
-from genic.experiments.training.strategy import NetworksDDPStrategy
+from genic.experiments.training.strategy import NetworksDDPStrategy, SharedOutStrategy
+from genic.lightning_modules.base import CompressionModule
 from genic.lightning_modules.codec.errors import ConfigError
+from genic.lightning_modules.config import TrainConfig
+
+STRATEGIES = ("ddp", "fsdp")
 
 
 @dataclass(frozen=True)
@@ -23,11 +27,13 @@ class Placement:
         accelerator: ``gpu`` or ``cpu``.
         devices: processes a node.
         nodes: number of machines.
+        strategy: of `STRATEGIES`: each process has the whole networks, or a share of them (torch's FSDP2).
     """
 
     accelerator: str
     devices: int
     nodes: int = 1
+    strategy: str = "ddp"
 
     @property
     def processes(self) -> int:
@@ -39,7 +45,10 @@ class Placement:
         strategy: Any = "auto"
         if self.processes > 1:
             backend = "nccl" if self.accelerator == "gpu" else "gloo"
-            strategy = NetworksDDPStrategy(process_group_backend=backend)
+            if self.strategy == "ddp":
+                strategy = NetworksDDPStrategy(process_group_backend=backend)
+            else:
+                strategy = SharedOutStrategy(self.processes, 1, False, process_group_backend=backend)
         return {
             "accelerator": self.accelerator,
             "devices": self.devices,
@@ -47,8 +56,31 @@ class Placement:
             "strategy": strategy,
         }
 
+    def check(self, module: CompressionModule, train: TrainConfig) -> None:
+        """Raise `ConfigError` on a training that cannot be shared out as it was asked for."""
+        if self.strategy == "ddp":
+            return
+        names = list(module.optimiser_groups())
+        if len(names) > 1:
+            raise ConfigError(
+                f"--strategy fsdp: a step of this training is {len(names)} optimisers' ({', '.join(names)}), and each "
+                "changes networks whose gathered copies the others' losses go through: leave it out for ddp, or "
+                "train without a discriminator"
+            )
+        if self.processes == 1:
+            raise ConfigError(
+                "--strategy fsdp shares networks out among processes: give --gpus or --cpus of 2 or more"
+            )
+        for key in ("average_weights", "panels_every", "compile", "checkpoint_activations"):
+            if getattr(train, key):
+                raise ConfigError(
+                    f"--strategy fsdp goes without train.{key}: set it to {type(getattr(train, key))(0)}"
+                )
 
-def choose_devices(gpus: int | None = None, cpus: int | None = None, nodes: int = 1) -> Placement:
+
+def choose_devices(
+    gpus: int | None = None, cpus: int | None = None, nodes: int = 1, strategy: str = "ddp"
+) -> Placement:
     """The devices asked for; without a wish one GPU where there is one, else one CPU process.
 
     Raises:
@@ -64,10 +96,10 @@ def choose_devices(gpus: int | None = None, cpus: int | None = None, nodes: int 
     if gpus is not None and gpus > there:
         raise ConfigError(f"--gpus {gpus}: {_what_there_is(there)}")
     if cpus is not None:
-        return Placement("cpu", cpus, nodes)
+        return Placement("cpu", cpus, nodes, strategy)
     if gpus is not None or there:
-        return Placement("gpu", gpus or 1, nodes)
-    return Placement("cpu", 1, nodes)
+        return Placement("gpu", gpus or 1, nodes, strategy)
+    return Placement("cpu", 1, nodes, strategy)
 
 
 def cluster_plugins() -> list[Any]:

@@ -37,6 +37,7 @@ class JsonlLogger(Logger):
         self.path, self.start_batch, self.as_csv = folder / METRICS, start_batch, as_csv
         self._since = time.monotonic()
         self._before: float | None = None
+        self._last: dict[str, Any] = {}
 
     @property
     def name(self) -> str:
@@ -54,12 +55,15 @@ class JsonlLogger(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Append a line; ``step`` is a number of batches."""
+        """Append a line, once for what is said twice (`Checkpoints`); ``step`` is a number of batches."""
         if self._before is None:
             self._before = self._resume()
         seconds = round(self._before + time.monotonic() - self._since, 3)
         # Lightning keeps values in float32: more than seven digits would be noise. JSON has no NaN.
         values = {k: float(f"{v:.7g}") if math.isfinite(v) else str(v) for k, v in metrics.items()}
+        if {"batch": step, **values} == self._last:
+            return
+        self._last = {"batch": step, **values}
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps({"batch": step, "seconds": seconds, **values}) + "\n")
 
@@ -98,12 +102,16 @@ class BatchLogger(WandbLogger):
     Args:
         folder: of the run; ``wandb.id`` in it is the W&B run's identity, which a resumed run keeps.
         config: of the whole run.
+        start_batch: where a resumed run starts. What `JsonlLogger` holds of the batches before is said again where W&B
+            does not have it, as its own process keeps much in memory, which is lost with a run that is killed.
 
     Raises:
         ToolError: wandb is not installed.
     """
 
-    def __init__(self, folder: Path, config: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, config: dict[str, Any], start_batch: int = 0) -> None:
+        lines = read_metrics(folder / METRICS) if start_batch and (folder / METRICS).is_file() else []
+        self._before = [line for line in lines if line["batch"] <= start_batch]
         first = rank_zero_only.rank == 0
         settings = dashboard.settings(folder, f"{folder.parent.name}/{folder.name}", first)
         found = dashboard.identity(folder, first)
@@ -115,5 +123,10 @@ class BatchLogger(WandbLogger):
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """One row a batch; ``trainer/global_step``, Lightning's name of the axis, is the batch, too."""
+        before, self._before = self._before, []
+        for line in before:
+            if (batch := line["batch"]) >= self.experiment.starting_step:
+                values = {k: float(v) for k, v in line.items() if k not in ("batch", "seconds")}
+                self.experiment.log({**values, "trainer/global_step": batch}, step=batch)
         where = {} if step is None else {"trainer/global_step": step}
         self.experiment.log({**metrics, **where}, step=step)

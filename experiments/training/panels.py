@@ -41,7 +41,7 @@ def fixed_pictures(trainer: pl.Trainer, module: CompressionModule, count: int) -
         loader = data.val_dataloader()
     except DataError:
         loader = data.train_dataloader()
-    first: Any = (None if part is None else part[:count] for part in next(iter(loader)))
+    first: Any = (part[:count] if isinstance(part, Tensor) else None for part in next(iter(loader)))
     return trainer.strategy.batch_to_device(Batch(*first), module.device)
 
 

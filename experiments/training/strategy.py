@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from pytorch_lightning.strategies import DDPStrategy
+from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy
 from torch import Tensor, nn
+from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 from genic.lightning_modules.base import CompressionModule
@@ -89,3 +91,18 @@ def average_statistics(module: nn.Module) -> None:
     flat /= dist.get_world_size()
     for own, mean in zip(statistics, flat.split([len(s) for s in statistics]), strict=True):
         own.copy_(mean)
+
+
+class SharedOutStrategy(ModelParallelStrategy):
+    """The one network shared out among all processes by torch's FSDP2; checkpoints are whole."""
+
+    def connect(self, model: CompressionModule) -> None:
+        super().connect(model)
+        # Lightning's hook, of this strategy alone: averaging weights warns of modules that have it.
+        model.configure_model = partial(_share_out, model)
+
+
+def _share_out(module: CompressionModule) -> None:
+    assert module.device_mesh is not None, "the strategy has made it"
+    for network in module.networks():
+        fully_shard(network, mesh=module.device_mesh["data_parallel"])

@@ -104,7 +104,12 @@ def decode_planes(stream: bytes, decoder: str, height: int, width: int) -> np.nd
         "max_pixels": str((height + _SLACK) * (width + _SLACK)),
         "err_detect": "explode+crccheck+bitstream+buffer",
     }
-    frames = [*context.decode(av.Packet(stream)), *context.decode(None)]
+    try:
+        frames = [*context.decode(av.Packet(stream)), *context.decode(None)]
+    except MemoryError as error:
+        # FFmpeg says so of sizes that make no sense, too; it is those where there is room for the picture.
+        np.empty((8, height + _SLACK, width + _SLACK), np.uint8)
+        raise DamagedFileError(f"{decoder} cannot make room for what the payload claims: {error}") from error
     if len(frames) != 1 or frames[0].is_corrupt:
         raise DamagedFileError(f"the payload has {len(frames)} whole frames, 1 is needed")
     frame = frames[0]

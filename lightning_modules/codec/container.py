@@ -25,6 +25,7 @@ from genic.lightning_modules.codec.errors import DamagedFileError, ForeignFileEr
 MAGIC = b"gnc"
 VERSION = 1
 MAX_SIDE = 8192
+MAX_ID = 16
 NO_WEIGHTS = bytes(4)
 
 SECTIONS = (
@@ -65,9 +66,9 @@ class Container:
     def to_bytes(self) -> bytes:
         """Serialise; the inverse of `from_bytes`."""
         name = self.codec.encode("ascii")
-        if not 1 <= len(name) <= 16 or len(self.weights) != 4:
+        if not 1 <= len(name) <= MAX_ID or len(self.weights) != 4:
             raise ValueError(
-                f"a codec id of 1 to 16 characters and 4 bytes of weights id, not {self.codec!r}"
+                f"a codec id of 1 to {MAX_ID} characters and 4 bytes of weights id, not {self.codec!r}"
             )
         if not (1 <= self.height <= MAX_SIDE and 1 <= self.width <= MAX_SIDE):
             raise ValueError(f"sides of 1 to {MAX_SIDE} needed, not {self.height}×{self.width}")
@@ -110,7 +111,11 @@ class Container:
             raise DamagedFileError("the codec id is not ASCII") from None
         weights = reader.take(4)
         height, width = reader.varint(), reader.varint()
-        if not (codec and 1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE):
+        if not 1 <= len(codec) <= MAX_ID:
+            raise DamagedFileError(
+                f"the header claims a codec id of {len(codec)} characters, not 1 to {MAX_ID}"
+            )
+        if not (1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE):
             raise DamagedFileError(f"the header claims {height}×{width}; sides are 1 to {MAX_SIDE}")
         sections: dict[str, bytes] = {}
         while reader.position < len(body):

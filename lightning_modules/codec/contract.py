@@ -12,7 +12,8 @@ picture may be, and transparency beside it if asked to; it is converted before t
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, overload
 
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
 Image = np.ndarray
 """uint8, H×W×3, RGB, sides from 1 to 8192."""
+PIXELS = 1 << 22
+"""Most pixels of the pictures that go through networks together; a larger one goes alone."""
 
 
 @dataclass(frozen=True)
@@ -173,6 +176,7 @@ class Codec(ABC):
         Raises:
             DataError: there is no such file.
             ImageError: not such a picture.
+            OutOfMemoryError: the machine or its GPU lacks the memory.
             ConfigError: a quality or an option is out of range, or more than one of quality and targets is given.
             TargetError: no file is as small as the target; it names the least size.
         """
@@ -216,7 +220,8 @@ class Codec(ABC):
         height, width = image.shape[:2]
         extra = encode_alpha(alpha, height, width)
         room = limit - (self.file_size(extra, height, width) - self.file_size({}, height, width))
-        found = self._encode_within(image, max(room, 1), **options)
+        with self._in_memory("encode", height, width):
+            found = self._encode_within(image, max(room, 1), **options)
         data = _with_sections(found.data, extra)
         self._check_budget(data, limit, height, width)
         return found._replace(data=data)
@@ -236,18 +241,48 @@ class Codec(ABC):
         check_image(image)
         height, width = image.shape[:2]
         extra = encode_alpha(alpha, height, width)
-        sections_at = self._encoder(np.ascontiguousarray(image), **options)
+        with self._in_memory("encode", height, width):
+            sections_at = self._encoder(np.ascontiguousarray(image), **options)
 
         def encode(quality: float) -> bytes:
-            rate_control.check_number("quality", quality)
-            low, high = sorted((self.quality_steps[0], self.quality_steps[-1]))
-            if not low <= quality <= high:
-                raise ConfigError(
-                    f"{self.id}: quality is {self.quality_meaning}, {low:g} to {high:g}, not {quality:g}"
-                )
-            return self._container({**sections_at(quality), **extra}, height, width).to_bytes()
+            self._check_quality(quality)
+            with self._in_memory("encode", height, width):
+                sections = sections_at(quality)
+            return self._container({**sections, **extra}, height, width).to_bytes()
 
         return encode
+
+    def encode_many(
+        self, images: Sequence[Image], quality: float | None = None, **options: Any
+    ) -> list[bytes]:
+        """Files of many pictures; those of one size go through a learned codec's networks together, `PIXELS` at most.
+
+        Batches may differ in rounding, so a file may differ from the one that `encode` gives; it decodes to the same
+        symbols everywhere.
+
+        Raises:
+            ImageError, ConfigError: see `encode`.
+        """
+        for image in images:
+            check_image(image)
+        quality = self.default_quality if quality is None else quality
+        self._check_quality(quality)
+        files: dict[int, bytes] = {}
+        for part in _of_one_size([image.shape[:2] for image in images]):
+            given = [np.ascontiguousarray(images[k]) for k in part]
+            with self._in_memory("encode", *given[0].shape[:2]):
+                found = self._encode_equal(given, quality, **options)
+            for k, sections in zip(part, found, strict=True):
+                files[k] = self._container(sections, *images[k].shape[:2]).to_bytes()
+        return [files[k] for k in range(len(images))]
+
+    def _check_quality(self, quality: float) -> None:
+        rate_control.check_number("quality", quality)
+        low, high = sorted((self.quality_steps[0], self.quality_steps[-1]))
+        if not low <= quality <= high:
+            raise ConfigError(
+                f"{self.id}: quality is {self.quality_meaning}, {low:g} to {high:g}, not {quality:g}"
+            )
 
     def file_size(self, sections: Mapping[str, bytes], height: int, width: int) -> int:
         """Bytes of the file of a height×width picture that holds ``sections``."""
@@ -290,32 +325,55 @@ class Codec(ABC):
             OutOfMemoryError: the machine or its GPU lacks the memory.
         """
         whole = self._opened(data)
-        container = replace(whole, sections={k: v for k, v in whole.sections.items() if k != "alpha"})
-        if container.weights != self.weights_id:
-            raise WeightsError(
-                f"the file needs weights {container.weights.hex()}, loaded are {self.weights_id.hex()}: "
-                "give the checkpoint that wrote it (--weights PATH)"
-            )
         if options:
             check_known(options, self.decode_options(), f"decoding {self.id}")
+        [image] = self._pictures([self._for_these_weights(whole)], **options)
+        plane = decode_alpha(whole) if alpha else None
+        return image if plane is None else np.dstack([image, plane])
+
+    def decode_many(self, files: Sequence[bytes]) -> list[Image]:
+        """Pictures of many files, without transparency; those of one size go through a learned codec's networks
+        together, `PIXELS` at most. Pixels may differ from `decode`'s by rounding.
+
+        Raises:
+            BitstreamError, WeightsError, OutOfMemoryError: of the first file that `decode` raises it for.
+        """
+        containers = [self._for_these_weights(self._opened(data)) for data in files]
+        images: dict[int, Image] = {}
+        for part in _of_one_size([(each.height, each.width) for each in containers]):
+            try:
+                found = self._pictures([containers[k] for k in part])
+            except GenicError:
+                found = [self.decode(files[k]) for k in part]  # which of them it is, and room for one
+            images |= dict(zip(part, found, strict=True))
+        return [images[k] for k in range(len(files))]
+
+    def _for_these_weights(self, whole: Container) -> Container:
+        """The file without its transparency; `WeightsError` where it needs other weights."""
+        if whole.weights != self.weights_id:
+            raise WeightsError(
+                f"the file needs weights {whole.weights.hex()}, loaded are {self.weights_id.hex()}: "
+                "give the checkpoint that wrote it (--weights PATH)"
+            )
+        return replace(whole, sections={k: v for k, v in whole.sections.items() if k != "alpha"})
+
+    def _pictures(self, containers: Sequence[Container], **options: Any) -> list[Image]:
+        """Of files of one size, checked; whatever a library raises is a typed error."""
+        height, width = containers[0].height, containers[0].width
         try:
-            image = self._decode(container, **options)
+            with self._in_memory("decode", height, width):
+                alone = len(containers) == 1
+                images = [self._decode(containers[0], **options)] if alone else self._decode_equal(containers)
         except GenicError:
             raise
         except Exception as error:
-            if self._is_out_of_memory(error):
-                raise OutOfMemoryError(
-                    f"no memory to decode {container.height}×{container.width} pixels: end what else uses it, or take "
-                    "a machine with more (a picture that a GPU cannot hold decodes with CUDA_VISIBLE_DEVICES='')"
-                ) from error
             raise DamagedFileError(f"{self.id} cannot decode the payload: {error}") from error
-        if image.shape != (container.height, container.width, 3) or image.dtype != np.uint8:
-            raise DamagedFileError(
-                f"the payload decodes to {image.shape} {image.dtype}, the header says "
-                f"{container.height}×{container.width}×3 uint8"
-            )
-        plane = decode_alpha(whole) if alpha else None
-        return image if plane is None else np.dstack([image, plane])
+        for image in images:
+            if image.shape != (height, width, 3) or image.dtype != np.uint8:
+                raise DamagedFileError(
+                    f"the payload decodes to {image.shape} {image.dtype}, the header says {height}×{width}×3 uint8"
+                )
+        return images
 
     def _opened(self, data: bytes) -> Container:
         """A file of this codec."""
@@ -333,6 +391,16 @@ class Codec(ABC):
     @abstractmethod
     def _encode(self, image: Image, quality: float, **options: Any) -> dict[str, bytes]:
         """Sections by name (see `container.SECTIONS`)."""
+
+    def _encode_equal(
+        self, images: Sequence[Image], quality: float, **options: Any
+    ) -> list[dict[str, bytes]]:
+        """Sections of pictures of one size. A codec whose networks take several at once replaces the loop."""
+        return [self._encode(image, quality, **options) for image in images]
+
+    def _decode_equal(self, containers: Sequence[Container]) -> list[Image]:
+        """Pictures of files of one size; see `_encode_equal`."""
+        return [self._decode(container) for container in containers]
 
     def _option_sources(self) -> Sequence[Any]:
         """Functions and dataclasses whose keywords and fields are `options`; later ones go before earlier ones."""
@@ -364,9 +432,32 @@ class Codec(ABC):
                 size,
             )
 
+    @contextmanager
+    def _in_memory(self, what: str, height: int, width: int) -> Iterator[None]:
+        """A lack of memory is `OutOfMemoryError`, whatever a library calls it."""
+        try:
+            yield
+        except Exception as error:
+            if isinstance(error, GenicError) or not self._is_out_of_memory(error):
+                raise
+            raise OutOfMemoryError(
+                f"no memory to {what} {height}×{width} pixels: end what else uses it, or take a machine with more "
+                "(what a GPU cannot hold, the CPU may: CUDA_VISIBLE_DEVICES='')"
+            ) from error
+
     @staticmethod
     def _is_out_of_memory(error: Exception) -> bool:
         return isinstance(error, MemoryError)
+
+
+def _of_one_size(sizes: Sequence[tuple[int, ...]]) -> Iterator[list[int]]:
+    """Places of pictures (H, W) of one size, `PIXELS` together at most."""
+    places: dict[tuple[int, ...], list[int]] = {}
+    for k, size in enumerate(sizes):
+        places.setdefault(size, []).append(k)
+    for (height, width), found in places.items():
+        count = max(1, PIXELS // (height * width))
+        yield from (found[k : k + count] for k in range(0, len(found), count))
 
 
 def _with_sections(data: bytes, sections: Mapping[str, bytes]) -> bytes:

@@ -82,6 +82,10 @@ class DataError(GenicError, FileNotFoundError):
     """A data set, or a part of it, is not where it should be."""
 
 
+class DivergedError(GenicError, ArithmeticError):
+    """A training has come to NaN or infinity; the message names the batch, the terms and the layers."""
+
+
 class ToolError(GenicError, RuntimeError):
     """An outside library or program is missing or refused its input."""
 

@@ -159,27 +159,34 @@ class LevelCodec(LearnedCodec):
         Raises:
             ConfigError: the quality is out of range.
         """
-        (z, z_h), level = self._latents(image, quality)
+        (z, z_h), level = self._latents([image], quality)
         z_hat, z_h_hat = (symbols(t[0]) for t in (z, z_h))
         return z_hat, z_h_hat, level
 
     @torch.inference_mode()
     def synthesise(self, z_hat: Tensor, level: float, height: int, width: int, **options: Any) -> Image:
         """The picture of ẑ [latents, ⌈H/stride⌉, ⌈W/stride⌉]; ``options`` are those of `_picture`."""
-        at = torch.tensor([level], device=self.device)
-        z_hat = z_hat[None].to(self.device).contiguous(memory_format=torch.channels_last)
-        return to_image(self._picture(z_hat, at, **options)[0, :, :height, :width])
+        return self._synthesised(z_hat[None], torch.tensor([level]), height, width, **options)[0]
 
-    def _latents(self, image: Image, quality: float) -> tuple[Any, float]:
-        """The system's latents and the level, a multiple of ⅛."""
+    @torch.inference_mode()
+    def _synthesised(
+        self, z_hat: Tensor, level: Tensor, height: int, width: int, **options: Any
+    ) -> list[Image]:
+        """The pictures of ẑ [B, latents, ⌈H/stride⌉, ⌈W/stride⌉] at ``level`` [B]."""
+        z_hat = z_hat.to(self.device).contiguous(memory_format=torch.channels_last)
+        found = self._picture(z_hat, level.to(self.device), **options)
+        return [to_image(x_hat[:, :height, :width]) for x_hat in found]
+
+    def _latents(self, images: Sequence[Image], quality: float) -> tuple[Any, float]:
+        """The system's latents of pictures of one size, and the level, a multiple of ⅛."""
         level = round(8 * quality) / 8
         if not 0 <= level <= self.levels - 1:
             raise ConfigError(f"rate level {quality} is out of range: it goes from 0 to {self.levels - 1}")
-        x = to_tensor(padded(image, self.stride), self.device)
-        return self.system.latents(x, torch.tensor([level], device=self.device)), level
+        x = torch.cat([to_tensor(padded(image, self.stride), self.device) for image in images])
+        return self.system.latents(x, torch.full((len(x),), level, device=self.device)), level
 
     def _picture(self, z_hat: Tensor, level: Tensor) -> Tensor:
-        """x̂ [1, 3, H, W]; for systems that reconstruct more than that."""
+        """x̂ [B, 3, H, W]; for systems that reconstruct more than that."""
         return self.system.reconstruct(z_hat, level)
 
     def _settings(self, container: Container) -> dict[str, object]:
@@ -187,12 +194,20 @@ class LevelCodec(LearnedCodec):
         return {"level": parameters[0] / 8} if parameters else {}
 
     def _encode(self, image: Image, quality: float) -> dict[str, bytes]:
-        return self.coder.encode(*self.analyse(image, quality))
+        return self._encode_equal([image], quality)[0]
+
+    @torch.inference_mode()
+    def _encode_equal(self, images: Sequence[Image], quality: float) -> list[dict[str, bytes]]:
+        (z, z_h), level = self._latents(images, quality)
+        return self.coder.encode_batch(symbols(z), symbols(z_h), level)
 
     def _decode(self, container: Container, **options: Any) -> Image:
-        height, width, stride = container.height, container.width, self.stride
-        z_hat, level = self.coder.decode(container, -(-height // stride), -(-width // stride))
-        return self.synthesise(z_hat, level, height, width, **options)
+        return self._decode_equal([container], **options)[0]
+
+    def _decode_equal(self, containers: Sequence[Container], **options: Any) -> list[Image]:
+        height, width, stride = containers[0].height, containers[0].width, self.stride
+        z_hat, level = self.coder.decode_batch(containers, -(-height // stride), -(-width // stride))
+        return self._synthesised(z_hat, level, height, width, **options)
 
 
 class RateCodec(LearnedCodec):

@@ -13,6 +13,7 @@ decoder and context network are a paper's own (`CausalNetwork`) or those of sele
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -164,7 +165,6 @@ class HyperpriorCoder:
         self.estimator, self.models = estimator, models
         self.latents = LatentCoder(estimator.context, models, device)
 
-    @torch.inference_mode()
     def encode(self, z_hat: Tensor, z_h_hat: Tensor, level: float) -> dict[str, bytes]:
         """Sections of one picture: parameters, hyper latents, latents and, where there are any, escapes.
 
@@ -173,19 +173,31 @@ class HyperpriorCoder:
             z_h_hat: integers [hyper, ⌈H/4⌉, ⌈W/4⌉] within ±511.
             level: a multiple of ⅛ below 32.
         """
-        escapes = bytearray()
-        z_hat, z_h_hat, at = channels_last(z_hat), channels_last(z_h_hat), torch.tensor([level])
-        hyper = SymbolEncoder(self.models, escapes)
-        hyper.put(z_h_hat, *self._prior(z_h_hat.shape, at))
-        psi = self._psi(z_h_hat, *z_hat.shape[1:3])
-        sections = {
-            "parameters": bytes([round(8 * level)]) + _check(z_h_hat, z_hat),
-            "hyper_latents": hyper.finish(),
-            "latents": self.latents.encode(z_hat, psi, at, escapes),
-        }
-        return sections | ({"escapes": bytes(escapes)} if escapes else {})
+        return self.encode_batch(z_hat[None], z_h_hat[None], level)[0]
 
     @torch.inference_mode()
+    def encode_batch(self, z_hat: Tensor, z_h_hat: Tensor, level: float) -> list[dict[str, bytes]]:
+        """`encode` of pictures of one size, [B, …] each, in one pass of the networks: the same bytes for each."""
+        batch = [(channels_last(z), channels_last(z_h)) for z, z_h in zip(z_hat, z_h_hat, strict=True)]
+        escapes, hypers = [bytearray() for _ in batch], []
+        at = torch.tensor([level])
+        for own, (_, z_h) in zip(escapes, batch, strict=True):
+            hyper = SymbolEncoder(self.models, own)
+            hyper.put(z_h, *self._prior(z_h.shape, at))
+            hypers.append(hyper.finish())
+        latents, hyper_latents = (torch.cat(part) for part in zip(*batch, strict=True))
+        psi = self._psi(hyper_latents, *latents.shape[1:3])
+        streams = self.latents.encode_batch(latents, psi, at.expand(len(batch)), escapes)
+        return [
+            {
+                "parameters": bytes([round(8 * level)]) + _check(z_h, z),
+                "hyper_latents": hyper,
+                "latents": stream,
+            }
+            | ({"escapes": bytes(own)} if own else {})
+            for (z, z_h), hyper, stream, own in zip(batch, hypers, streams, escapes, strict=True)
+        ]
+
     def decode(self, container: Container, height: int, width: int) -> tuple[Tensor, float]:
         """The inverse of `encode`.
 
@@ -200,25 +212,38 @@ class HyperpriorCoder:
             SymbolMismatchError: the symbols fail the encoder's check.
             DamagedFileError: the streams are not those of an encoder.
         """
-        parameters = container.section("parameters")
-        escapes = EscapeReader(container.sections.get("escapes", b""))
-        if len(parameters) != 5 or parameters[0] > 8 * (self.levels - 1):
-            raise DamagedFileError("the parameters are not a rate level and a check of the symbols")
-        at = torch.tensor([parameters[0] / 8])
+        z_hat, level = self.decode_batch([container], height, width)
+        return z_hat[0], float(level)
+
+    @torch.inference_mode()
+    def decode_batch(self, containers: Sequence[Container], height: int, width: int) -> tuple[Tensor, Tensor]:
+        """`decode` of files of one size in one pass: ẑ float32 [B, symbols, height, width], levels [B]."""
+        checks, levels, escapes, hypers = [], [], [], []
         channels = self.estimator.prior.mu.shape[1]
-        hyper = SymbolDecoder(self.models, container.section("hyper_latents"), escapes)
-        z_h_hat = hyper.get(*self._prior((1, -(-height // 4), -(-width // 4), channels), at))
-        hyper.close()
-        psi = self._psi(z_h_hat, height, width)
-        z_hat = self.latents.decode(container.section("latents"), psi, at, escapes)
-        escapes.close()
-        if max(z.abs().max() for z in (z_hat, z_h_hat)) > MAX_SYMBOL:
-            raise DamagedFileError(f"a symbol lies beyond ±{MAX_SYMBOL}")
-        if _check(z_h_hat, z_hat) != parameters[1:]:
-            raise SymbolMismatchError(
-                "the decoded symbols fail the encoder's check: the file is altered; fetch it again"
-            )
-        return z_hat[0].permute(2, 0, 1).float(), parameters[0] / 8
+        for container in containers:
+            parameters = container.section("parameters")
+            own = EscapeReader(container.sections.get("escapes", b""))
+            if len(parameters) != 5 or parameters[0] > 8 * (self.levels - 1):
+                raise DamagedFileError("the parameters are not a rate level and a check of the symbols")
+            at = torch.tensor([parameters[0] / 8])
+            hyper = SymbolDecoder(self.models, container.section("hyper_latents"), own)
+            hypers.append(hyper.get(*self._prior((1, -(-height // 4), -(-width // 4), channels), at)))
+            hyper.close()
+            checks.append(parameters[1:])
+            levels.append(at)
+            escapes.append(own)
+        streams, level = [container.section("latents") for container in containers], torch.cat(levels)
+        psi = self._psi(torch.cat(hypers), height, width)
+        z_hat = self.latents.decode_batch(streams, psi, level, escapes)
+        for mine, z_h_hat, check, own in zip(z_hat.split(1), hypers, checks, escapes, strict=True):
+            own.close()
+            if max(z.abs().max() for z in (mine, z_h_hat)) > MAX_SYMBOL:
+                raise DamagedFileError(f"a symbol lies beyond ±{MAX_SYMBOL}")
+            if _check(z_h_hat, mine) != check:
+                raise SymbolMismatchError(
+                    "the decoded symbols fail the encoder's check: the file is altered; fetch it again"
+                )
+        return z_hat.permute(0, 3, 1, 2).float(), level
 
     @property
     def levels(self) -> int:

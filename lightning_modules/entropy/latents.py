@@ -11,6 +11,7 @@ turns its whole steps into a row of integers. So both sides have the same probab
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import copy
 
 import torch
@@ -40,7 +41,6 @@ class LatentCoder:
         self.context, self.models, self.device = context, models, device
         self.dtype = next(context.parameters()).dtype
 
-    @torch.inference_mode()
     def encode(
         self, symbols: Tensor, psi: Tensor, level: Tensor, escapes: bytearray, wanted: Tensor | None = None
     ) -> bytes:
@@ -52,23 +52,37 @@ class LatentCoder:
             level: [1].
             wanted: bool of the symbols' shape: what is coded; everything where it is None.
         """
+        return self.encode_batch(symbols, psi, level, [escapes], wanted)[0]
+
+    @torch.inference_mode()
+    def encode_batch(
+        self,
+        symbols: Tensor,
+        psi: Tensor,
+        level: Tensor,
+        escapes: Sequence[bytearray],
+        wanted: Tensor | None = None,
+    ) -> list[bytes]:
+        """`encode` of pictures of one size, [B, …] each, in one pass of the network: the same bytes for each."""
         front = self._wavefront(psi, level)
         front.write("z_hat", front.to_rows(self.activations(symbols)), front.whole)
         symbols = self._rows(front, symbols)
         wanted = None if wanted is None else self._rows(front, wanted)
-        encoder = SymbolEncoder(self.models, escapes)
+        encoders, batch = [SymbolEncoder(self.models, each) for each in escapes], len(escapes)
         for t0 in range(0, front.diagonals, ENCODE_BLOCK):
             t1 = min(t0 + ENCODE_BLOCK, front.diagonals)
             rows, lengths = front.block(t0, t1), front.lengths(t0, t1)
             coded = (symbols[rows], *self.context.predict(front, rows, known=True).cpu().chunk(2, -1))
-            if wanted is not None:
-                at = wanted[rows]
-                lengths = [int(part.sum()) for part in at.split(lengths)]
-                coded = [x[at] for x in coded]
-            encoder.put(*coded, lengths)
-        return encoder.finish()
+            parts = [_by_picture(x, lengths, batch) for x in coded]
+            at = [None] * batch if wanted is None else _by_picture(wanted[rows], lengths, batch)
+            for encoder, mine, *found in zip(encoders, at, *parts, strict=True):
+                own = [length // batch for length in lengths]
+                if mine is not None:
+                    own = [int(part.sum()) for part in mine.split(own)]
+                    found = [x[mine] for x in found]
+                encoder.put(*found, own)
+        return [encoder.finish() for encoder in encoders]
 
-    @torch.inference_mode()
     def decode(
         self, stream: bytes, psi: Tensor, level: Tensor, escapes: EscapeReader, wanted: Tensor | None = None
     ) -> Tensor:
@@ -77,20 +91,36 @@ class LatentCoder:
         Raises:
             DamagedFileError: the stream is none of an encoder's, or holds fewer symbols.
         """
+        return self.decode_batch([stream], psi, level, [escapes], wanted)
+
+    @torch.inference_mode()
+    def decode_batch(
+        self,
+        streams: Sequence[bytes],
+        psi: Tensor,
+        level: Tensor,
+        escapes: Sequence[EscapeReader],
+        wanted: Tensor | None = None,
+    ) -> Tensor:
+        """`decode` of pictures of one size, [B, …] each, in one pass of the network: the same symbols for each."""
         if psi.shape[1] * psi.shape[2] > _LARGE:
             # A size that the header only claims: before memory is taken for it, a corner must decode.
             corner = (slice(None), slice(_CORNER), slice(_CORNER))
             part = None if wanted is None else wanted[corner]
-            self._decode(SymbolDecoder(self.models, stream, copy(escapes)), psi[corner], level, part, _CORNER)
-        decoder = SymbolDecoder(self.models, stream, escapes)
-        front = self._decode(decoder, psi, level, wanted)
-        decoder.close()
+            trial = [
+                SymbolDecoder(self.models, *each) for each in zip(streams, map(copy, escapes), strict=True)
+            ]
+            self._decode(trial, psi[corner], level, part, _CORNER)
+        decoders = [SymbolDecoder(self.models, *each) for each in zip(streams, escapes, strict=True)]
+        front = self._decode(decoders, psi, level, wanted)
+        for decoder in decoders:
+            decoder.close()
         grid = front.to_grid(front.read("z_hat", front.whole))
         return (grid / self.context.unit).to("cpu", torch.int64)
 
     def _decode(
         self,
-        decoder: SymbolDecoder,
+        decoders: Sequence[SymbolDecoder],
         psi: Tensor,
         level: Tensor,
         wanted: Tensor | None,
@@ -101,14 +131,17 @@ class LatentCoder:
         wanted = None if wanted is None else self._rows(front, wanted)
         for t in range(front.diagonals if diagonals is None else diagonals):
             rows = front.block(t, t + 1)
-            mu, index = self.context.predict(front, rows, known=False).cpu().chunk(2, -1)
+            predicted = self.context.predict(front, rows, known=False).cpu()
+            # A diagonal's rows are those of one picture after another.
+            parts = predicted.chunk(len(decoders))
             if wanted is None:
-                symbols = decoder.get(mu, index)
+                found = [d.get(*part.chunk(2, -1)) for d, part in zip(decoders, parts, strict=True)]
             else:
-                at = wanted[rows]
-                symbols = torch.zeros(at.shape, dtype=torch.int64)
-                symbols[at] = decoder.get(mu[at], index[at])
-            self.context.observe(front, self.activations(symbols), rows)
+                found = []
+                for decoder, part, at in zip(decoders, parts, wanted[rows].chunk(len(decoders)), strict=True):
+                    found.append(torch.zeros(at.shape, dtype=torch.int64))
+                    found[-1][at] = decoder.get(*(x[at] for x in part.chunk(2, -1)))
+            self.context.observe(front, self.activations(torch.cat(found)), rows)
         return front
 
     def activations(self, symbols: Tensor) -> Tensor:
@@ -120,6 +153,14 @@ class LatentCoder:
 
     def _rows(self, front: Wavefront, grid: Tensor) -> Tensor:
         return front.to_rows(grid.to(self.device)).cpu()
+
+
+def _by_picture(rows: Tensor, lengths: Sequence[int], batch: int) -> Sequence[Tensor]:
+    """The rows of each picture. A diagonal, of which ``lengths`` are given, has one picture's after another's."""
+    if batch == 1:
+        return [rows]
+    diagonals = [diagonal.chunk(batch) for diagonal in rows.split(list(lengths))]
+    return [torch.cat(mine) for mine in zip(*diagonals, strict=True)]
 
 
 def channels_last(x: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ margin about them.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,7 +17,9 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
 
+from genic.datamodules.batch import Batch
 from genic.lightning_modules.codec.errors import ConfigError
+from genic.lightning_modules.extreme_semantic.config import ExtremeSemanticModel, ExtremeSemanticTraining
 from genic.lightning_modules.extreme_semantic.networks import one_hot
 
 _ABOUT = np.array([[0.5, 1, 0.5], [1, 0, 1], [0.5, 1, 0.5]])
@@ -100,7 +103,7 @@ def random_heat(labels: Tensor, keep: float, boxes: float, generator: np.random.
     With chance ``boxes`` one random box is preserved; else every instance (a connected region of one label) is, with
     chance ``keep``.
     """
-    grid = labels.cpu().numpy()
+    grid = labels.numpy()
     heat = np.zeros(grid.shape, bool)
     if generator.random() < boxes:
         (top, bottom), (left, right) = (np.sort(generator.integers(0, n + 1, 2)) for n in grid.shape)
@@ -111,4 +114,43 @@ def random_heat(labels: Tensor, keep: float, boxes: float, generator: np.random.
             regions, count = ndimage.label(grid == label)  # pyright: ignore[reportGeneralTypeIssues]
             chosen = np.flatnonzero(generator.random(count) < keep) + 1
             heat |= np.isin(regions, chosen)
-    return torch.from_numpy(heat).to(labels.device)
+    return torch.from_numpy(heat)
+
+
+@dataclass(frozen=True)
+class RandomMaps:
+    """To be called by `PhotoDataModule` on training batches: ``prepared`` are the maps of `drawn`.
+
+    Attributes:
+        model, train: parts of the configuration.
+        seed: of what is drawn, with the number of the batch's first sample.
+    """
+
+    model: ExtremeSemanticModel
+    train: ExtremeSemanticTraining
+    seed: int
+
+    def __call__(self, batch: Batch, key: int) -> Batch:
+        assert batch.semantic is not None, "`check_data` requires them"
+        generator = np.random.default_rng([self.seed, key, 3])
+        return batch._replace(prepared=self.drawn(batch.semantic, generator))
+
+    def drawn(self, t_s: Tensor, generator: np.random.Generator) -> Tensor:
+        """Maps of cells with random heat maps (SC), everything preserved in the other crops (GC).
+
+        Args:
+            t_s: labels, int64 [B, H, W], on the CPU.
+
+        Returns:
+            int64 [B, H/map_stride, W/map_stride], the number after the last class where preserved.
+        """
+        m, c, classes = self.model, self.train, len(self.model.classes)
+        labels = cells(t_s, classes, m.map_stride)
+        coarse = cells(t_s, classes, m.latent_stride)
+        ratio = m.latent_stride // m.map_stride
+        for k in range(len(labels)):
+            preserved = torch.ones_like(coarse[k], dtype=torch.bool)
+            if generator.random() < c.selective:
+                preserved = random_heat(coarse[k], c.keep, c.boxes, generator)
+            labels[k][preserved.repeat_interleave(ratio, 0).repeat_interleave(ratio, 1)] = classes
+        return labels

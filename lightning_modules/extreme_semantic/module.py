@@ -18,7 +18,7 @@ from genic.lightning_modules.codec.errors import ConfigError
 from genic.lightning_modules.entropy.folded import build_folded_tables
 from genic.lightning_modules.extreme_semantic.codec import TABLES, ExtremeSemanticCodec
 from genic.lightning_modules.extreme_semantic.config import ExtremeSemanticConfig, ExtremeSemanticTraining
-from genic.lightning_modules.extreme_semantic.maps import cells, random_heat
+from genic.lightning_modules.extreme_semantic.maps import RandomMaps
 from genic.lightning_modules.extreme_semantic.networks import (
     AroundEncoder,
     AroundGenerator,
@@ -131,7 +131,7 @@ class ExtremeSemantic(CompressionModule):
         level = (torch.rand(len(x), device=x.device) ** c.level_power * self.config.model.levels).long()
         rate_weight = self.rate_weight * torch.tensor(c.rate_factors or [1.0], device=x.device)
         rate_weight = rate_weight.expand(self.config.model.levels)[level]
-        output = self.system(x, level, self.random_maps(t_s), self.noise(x), rate_weight, c.sigma)
+        output = self.system(x, level, self.maps(batch), self.noise(x), rate_weight, c.sigma)
         D = self.D if self.adversarial else None
 
         # Discriminator: real and decoded pictures under the same map.
@@ -216,7 +216,10 @@ class ExtremeSemantic(CompressionModule):
         output = self.system(x, level, None, self.noise(x))
         shown: dict[str, Shown] = {"x": batch.image, "GC": (output.picture / 2 + 0.5, output.rate)}
         if self.system.F is not None:
-            output = self.system(x, level, self.random_maps(self.semantic(batch)), self.noise(x))
+            t_s = self.semantic(batch)
+            assert t_s is not None, "`semantic` gives a map where there is F"
+            maps = self.random_maps.drawn(t_s.cpu(), np.random.default_rng(0)).to(t_s.device)
+            output = self.system(x, level, maps, self.noise(x))
             heat = enlarge(output.heat, self.config.model.latent_stride).expand_as(x)
             shown |= {"heat": heat, "SC": (output.picture / 2 + 0.5, output.rate)}
         return shown
@@ -236,8 +239,10 @@ class ExtremeSemantic(CompressionModule):
         return (by_D and self.D is not None) or self.system.F is not None
 
     def check_data(self, data: Any) -> None:
-        """Where a network sees labels: that the data has them."""
+        """Where a network sees labels: that the data has them. With F the data's readers draw the heat maps."""
         self._require_labels("semantic" in data.config.labels)
+        if self.system.F is not None:
+            data.before_step = self.random_maps
 
     def semantic(self, batch: Batch) -> Tensor | None:
         """t_s, or None where the configuration needs none; ConfigError where it is needed and not there."""
@@ -246,29 +251,23 @@ class ExtremeSemantic(CompressionModule):
             return None
         return batch.semantic.clamp(max=self.system.classes - 1)
 
+    @property
+    def random_maps(self) -> RandomMaps:
+        """Draws what F sees."""
+        return RandomMaps(self.config.model, self.config.train, self.seed)
+
+    def maps(self, batch: Batch) -> Tensor | None:
+        """The drawn maps, or None without F; `ConfigError` where they are needed and not there."""
+        if self.system.F is not None and batch.prepared is None:
+            raise ConfigError("F is trained on drawn heat maps: `check_data` has the data draw them")
+        return batch.prepared
+
     def _require_labels(self, there: bool) -> None:
         if self.sees_labels and not there:
             raise ConfigError(
                 "label maps are needed: data.labels=[semantic], or for GC train.conditional=false (multiscale), "
                 "train.labels=codebook (oasis)"
             )
-
-    def random_maps(self, t_s: Tensor | None) -> Tensor | None:
-        """Maps of cells with random heat maps (SC), everything preserved in the other crops (GC); None without F."""
-        c, m, system = self.config.train, self.config.model, self.system
-        if system.F is None:
-            return None
-        assert t_s is not None, "`semantic` gives a map where there is F"
-        labels = cells(t_s, system.classes, m.map_stride)
-        coarse = cells(t_s, system.classes, m.latent_stride)
-        generator = np.random.default_rng(int(torch.randint(2**31, ())))
-        ratio = m.latent_stride // m.map_stride
-        for k in range(len(labels)):
-            preserved = torch.ones_like(coarse[k], dtype=torch.bool)
-            if generator.random() < c.selective:
-                preserved = random_heat(coarse[k], c.keep, c.boxes, generator)
-            labels[k][preserved.repeat_interleave(ratio, 0).repeat_interleave(ratio, 1)] = system.classes
-        return labels
 
     def noise(self, x: Tensor) -> Tensor | None:
         """r as the codec has it (`system.noise_of`), but a new draw for every picture and batch."""

@@ -13,7 +13,8 @@ With the map's number for "preserved" everywhere SC is GC: one network can serve
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -36,6 +37,7 @@ from genic.lightning_modules.extreme_semantic.networks import (
 from genic.lightning_modules.layers.gain_units import GainUnits
 from genic.lightning_modules.layers.rounding import scale_gradient
 from genic.lightning_modules.layers.soft_quantiser import SoftToHardQuantiser
+from genic.lightning_modules.layers.tiling import grid_of, tiled
 
 
 class Output(NamedTuple):
@@ -81,7 +83,9 @@ class System(nn.Module):
     def latents(self, x: Tensor, level: Tensor) -> Tensor:
         """x [B, 3, H, W] in [−1, 1], sides multiples of the stride -> w before the quantiser, [B, C, h, w], where C is
         the largest; zeros in the channels that ``level`` [B] (which C) leaves out."""
-        w = self.E(x)
+        w = self._tiled(
+            self.E, x, grid_of(x, self.config.latent_stride), self.config.latent_stride, 3, up=False
+        )
         return (w if self.gain is None else self.gain(w, level.float())) * self._channels(level)
 
     def wanted(self, level: Tensor, heat: Tensor) -> Tensor:
@@ -130,7 +134,19 @@ class System(nn.Module):
         if noise is not None:
             features.append(noise)
         bias = None if self.level_bias is None else self.level_bias[level]
-        return self.G(y.float(), torch.cat(features, 1) if features else None, bias).float()
+        coded, seen = y.shape[1], torch.cat((y.float(), *features), 1)
+
+        def generate(part: Tensor) -> Tensor:
+            return self.G(part[:, :coded], part[:, coded:] if features else None, bias).float()
+
+        # First layer, residual blocks, and what follows at finer and finer grids.
+        margin = 1 + 2 * self.config.blocks + 3
+        return self._tiled(generate, seen, grid_of(seen), self.config.stride, margin, up=True)
+
+    def _tiled(self, network: Callable[[Tensor], Tensor], x: Tensor, *how: Any, up: bool) -> Tensor:
+        """`tiled` where nothing in the network takes in the whole picture; a pretrained one does this by itself."""
+        whole = self.config.transform == "pretrained" or self.config.norm == "instance"
+        return network(x) if whole else tiled(network, x, *how, up=up)
 
     def forward(
         self,

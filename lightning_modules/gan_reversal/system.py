@@ -51,16 +51,14 @@ class System(nn.Module):
         G, grid = self.G, self.G.grid(*x.shape[2:])
         pad = (0, G.span(grid[1]) - x.shape[3], 0, G.span(grid[0]) - x.shape[2])
         padded = F.pad(x, pad, mode="replicate")
-        if max(padded.shape[2:]) <= TILE:
-            return self.E(padded)
-        return tiled(self.E, padded, grid, G.stride, G.reach, up=False)
+        return tiled(self.E, padded, grid, G.stride, G.reach, up=False, side=TILE)
 
     def reconstruct(self, z: Tensor) -> Tensor:
         """[B, latents, h, w] -> [B, 3, H, W], about [0, 1]; tile by tile if large. DCGAN itself goes row by row."""
         G = self.G
-        if max(z.shape[2:]) * G.stride <= TILE or isinstance(G, DcganGenerator):
+        if isinstance(G, DcganGenerator):
             return G(z)
-        return tiled(G, z, (z.shape[2], z.shape[3]), G.stride, G.reach, up=True)
+        return tiled(G, z, (z.shape[2], z.shape[3]), G.stride, G.reach, up=True, side=TILE)
 
     def forward(self, x: Tensor, shift: Tensor) -> Output:
         """Pictures whose sides are multiples of the stride and the quantiser's shift of each, [B].

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -47,7 +47,7 @@ class GdaeCodec(LevelCodec):
         Raises:
             ConfigError: the level is out of range.
         """
-        z, level = self._latents(image, level)
+        z, level = self._latents([image], level)
         return Latents(self.system.Q.index(z)[0], level)
 
     @torch.inference_mode()
@@ -59,18 +59,23 @@ class GdaeCodec(LevelCodec):
     @torch.inference_mode()
     def latent_sections(self, latents: Latents, coder: str = "best") -> dict[str, bytes]:
         """Sections of the latents by ``jpeg_xl``, by the ``learned`` entropy model, or by the better of the two."""
+        return self._coded(latents.index[None], latents.level, coder)[0]
+
+    def _coded(self, index: Tensor, level: float, coder: str) -> list[dict[str, bytes]]:
+        """`latent_sections` of whole-numbered indices [B, …]."""
         if coder not in LATENT_CODERS:
             raise ConfigError(f"no coder of latents {coder!r}: there are {', '.join(LATENT_CODERS)}")
-        found = []
+        found: list[list[dict[str, bytes]]] = [[] for _ in index]
         if coder in ("best", "learned"):
-            hyper = self.system.hyper_latents(latents.index[None].to(self.device))[0]
-            found.append(self.coder.encode(latents.index, hyper, latents.level))
+            hyper = self.system.hyper_latents(index.to(self.device))
+            for own, sections in zip(found, self.coder.encode_batch(index, hyper, level), strict=True):
+                own.append(sections)
         if coder in ("best", "jpeg_xl"):
-            index = latents.index.cpu()
-            parameters = bytes([round(8 * latents.level)]) + symbol_check(index).to_bytes(4, "little")
-            stream = encode_latents(index.numpy(), self.system.Q.middle)
-            found.append({"parameters": parameters, "latents": stream})
-        return min(found, key=_size)
+            for own, mine in zip(found, index.cpu(), strict=True):
+                parameters = bytes([round(8 * level)]) + symbol_check(mine).to_bytes(4, "little")
+                stream = encode_latents(mine.numpy(), self.system.Q.middle)
+                own.append({"parameters": parameters, "latents": stream})
+        return [min(own, key=_size) for own in found]
 
     def latent_sizes(self, image: Image, level: float) -> dict[str, int]:
         """Bytes of the latents' sections by each lossless coder: ``jpeg_xl`` and ``learned``."""
@@ -104,10 +109,26 @@ class GdaeCodec(LevelCodec):
         Args:
             latents: the lossless coder, one of `config.LATENT_CODERS`.
         """
-        return self.latent_sections(self.analyse(image, quality), latents)
+        return self._encode_equal([image], quality, latents=latents)[0]
+
+    @torch.inference_mode()
+    def _encode_equal(
+        self, images: Sequence[Image], quality: float, *, latents: str = "best"
+    ) -> list[dict[str, bytes]]:
+        z, level = self._latents(images, quality)
+        return self._coded(self.system.Q.index(z), level, latents)
 
     def _decode(self, container: Container) -> Image:
         return self.synthesise(self.read_latents(container), container.height, container.width)
+
+    def _decode_equal(self, containers: Sequence[Container]) -> list[Image]:
+        found = [self.read_latents(container) for container in containers]
+        index, level = (
+            torch.stack([each.index for each in found]),
+            torch.tensor([each.level for each in found]),
+        )
+        z_hat = self.system.Q.values(index.to(self.device))
+        return self._synthesised(z_hat, level, containers[0].height, containers[0].width)
 
 
 def _size(sections: Mapping[str, bytes]) -> int:

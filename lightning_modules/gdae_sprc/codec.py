@@ -14,7 +14,7 @@ from torch import Tensor
 
 from genic.lightning_modules.classical import ycbcr
 from genic.lightning_modules.codec.container import Container
-from genic.lightning_modules.codec.contract import Image
+from genic.lightning_modules.codec.contract import Codec, Image
 from genic.lightning_modules.codec.errors import ConfigError, DamagedFileError
 from genic.lightning_modules.codec.learned import to_image
 from genic.lightning_modules.codec.options import HeatMap
@@ -30,7 +30,7 @@ from genic.lightning_modules.gdae_sprc.residual import (
     encode_residual,
     qp_map,
 )
-from genic.lightning_modules.layers.tiling import tiled
+from genic.lightning_modules.layers.tiling import TILE, grid_of, tiled
 from genic.losses.pretrained import SHARED_WEIGHTS
 
 _STRENGTHS = 5  # a QP; 0 to 51 in a byte
@@ -51,6 +51,8 @@ class GdaeSprcCodec(GdaeCodec):
     id = "sprc"
     coding_class = GdaeSprcCoding
     quality_meaning = "51 − QP of the residual"
+    # Its time is HEVC's, a picture after another.
+    _encode_equal, _decode_equal = Codec._encode_equal, Codec._decode_equal
 
     def _open(self, tensors: Mapping[str, Tensor]) -> None:
         super()._open(tensors)
@@ -153,7 +155,7 @@ class GdaeSprcCodec(GdaeCodec):
         x = F.pad(x, (0, width % 2, 0, height % 2), mode="replicate")
         qp = torch.tensor([strength / _STRENGTHS], device=self.device)
         features = R.features(x, qp).contiguous(memory_format=torch.channels_last)
-        steps = tiled(R.body, features, (features.shape[2], features.shape[3]), 1, R.margin, up=False)
+        steps = tiled(R.body, features, grid_of(features), 1, R.margin, up=False, side=TILE)
         return to_image(R.corrected(x, qp, steps)[0, :, :height, :width])
 
     def _settings(self, container: Container) -> dict[str, object]:

@@ -22,6 +22,10 @@ from torch import Tensor, nn
 
 from genic.lightning_modules.gdae_sprc.config import GdaeSprcModel
 
+MARGIN = 7
+"""Positions of ẑ that a result of encoder or decoder depends on, each way: a stage's three convolutions reach 3, at the
+next finer one half as far, and the last one at most 1."""
+
 
 class Stage(nn.Module):
     """3×3 and a residual pair of 3×3: [B, in, H, W] -> [B, out, H, W]."""

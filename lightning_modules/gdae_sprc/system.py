@@ -25,10 +25,17 @@ from torch import Tensor, nn
 from genic.lightning_modules.entropy.hyperprior import EntropyEstimator, Rate
 from genic.lightning_modules.gdae_sprc.config import GdaeSprcModel
 from genic.lightning_modules.gdae_sprc.klt_initialisation import initialise_gains, initialise_with_klt
-from genic.lightning_modules.gdae_sprc.networks import DenseDecoder, DenseEncoder, HyperEncoder, Restoration
+from genic.lightning_modules.gdae_sprc.networks import (
+    MARGIN,
+    DenseDecoder,
+    DenseEncoder,
+    HyperEncoder,
+    Restoration,
+)
 from genic.lightning_modules.layers.gain_units import GainUnits
 from genic.lightning_modules.layers.rounding import noisy, rounded, scale_gradient, symbols
 from genic.lightning_modules.layers.soft_quantiser import SoftToHardQuantiser
+from genic.lightning_modules.layers.tiling import grid_of, tiled
 
 
 class Output(NamedTuple):
@@ -43,6 +50,7 @@ class System(nn.Module):
 
     def __init__(self, config: GdaeSprcModel) -> None:
         super().__init__()
+        self.stride = config.stride
         self.E = DenseEncoder(config)
         self.gain = GainUnits(config.levels, config.latents)
         self.Q = SoftToHardQuantiser(config.centres)
@@ -56,7 +64,10 @@ class System(nn.Module):
 
     def latents(self, x: Tensor, level: Tensor) -> Tensor:
         """x [B, 3, H, W] in [0, 1], sides multiples of the stride; level [B] -> z [B, latents, ·, ·] before Q."""
-        return self.gain(self.E(x - 0.5).float(), level)
+        z = tiled(
+            lambda part: self.E(part - 0.5).float(), x, grid_of(x, self.stride), self.stride, MARGIN, up=False
+        )
+        return self.gain(z, level)
 
     def hyper_latents(self, index: Tensor) -> Tensor:
         """ẑ_h of whole-numbered indices, as a file carries it."""
@@ -64,7 +75,8 @@ class System(nn.Module):
 
     def reconstruct(self, z_hat: Tensor, level: Tensor) -> Tensor:
         """ẑ -> x̂ [B, 3, H, W], not clamped."""
-        return self.G(self.gain.inverse(z_hat, level)).float() + 0.5
+        y = self.gain.inverse(z_hat, level)
+        return tiled(lambda part: self.G(part).float() + 0.5, y, grid_of(y), self.stride, MARGIN, up=True)
 
     def forward(self, x: Tensor, level: Tensor, sigma: float, rate_weight: Tensor | float) -> Output:
         """Training: hard latents with soft gradients, and the likelihood of the indices.

@@ -32,7 +32,12 @@ from genic.lightning_modules.entropy.layers import GridConv3x3, GridDeconv5x5
 from genic.lightning_modules.hyperprior.config import HyperpriorModel
 from genic.lightning_modules.layers.gain_units import GainUnits
 from genic.lightning_modules.layers.gdn import GDN
+from genic.lightning_modules.layers.padding import replicated
 from genic.lightning_modules.layers.rounding import noisy, rounded
+from genic.lightning_modules.layers.tiling import grid_of, tiled
+
+_MARGIN = 2
+"""Positions of ŷ that a result depends on, each way: 2 + 4 + 8 + 16 pixels of g_a, (1 + ½ + ¼ + ⅛)·16 of g_s."""
 
 
 class Output(NamedTuple):
@@ -67,7 +72,7 @@ class HyperAnalysis(nn.Sequential):
 
     def forward(self, y: Tensor) -> Tensor:
         h, w = y.shape[2:]
-        return super().forward(F.pad(y, (0, -w % 4, 0, -h % 4), mode="replicate"))
+        return super().forward(replicated(y, -h % 4, -w % 4))
 
 
 class HyperSynthesis(nn.Module):
@@ -97,12 +102,14 @@ class System(nn.Module):
 
     def latents(self, x: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
         """x [B, 3, H, W] in [0, 1], sides multiples of 16; level [B] -> y and z before rounding."""
-        y = self.gain(self.g_a(x - 0.5).float(), level)
+        y = tiled(lambda part: self.g_a(part - 0.5).float(), x, grid_of(x, 16), 16, _MARGIN, up=False)
+        y = self.gain(y, level)
         return y, self.h_a(y).float()
 
     def reconstruct(self, y_hat: Tensor, level: Tensor) -> Tensor:
         """ŷ [B, M, H/16, W/16] -> x̂ [B, 3, H, W], not clamped."""
-        return self.g_s(self.gain.inverse(y_hat, level)).float() + 0.5
+        y = self.gain.inverse(y_hat, level)
+        return tiled(lambda part: self.g_s(part).float() + 0.5, y, grid_of(y), 16, _MARGIN, up=True)
 
     def forward(self, x: Tensor, level: Tensor) -> Output:
         """Training: likelihoods of noisy latents, contexts and pictures from rounded ones (straight-through)."""

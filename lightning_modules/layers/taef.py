@@ -10,9 +10,12 @@ its position in their sequence, so that their files load as they are; u has a de
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import partial
 
 from torch import Tensor, nn
+
+from genic.lightning_modules.layers.tiling import grid_of, tiled
 
 CHANNELS = 32
 STRIDE = 8
@@ -22,6 +25,11 @@ WIDTH = 64
 """Channels of all inner layers."""
 _STAGES = (6, 11, 16)
 """Numbers of the decoder's layers that make its features at 1/8, 1/4 and 1/2 of the sides."""
+_POOLED = 11, 6
+"""The first layers of encoder and decoder behind which, or before which, norms take in the whole picture."""
+_MARGIN = 10
+"""Positions of u that a result of the encoder's layers before that, or the decoder's behind, depends on, each way:
+4 + 1 + 18 + 2 + 36 + 4 pixels, and 40 + 20 + 8."""
 
 
 class Block(nn.Module):
@@ -69,6 +77,11 @@ class Encoder(nn.Sequential):
             layers += [down, *(Block(pool=stage == 2) for _ in range(3))]
         super().__init__(*layers, nn.Conv2d(WIDTH, CHANNELS, 3, padding=1))
 
+    def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        layers = list(self)
+        head, rest = partial(_through, layers[: _POOLED[0]]), layers[_POOLED[0] :]
+        return _through(rest, tiled(head, x, grid_of(x, STRIDE), STRIDE, _MARGIN, up=False))
+
 
 class Decoder(nn.Sequential):
     """u [B, 32, H/8, W/8] -> x̂ [B, 3, H, W], not clamped.
@@ -91,12 +104,23 @@ class Decoder(nn.Sequential):
             layers += [Block(), nn.Conv2d(WIDTH, 3, 3, padding=1)]
         super().__init__(*layers)
 
+    def forward(self, u: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        layers = list(self)
+        y, tail = _through(layers[: _POOLED[1]], u), partial(_through, layers[_POOLED[1] :])
+        return tiled(tail, y, grid_of(y), STRIDE, _MARGIN, up=True)
+
     def stages(self, u: Tensor) -> Iterator[Tensor]:
         """u -> features [B, 64, H/8, W/8], [B, 64, H/4, W/4], [B, 64, H/2, W/2], and x̂."""
         for number, layer in enumerate(self, start=1):
             u = layer(u)
             if number in (*_STAGES, len(self)):
                 yield u
+
+
+def _through(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
+    for layer in layers:
+        x = layer(x)
+    return x
 
 
 def _conv(in_channels: int = WIDTH) -> nn.Conv2d:

@@ -10,6 +10,8 @@ from torch import Tensor
 TILE = 512
 """Pixels a side of a tile, roughly; pictures up to this size are one tile. Part of the format: a tile's size decides
 how its pixels are rounded."""
+LARGE = 2048
+"""The same for a network with nothing else to bound its memory: few pictures are larger, and a margin costs little."""
 
 
 class Tile(NamedTuple):
@@ -41,10 +43,22 @@ def tiles(
             yield Tile((a, b, c, d), around)
 
 
+def grid_of(x: Tensor, stride: int = 1) -> tuple[int, int]:
+    """(h, w) of [B, C, H, W] in cells of ``stride``."""
+    return x.shape[2] // stride, x.shape[3] // stride
+
+
 def tiled(
-    network: Callable[[Tensor], Tensor], x: Tensor, grid: tuple[int, int], stride: int, margin: int, up: bool
+    network: Callable[[Tensor], Tensor],
+    x: Tensor,
+    grid: tuple[int, int],
+    stride: int,
+    margin: int,
+    up: bool,
+    side: int | None = None,
 ) -> Tensor:
-    """A convolutional network between pixels and a latent grid, tile by tile: the whole's result but for rounding.
+    """A convolutional network between pixels and a latent grid, tile by tile where the picture is larger than a tile:
+    the whole's result but for rounding.
 
     Args:
         network: E (pixels to cells) or G (cells to pixels).
@@ -53,10 +67,14 @@ def tiled(
         stride: pixels a cell.
         margin: cells that a cell's result depends on, each way.
         up: True for G.
+        side: of a tile in pixels, in place of `LARGE`.
     """
+    side = side or LARGE
+    if max(grid) * stride <= side:
+        return network(x)
     into, out = (1, stride) if up else (stride, 1)
     result = x.new_empty(0)
-    for tile in tiles(*grid, stride, margin):
+    for tile in tiles(*grid, stride, margin, side=side):
         top, bottom, left, right = (into * side for side in tile.whole)
         piece = network(x[..., top:bottom, left:right])
         if not result.numel():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,27 +12,17 @@ from torch import Tensor, nn
 
 from genic.datamodules.batch import Batch
 from genic.lightning_modules.base import CompressionModule, Shown
+from genic.lightning_modules.codec.errors import ConfigError
 from genic.lightning_modules.layers.patch_discriminator import PatchDiscriminator
+from genic.lightning_modules.ppgn_inpainting.ablations import Ablations, shared_out
 from genic.lightning_modules.ppgn_inpainting.assistants import boundary_loss, edge_loss
 from genic.lightning_modules.ppgn_inpainting.codec import PpgnInpaintingCodec
 from genic.lightning_modules.ppgn_inpainting.config import PpgnInpaintingConfig
 from genic.lightning_modules.ppgn_inpainting.networks import Encoder
-from genic.lightning_modules.ppgn_inpainting.schemes import (
-    Blocks,
-    BlocksRandom,
-    EdgePixels,
-    Pixels,
-    Scheme,
-    Square,
-    Thumbnail,
-)
-from genic.lightning_modules.ppgn_inpainting.system import Output, System
+from genic.lightning_modules.ppgn_inpainting.schemes import BlocksRandom, Pixels, Thumbnail
+from genic.lightning_modules.ppgn_inpainting.system import Ablated, Output, System
 from genic.losses.gan import gan_loss
 from genic.losses.ssim import ssim
-
-MASKED = (Square, Pixels, EdgePixels, Blocks, BlocksRandom)
-_ASSIST = (1 / 8, 1 / 16)  # scales of a thumbnail that goes with kept pixels
-_ASSISTED = 0.25  # share of masked crops that have one
 
 
 class PpgnInpainting(CompressionModule):
@@ -75,18 +64,26 @@ class PpgnInpainting(CompressionModule):
         s = self.system
         return [s.restorer, s.filler, s.G, *(D for D in (self.D, self.D_f) if D is not None)]
 
-    def loss_step(self, batch: Batch) -> None:
-        for_restorer, for_filler, for_G = self._shared_out(batch.image)
-        rng = np.random.default_rng(int(torch.randint(2**31, ())))
-        total = self._feed_forward_step(for_restorer, for_filler, rng) + self._generator_step(for_G)
-        self.log("loss/total", total)
+    @property
+    def ablations(self) -> Ablations:
+        """What becomes of training batches before a step."""
+        return Ablations(self.config.train, self.seed)
 
-    def _feed_forward_step(self, x_r: Tensor, x_f: Tensor, rng: np.random.Generator) -> Tensor:
+    def check_data(self, data: Any) -> None:
+        """The data's readers code the crops."""
+        data.before_step = self.ablations
+
+    def loss_step(self, batch: Batch) -> None:
+        if batch.prepared is None:
+            raise ConfigError("the networks are trained on coded crops: `check_data` has the data code them")
+        for_restorer, for_filler, for_G = shared_out(batch.image, self.config.train.parts)
+        total = self._feed_forward_step(for_restorer, for_filler, batch.prepared)
+        self.log("loss/total", total + self._generator_step(for_G))
+
+    def _feed_forward_step(self, x_r: Tensor, x_f: Tensor, ablated: dict[str, Ablated]) -> Tensor:
         c = self.config.train
-        passes = {
-            "restorer": (x_r, self._pass(x_r, rng, (Thumbnail,))),
-            "filler": (x_f, self._pass(x_f, rng, MASKED)),
-        }
+        crops = {"restorer": x_r, "filler": x_f}
+        passes = {name: (x, self.system(ablated[name])) for name, x in crops.items()}
         D_f = self.D_f if self.batches_seen >= c.adversarial_from else None
 
         # Discriminator: pictures beside what they were made from.
@@ -141,9 +138,9 @@ class PpgnInpainting(CompressionModule):
 
         # Discriminator.
         loss_d = self.gan_loss.discriminator(self.D(x - 0.5).float(), self.D(x_hat.detach() - 0.5).float())
-        ratio = float(self.ratio)
-        if ratio >= c.gate_low:
-            self.update("discriminator", loss_d, c.clip)
+        # Which of the two pauses is the device's to know.
+        pauses = self.ratio > c.gate_high
+        self.update("discriminator", loss_d, c.clip, pause=self.ratio < c.gate_low)
 
         # G.
         mse, again = (x_hat - x).square().mean(), self.E(x_hat)
@@ -151,8 +148,7 @@ class PpgnInpainting(CompressionModule):
         h = (again.h - clean.h).square().mean()
         loss_g = self.gan_loss.generator(self.D(x_hat - 0.5).float())
         loss = c.mse_weight * mse + c.h1_weight * h1 + c.h_weight * h + c.adversarial_weight * loss_g
-        if ratio <= c.gate_high:
-            self.update("generator", loss, c.clip)
+        self.update("generator", loss, c.clip, pause=pauses)
         if self.steps_now:  # or a network would pause with a part of its gradient
             self._remember_ratio(loss_d.detach() / loss_g.detach().clamp_min(1e-6))
         self.log_dict(
@@ -165,7 +161,7 @@ class PpgnInpainting(CompressionModule):
                 "gate/ratio": self.ratio,
             }
         )
-        return loss.detach() if ratio <= c.gate_high else torch.zeros_like(loss)
+        return torch.where(pauses, 0.0, loss.detach())
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Both feed-forward networks, by scheme, and PSNR of G, on the same ablation each time."""
@@ -191,43 +187,23 @@ class PpgnInpainting(CompressionModule):
             tensors |= {f"E.{name}": tensor for name, tensor in self.E.state_dict().items()}
         return tensors
 
-    def _shared_out(self, x: Tensor) -> list[Tensor]:
-        """The crops of each network; a batch with fewer crops than ``parts`` wants begins anew."""
-        parts, start = [], 0
-        for count in self.config.train.parts:
-            parts.append(x[(torch.arange(count, device=x.device) + start) % len(x)])
-            start += count
-        return parts
-
     def _examples(self, x: Tensor, rng: np.random.Generator) -> dict[str, Output]:
         kinds = {"thumbnail": Thumbnail, "blocks": BlocksRandom, "pixels": Pixels}
-        return {name: self._pass(x, rng, (kind,)) for name, kind in kinds.items()}
-
-    def _pass(self, x: Tensor, rng: np.random.Generator, kinds: tuple[type, ...]) -> Output:
-        """The system's output for ``x``, each crop by a random scheme of ``kinds`` and a random quality."""
-        low, high = self.config.train.restore_quality
-        schemes = [self._drawn(kinds[rng.integers(len(kinds))], x[0, 0].numel(), rng) for _ in x]
-        return self.system(x, schemes, [int(rng.integers(low, high + 1)) for _ in x])
-
-    def _drawn(self, kind: type[Scheme], pixels: int, rng: np.random.Generator) -> Scheme:
-        if kind is Thumbnail:
-            return Thumbnail(float(rng.choice(self.config.train.restore_scales)))
-        named: dict[str, Any] = {"seed": int(rng.integers(256))}
-        if issubclass(kind, Pixels):
-            share = math.exp(rng.uniform(math.log(0.01), math.log(0.08)))
-            named["count"] = max(1, round(share * pixels))
-        elif issubclass(kind, Blocks):
-            named["keep"] = float(rng.uniform(0.15, 0.6))
-        if rng.random() < _ASSISTED:
-            named["assist"] = float(rng.choice(_ASSIST))
-        return kind(**named)
+        drawn = {name: self.ablations.drawn(x, rng, (kind,)) for name, kind in kinds.items()}
+        return {name: self.system(_on(x.device, ablated)) for name, ablated in drawn.items()}
 
     def _remember_ratio(self, ratio: Tensor) -> None:
         """The gate's ratio, the same on all processes, so that all pause the same network."""
         if dist.is_available() and dist.is_initialized():
             dist.all_reduce(ratio)
             ratio = ratio / dist.get_world_size()
-        self.ratio.copy_(ratio)
+        # NaN would have both networks pause for ever.
+        self.ratio.copy_(torch.where(ratio.isfinite(), ratio, self.ratio))
+
+
+def _on(device: torch.device, ablated: Ablated) -> Ablated:
+    parts: list[Any] = [None if part is None else part.to(device) for part in ablated]
+    return Ablated(*parts)
 
 
 def _beside(output: Output) -> Tensor:

@@ -84,25 +84,6 @@ class System(nn.Module):
         self.restorer = FeedForward(config.restorer, config.restorer_blocks)
         self.G = Generator(config)
 
-    @torch.no_grad()
-    def latents(self, x: Tensor, schemes: Sequence[Scheme], qualities: Sequence[int]) -> Ablated:
-        """Crops [B, 3, H, W] in [0, 1] through the coding of files, AV1 at speed 9.
-
-        Args:
-            schemes: one a crop, all `Thumbnail` or all `Masked`; single pixels with a count.
-            qualities: of each crop's AV1 layer.
-        """
-        pixels = (x.detach().float().cpu().clamp(0, 1) * 255).round().to(torch.uint8)
-        images = [np.ascontiguousarray(image) for image in pixels.permute(0, 2, 3, 1).numpy()]
-        parts = [
-            _ablated(image, scheme, quality, x.device)
-            for image, scheme, quality in zip(images, schemes, qualities, strict=True)
-        ]
-        joined: list[Any] = [
-            None if each[0] is None else torch.cat(each) for each in zip(*parts, strict=True)
-        ]
-        return Ablated(*joined)
-
     def reconstruct(self, ablated: Ablated) -> Reconstruction:
         """The pictures of the feed-forward networks, not yet clamped."""
         if ablated.mask is None or ablated.values is None:
@@ -111,10 +92,9 @@ class System(nn.Module):
         generated = in_tiles(self.filler, ablated.guess, ablated.plane)
         return Reconstruction(ablated.mask * ablated.values + (1 - ablated.mask) * generated, generated)
 
-    def forward(self, x: Tensor, schemes: Sequence[Scheme], qualities: Sequence[int]) -> Output:
-        """Training: `latents`, `reconstruct`."""
-        ablated = self.latents(x, schemes, qualities)
-        assert ablated.bits is not None, "`latents` counts them"
+    def forward(self, ablated: Ablated) -> Output:
+        """Training, of what `ablate` gives: `reconstruct`."""
+        assert ablated.bits is not None, "`ablate` counts them"
         return Output(ablated, self.reconstruct(ablated), ablated.bits)
 
     def generator_for(self, height: int, width: int) -> Callable[[Tensor], Tensor]:
@@ -131,6 +111,20 @@ class System(nn.Module):
         stride = self.config.stride
         pad = (0, -width % stride, 0, -height % stride)
         return lambda x: E(F.pad(x, pad, mode="replicate"))
+
+
+def ablate(x: Tensor, schemes: Sequence[Scheme], qualities: Sequence[int]) -> Ablated:
+    """Crops [B, 3, H, W] in [0, 1] through the coding of files, AV1 at speed 9, on the CPU.
+
+    Args:
+        schemes: one a crop, all `Thumbnail` or all `Masked`; single pixels with a count.
+        qualities: of each crop's AV1 layer.
+    """
+    pixels = (x.detach().float().cpu().clamp(0, 1) * 255).round().to(torch.uint8)
+    images = [np.ascontiguousarray(image) for image in pixels.permute(0, 2, 3, 1).numpy()]
+    parts = map(_ablated, images, schemes, qualities)
+    joined: list[Any] = [None if each[0] is None else torch.cat(each) for each in zip(*parts, strict=True)]
+    return Ablated(*joined)
 
 
 def from_thumbnail(thumbnail: Tensor, height: int, width: int, scale: float) -> Ablated:
@@ -220,13 +214,13 @@ def in_tiles(network: FeedForward, guess: Tensor, plane: Tensor, core: int = _CO
     return out
 
 
-def _ablated(image: Image, scheme: Scheme, quality: int, device: torch.device) -> Ablated:
+def _ablated(image: Image, scheme: Scheme, quality: int) -> Ablated:
     height, width = image.shape[:2]
     if isinstance(scheme, Thumbnail):
         assert scheme.scale is not None, "training draws one"
         small, size = _coded(shrink(image, scheme.scale), quality)
-        found = from_thumbnail(to_tensor(small, device), height, width, scheme.scale)
-        return found._replace(bits=torch.tensor([8.0 * size], device=device))
+        found = from_thumbnail(to_tensor(small, "cpu"), height, width, scheme.scale)
+        return found._replace(bits=torch.tensor([8.0 * size]))
     assert isinstance(scheme, Masked), "training draws no other"
     kept = kept_by(scheme, image, getattr(scheme, "count", None))
     if isinstance(scheme, Pixels):
@@ -238,11 +232,9 @@ def _ablated(image: Image, scheme: Scheme, quality: int, device: torch.device) -
     size, base = size + len(kept.section), None
     if scheme.assist is not None:
         small, more = _coded(shrink(image, scheme.assist), ASSIST_QUALITY)
-        base, size = enlarge(to_tensor(small, device), height, width), size + more
-    found = from_pixels(
-        to_tensor(coded, device), torch.from_numpy(kept.mask).to(device)[None, None].float(), base
-    )
-    return found._replace(bits=torch.tensor([8.0 * size], device=device))
+        base, size = enlarge(to_tensor(small, "cpu"), height, width), size + more
+    found = from_pixels(to_tensor(coded, "cpu"), torch.from_numpy(kept.mask)[None, None].float(), base)
+    return found._replace(bits=torch.tensor([8.0 * size]))
 
 
 def _coded(image: Image, quality: int) -> tuple[Image, int]:

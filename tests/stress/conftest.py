@@ -1,5 +1,5 @@
 """How much is tried, and where the figures go: a little in every test run, all with ``--stress``, which ``make stress``
-gives and after which the tables of ``docs/reliability.md`` are those of the run."""
+gives and after which the rows of the tables of ``docs/reliability.md`` are those of the run, with its commit."""
 
 from __future__ import annotations
 
@@ -33,22 +33,26 @@ def record(record_property: Callable[[str, object], None]) -> Record:
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     if not config.getoption("--stress"):
         return
+    where, page = provenance(1, 1), PAGE.read_text()
     tables: dict[str, list[dict[str, str]]] = {}
     for title, row in _rows(terminalreporter):
-        tables.setdefault(title, []).append(row)
-    page = PAGE.read_text()
+        tables.setdefault(title, []).append(row | {"commit": (where.commit or "unknown")[:7]})
     for title, rows in tables.items():
-        where = provenance(1, 1)
-        text = table(
-            list(rows[0]), [list(row.values()) for row in sorted(rows, key=lambda row: [*row.values()])]
-        )
-        text += f"\n\n{where.date[:10]}, commit {(where.commit or 'unknown')[:12]}, {where.machine}"
-        marks = re.compile(rf"(<!-- begin: {re.escape(title)} -->\n).*?(\n<!-- end -->)", re.DOTALL)
-        page, found = marks.subn(lambda m, text=text: f"{m[1]}{text}\n{m[2]}", page)
-        if not found:
+        marks = re.compile(rf"(<!-- begin: {re.escape(title)} -->\n)(.*?)(\n<!-- end -->)", re.DOTALL)
+        if not (found := marks.search(page)):
             terminalreporter.write_line(f"docs/reliability.md has no place for {title!r}")
+            continue
+        header, new = list(rows[0]), [list(row.values()) for row in rows]
+        first, _, *old = [_cells(line) for line in found[2].splitlines() if line.startswith("|")] or [[], []]
+        kept = [row for row in old if first == header and row[0] not in {row[0] for row in new}]
+        text = table(header, sorted([*kept, *new])) + f"\n\n{where.date[:10]}, {where.machine}"
+        page = page.replace(found[0], f"{found[1]}{text}\n{found[3]}")
         terminalreporter.write_line(f"\n{title}\n{text}")
     PAGE.write_text(page)
+
+
+def _cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("|").split("|")]
 
 
 def _rows(terminalreporter: Any) -> Iterator[tuple[str, dict[str, str]]]:

@@ -1,4 +1,4 @@
-"""What the parts share: options and pictures."""
+"""What the parts share: options and crops."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from genic.datamodules.images import ImageItem
 from genic.eval.runner import Loaded
-from genic.experiments.evaluate import dataset
 from genic.experiments.paper_tables import common
 from genic.lightning_modules.codec.weights import find_weights
 
@@ -27,11 +25,6 @@ def parser(part: str, doc: str | None) -> argparse.ArgumentParser:
 def codec_name(options: argparse.Namespace) -> str:
     """For `open_codec`, in other processes too."""
     return f"ppgn_inpainting:{find_weights('ppgn_inpainting', options.weights).resolve()}"
-
-
-def pictures(options: argparse.Namespace) -> list[ImageItem]:
-    """``--limit`` pictures of the data set, evenly spaced."""
-    return common.spaced(dataset(options.data, options.root)[1], options.limit)
 
 
 def crop(item: Any, side: int) -> Loaded:

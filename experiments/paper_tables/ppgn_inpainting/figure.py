@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from genic.eval.metrics import measure
-from genic.experiments.paper_tables.common import log_figure, save_figure, show
-from genic.experiments.paper_tables.ppgn_inpainting.common import CROP, codec_name, crop, parser, pictures
+from genic.experiments.paper_tables.common import log_figure, pictures, save_figure, show
+from genic.experiments.paper_tables.ppgn_inpainting.common import CROP, codec_name, crop, parser
 from genic.lightning_modules.codec.container import Container
 from genic.lightning_modules.codec.contract import Image
 from genic.lightning_modules.codec.errors import needs

@@ -19,8 +19,8 @@ from genic.datamodules.images import ImageItem, read_image
 from genic.eval.metrics import psnr
 from genic.eval.runner import Task, WorkerPairs, measure_files
 from genic.eval.tables import number, table
-from genic.experiments.paper_tables.common import save
-from genic.experiments.paper_tables.ppgn_inpainting.common import codec_name, parser, pictures
+from genic.experiments.paper_tables.common import pictures, save
+from genic.experiments.paper_tables.ppgn_inpainting.common import codec_name, parser
 from genic.lightning_modules.codec.contract import Image
 from genic.losses._similarity import gaussian, similarity, smooth
 from genic.losses.ssim import SIGMA, WINDOW

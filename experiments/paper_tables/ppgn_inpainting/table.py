@@ -20,8 +20,8 @@ from genic.eval.metrics import unavailable
 from genic.eval.runner import Task, WorkerPairs, measure_files
 from genic.eval.schema import Means
 from genic.eval.tables import number, table
-from genic.experiments.paper_tables.common import save, unmet
-from genic.experiments.paper_tables.ppgn_inpainting.common import codec_name, crop, parser, pictures
+from genic.experiments.paper_tables.common import pictures, save, unmet
+from genic.experiments.paper_tables.ppgn_inpainting.common import codec_name, crop, parser
 
 LPIPS = "lpips_alex"
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from genic.datamodules.images import ImageItem
-from genic.eval import metrics, regions
+from genic.eval import regions, worker
 from genic.eval.measures import MEASURES
 from genic.eval.runner import Task, WorkerPairs, label_file, measure_files
 from genic.eval.schema import ImageResult, Means
 from genic.eval.tables import number, table
-from genic.experiments.evaluate import dataset
+from genic.experiments.evaluate import BACKBONE
 from genic.experiments.paper_tables import common
 from genic.lightning_modules.codec.contract import Image
 from genic.lightning_modules.codec.errors import ConfigError
@@ -69,24 +69,11 @@ def masked(which: str) -> SelectiveDetailCodec:
     return codec
 
 
-def pictures(options: argparse.Namespace) -> list[ImageItem]:
-    """``--limit`` pictures of the data set, evenly spaced."""
-    return common.spaced(dataset(options.data, options.root)[1], options.limit)
-
-
 def measures(options: argparse.Namespace) -> tuple[list[str], list[str]]:
     """Those of `WANTED` that can be had here, and a line about each of the others."""
-    found, notes = [], []
-    for name in WANTED:
-        given = name == "regions" and options.regions is not None  # then no detector is needed
-        why = (
-            metrics.unavailable("lpips_alex") if given or name == "lpips_alex" else regions.unavailable(name)
-        )
-        if why is None:
-            found.append(name)
-        else:
-            notes.append(f"{name} is unavailable: {why}")
-    return found, notes
+    why_not = worker.unavailable(WANTED, options.regions is not None, BACKBONE)
+    found = [name for name in WANTED if name not in why_not]
+    return found, [f"{name} is unavailable: {reason}" for name, reason in why_not.items()]
 
 
 def measured(

@@ -13,13 +13,12 @@ from pathlib import Path
 from genic.eval.runner import Task
 from genic.eval.schema import Means
 from genic.experiments.command import listed
-from genic.experiments.paper_tables.common import save, save_figure
+from genic.experiments.paper_tables.common import pictures, save, save_figure
 from genic.experiments.paper_tables.selective_detail.common import (
     masked,
     measured,
     measures,
     parser,
-    pictures,
     rows_table,
 )
 from genic.lightning_modules.codec.errors import needs

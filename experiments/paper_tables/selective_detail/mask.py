@@ -17,8 +17,8 @@ from genic.datamodules.images import ImageItem, read_image
 from genic.eval.runner import Task
 from genic.eval.tables import number, table
 from genic.experiments.command import listed
-from genic.experiments.paper_tables.common import save, save_figure, show
-from genic.experiments.paper_tables.selective_detail.common import masked, measured, parser, pictures, t_a
+from genic.experiments.paper_tables.common import pictures, save, save_figure, show
+from genic.experiments.paper_tables.selective_detail.common import masked, measured, parser, t_a
 from genic.lightning_modules.codec.errors import ConfigError, needs
 
 CROP = 192

@@ -14,14 +14,13 @@ from collections.abc import Sequence
 
 from genic.eval.runner import Task
 from genic.experiments.command import listed
-from genic.experiments.paper_tables.common import save
+from genic.experiments.paper_tables.common import pictures, save
 from genic.experiments.paper_tables.selective_detail.common import (
     masked,
     measured,
     measures,
     opened,
     parser,
-    pictures,
     rows_table,
 )
 
