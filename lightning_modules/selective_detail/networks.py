@@ -15,6 +15,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from genic.lightning_modules.layers import taef
 from genic.lightning_modules.layers.attention_blocks import decoder_body, encoder_body, residual_group
+from genic.lightning_modules.layers.padding import replicated
 from genic.lightning_modules.layers.patch_discriminator import patch_layers
 from genic.lightning_modules.layers.pretrained import zero
 from genic.lightning_modules.selective_detail.config import (
@@ -83,7 +84,7 @@ class HyperEncoder(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         h, w = z.shape[2:]
-        return self.bodies(self.first(F.pad(z, (0, -w % 4, 0, -h % 4), mode="replicate")))
+        return self.bodies(self.first(replicated(z, -h % 4, -w % 4)))
 
 
 class Discriminator(nn.Module):
