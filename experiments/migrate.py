@@ -44,7 +44,11 @@ LEVELS = {"selective_detail": "lambda_e", "gdae_sprc": "lambda_rate"}
 # Settings of pretrained transforms.
 _TRANSFORM = {"transform", "analysis_blocks", "synthesis", "synthesis_blocks", "light_decoder"}
 # Paper -> settings of the model that came later, whose defaults are what earlier versions did.
-ADDED = {"extreme_semantic": _TRANSFORM, "gdae_sprc": {"R", "R_blocks"}, "selective_detail": _TRANSFORM}
+ADDED = {
+    "extreme_semantic": _TRANSFORM,
+    "gdae_sprc": {"R", "R_blocks"},
+    "selective_detail": {*_TRANSFORM, "correction"},
+}
 
 
 def migrate(
