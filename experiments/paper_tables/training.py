@@ -10,7 +10,6 @@ Values lie between those of a model's levels, linear in log rate. Hours are thos
 from __future__ import annotations
 
 import argparse
-import json
 import re
 from collections import defaultdict
 from collections.abc import Sequence
@@ -24,6 +23,8 @@ from genic.eval.curves import Curve
 from genic.eval.tables import number, table
 from genic.experiments.command import add_wandb, listed, make_parser
 from genic.experiments.paper_tables.common import TABLES, save, save_figure
+from genic.experiments.training.folder import METRICS
+from genic.experiments.training.loggers import read_metrics
 from genic.lightning_modules.codec.errors import DataError, needs
 
 MEASURES = {
@@ -82,10 +83,10 @@ def read(runs: Sequence[Path]) -> list[Validation]:
     """Every validation of the runs, hours summed up. `DataError` where a run's log is not there."""
     found, before = [], 0.0
     for run in runs:
-        log = run / "metrics.jsonl"
+        log = run / METRICS
         if not log.is_file():
             raise DataError(f"no {log}: give folders of runs, e.g. runs/hyperprior/small")
-        lines = [json.loads(line) for line in log.read_text().splitlines()]
+        lines = read_metrics(log)
         for line in lines:
             points = _points(line)
             if points:

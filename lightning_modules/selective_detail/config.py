@@ -141,7 +141,7 @@ class SelectiveDetailConfig(PaperConfig):
         model.one_of(TRANSFORMS, "transform")
         attention = m.transform == "attention"
         # ẑ has one position for 16×16 pixels in E, the decoders and the hyperprior's padding alike.
-        networks = [*("E", "G_m"), *(["G_s"] if m.detail_decoder else [])]
+        networks = ["E", "G_m", "G_s"] if m.detail_decoder else ["E", "G_m"]
         for name in networks if attention else []:
             widths, blocks = getattr(m, name), getattr(m, f"{name}_blocks")
             model.require(name, len(widths) == 5, "five widths (four halvings of the sides)")
